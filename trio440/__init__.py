@@ -1,0 +1,1 @@
+"""Distributed systems under structured concurrency, on Trio."""

@@ -1,0 +1,1 @@
+"""Channels with select, epoch timers and the ports: the layer that everything stands on."""

@@ -1,0 +1,172 @@
+"""Every exception that trio440 raises on purpose, in one tree.
+
+::
+
+    Trio440Error
+    ├── InvalidParameter (ValueError)      the caller passed a value outside its range
+    ├── BadMessage (ValueError)            the remote side sent bytes that are no message
+    ├── AddressError (OSError)             an address cannot be used
+    │   ├── AddressInUse                   somebody already listens there
+    │   ├── AddressUnavailable             this machine may not listen there
+    │   ├── ResolutionFailed               a host name has no address
+    │   └── ConnectionRefused              nobody listens there, or the way is blocked
+    ├── EngineUnavailable                  a hash engine needs a package that is absent
+    ├── LspError
+    │   ├── ConnectFailed (BrokenResourceError)      nobody answered the handshake
+    │   ├── ConnectionLost (BrokenResourceError)     the other side fell silent
+    │   ├── ConnectionClosed (ClosedResourceError)   this side closed the connection
+    │   ├── UnknownConnection (LookupError)          no connection has that id
+    │   ├── PayloadTooLarge (ValueError)             a payload does not fit one datagram
+    │   └── SendBufferFull                           too much is waiting to be sent
+    └── MiningError
+        └── ServerLost (BrokenResourceError)         the mining server fell silent
+
+Trio's own words keep their meaning: ``ClosedResourceError`` (you closed it),
+``BrokenResourceError`` (the other side or the network did), ``BusyResourceError``,
+``EndOfChannel``, ``WouldBlock``. Of trio this module uses these exception classes and nothing
+else, so that a protocol core which imports it still has no event loop, clock or socket.
+
+The text of each error is one line that names what is wrong and, where there is one, the limit;
+the commands print it as it is.
+"""
+
+from trio import BrokenResourceError, ClosedResourceError
+
+__all__ = [
+    "AddressError",
+    "AddressInUse",
+    "AddressUnavailable",
+    "BadMessage",
+    "ConnectFailed",
+    "ConnectionClosed",
+    "ConnectionLost",
+    "ConnectionRefused",
+    "EngineUnavailable",
+    "InvalidParameter",
+    "LspError",
+    "MiningError",
+    "PayloadTooLarge",
+    "ResolutionFailed",
+    "SendBufferFull",
+    "ServerLost",
+    "Trio440Error",
+    "UnknownConnection",
+]
+
+
+class Trio440Error(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+
+class InvalidParameter(Trio440Error, ValueError):
+    """A parameter is outside its documented range; the caller is at fault."""
+
+    def __init__(self, name: str, value: object, allowed: str) -> None:
+        """Name the parameter, the value it had and what is allowed, e.g. ``"at least 1"``."""
+        super().__init__(f"{name} must be {allowed}, not {value!r}")
+        self.name = name
+        self.value = value
+        self.allowed = allowed
+
+
+class BadMessage(Trio440Error, ValueError):
+    """Bytes from the network are no message of the protocol; the remote side is at fault."""
+
+
+class AddressError(Trio440Error, OSError):
+    """An address cannot be used; ``host`` and ``port`` are what was asked for."""
+
+    def __init__(self, host: str, port: int, problem: str) -> None:
+        """Say which address, and the problem in words that follow it: ``HOST:PORT problem``."""
+        shown = f"[{host}]" if ":" in host else host
+        super().__init__(f"{shown}:{port} {problem}")
+        self.host = host
+        self.port = port
+
+
+class AddressInUse(AddressError):
+    """Somebody else already listens on this address."""
+
+
+class AddressUnavailable(AddressError):
+    """This machine has no such address, or this user may not listen on it."""
+
+
+class ResolutionFailed(AddressError):
+    """The host name has no address of the wanted family."""
+
+
+class ConnectionRefused(AddressError):
+    """A stream could not be opened to this address: refused, unreachable or timed out."""
+
+
+class EngineUnavailable(Trio440Error):
+    """The chosen hash engine needs a package that is not installed."""
+
+
+class LspError(Trio440Error):
+    """Base of the errors of the Live Sequence Protocol."""
+
+
+class ConnectFailed(LspError, BrokenResourceError):
+    """The handshake was not answered within the epoch limit."""
+
+    def __init__(self, address: str, epochs: int) -> None:
+        """Say who was asked, and for how many epochs."""
+        super().__init__(f"no answer from {address} within {epochs} epochs")
+        self.address = address
+        self.epochs = epochs
+
+
+class ConnectionLost(LspError, BrokenResourceError):
+    """Nothing was heard from the other side for the epoch limit."""
+
+    def __init__(self, conn_id: int) -> None:
+        """Say which connection."""
+        super().__init__(f"connection {conn_id} is lost: the other side fell silent")
+        self.conn_id = conn_id
+
+
+class ConnectionClosed(LspError, ClosedResourceError):
+    """This side has closed the connection."""
+
+    def __init__(self, conn_id: int) -> None:
+        """Say which connection."""
+        super().__init__(f"connection {conn_id} is closed on this side")
+        self.conn_id = conn_id
+
+
+class UnknownConnection(LspError, LookupError):
+    """The server has no connection with this id."""
+
+    def __init__(self, conn_id: int) -> None:
+        """Say which id."""
+        super().__init__(f"there is no connection {conn_id}")
+        self.conn_id = conn_id
+
+
+class PayloadTooLarge(LspError, ValueError):
+    """The datagram of this payload would pass the protocol's limit."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Give the payload's size and the largest that would fit, both in bytes."""
+        super().__init__(f"a payload of {size} bytes is too large, the limit is {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class SendBufferFull(LspError):
+    """Writing would pass the connection's send buffer; nothing was written."""
+
+    def __init__(self, limit: int) -> None:
+        """Give the limit in bytes."""
+        super().__init__(f"the send buffer is full, its limit is {limit} bytes")
+        self.limit = limit
+
+
+class MiningError(Trio440Error):
+    """Base of the errors of the distributed miner."""
+
+
+class ServerLost(MiningError, BrokenResourceError):
+    """The mining server fell silent before it answered."""
