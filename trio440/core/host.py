@@ -288,14 +288,12 @@ class Disk(Protocol):
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Read ``length`` bytes from ``offset``, fewer at the end, everything when None."""
 
-    def open_append(self, path: str, *, create: bool = True, preallocate: int = 0) -> AppendFile:
+    def open_append(self, path: str, *, create: bool = True) -> AppendFile:
         """Open a file for appending at its end.
 
         Args:
             path: the file.
             create: make it when it is absent; otherwise ``FileNotFoundError``.
-            preallocate: bytes of disk to reserve beyond the end, where the disk can; neither
-                size nor content changes.
         """
 
     def truncate(self, path: str, size: int) -> None:

@@ -1,0 +1,251 @@
+"""Real sockets: UDP drained in batches, TCP through trio's streams, names through the resolver."""
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from typing import Final, Literal, NoReturn
+
+import trio
+
+from trio440.core.host import Address, ByteStream, Datagram, Net, StreamListener, UdpSocket
+from trio440.errors import (
+    AddressError,
+    AddressInUse,
+    AddressUnavailable,
+    ConnectionRefused,
+    InvalidParameter,
+    ResolutionFailed,
+)
+
+__all__ = ["KernelNet"]
+
+MAX_DATAGRAM: Final = 65_535
+"""The largest UDP datagram there is; nothing is ever cut."""
+WANTED_SOCKET_BUFFER: Final = 4 << 20
+"""What is asked of the kernel for each UDP buffer; it grants what its limit allows."""
+MAX_PORT: Final = 65_535
+
+
+class _KernelUdpSocket(UdpSocket):
+    """A non-blocking UDP socket on trio's readiness events."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._local: Address = sock.getsockname()
+
+    @property
+    def local_address(self) -> Address:
+        return self._local
+
+    async def receive(self, limit: int = 64) -> list[Datagram]:
+        while True:
+            self._check_open()
+            await trio.lowlevel.wait_readable(self._sock)
+            if batch := self.receive_nowait(limit):
+                return batch
+
+    def receive_nowait(self, limit: int = 64) -> list[Datagram]:
+        self._check_open()
+        batch: list[Datagram] = []
+        receive = self._sock.recvfrom
+        errors = 0
+        while len(batch) < limit:
+            try:
+                batch.append(receive(MAX_DATAGRAM))
+            except BlockingIOError:
+                break
+            except OSError:
+                # The kernel reports an earlier datagram's fate here; the next call goes on.
+                errors += 1
+                if errors > limit:
+                    break
+        return batch
+
+    def send_nowait(self, datagrams: Sequence[Datagram]) -> int:
+        self._check_open()
+        send = self._sock.sendto
+        for sent, (data, address) in enumerate(datagrams):
+            try:
+                send(data, address)
+            except BlockingIOError:
+                return sent
+            except OSError as error:
+                if error.errno == errno.ENOBUFS:
+                    return sent
+        return len(datagrams)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+
+    def _check_open(self) -> None:
+        if self._sock.fileno() < 0:
+            raise trio.ClosedResourceError("this UDP socket is closed")
+
+
+class _KernelByteStream(ByteStream):
+    """A ``trio.SocketStream`` that knows its addresses."""
+
+    def __init__(self, stream: trio.SocketStream, remote: Address | None = None) -> None:
+        self._stream = stream
+        self._local: Address = stream.socket.getsockname()
+        self._remote: Address = stream.socket.getpeername() if remote is None else remote
+
+    @property
+    def local_address(self) -> Address:
+        return self._local
+
+    @property
+    def remote_address(self) -> Address:
+        return self._remote
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+class _KernelListener(StreamListener):
+    """A listening socket."""
+
+    def __init__(self, sock: trio.socket.SocketType) -> None:
+        self._sock = sock
+        self._local: Address = sock.getsockname()
+
+    @property
+    def local_address(self) -> Address:
+        return self._local
+
+    async def accept(self) -> ByteStream:
+        while True:
+            try:
+                sock, remote = await self._sock.accept()
+            except OSError as error:
+                if error.errno in _BROKEN_BEFORE_ACCEPT:
+                    continue
+                if error.errno == errno.EBADF:
+                    raise trio.ClosedResourceError("this listener is closed") from None
+                raise
+            return _KernelByteStream(trio.SocketStream(sock), remote)
+
+    async def aclose(self) -> None:
+        self._sock.close()
+        await trio.lowlevel.checkpoint()
+
+
+_BROKEN_BEFORE_ACCEPT: Final = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPERM,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.ENONET,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+    }
+)
+"""accept(2): errors of a connection that is already gone, to be treated like "try again"."""
+
+
+class KernelNet(Net):
+    """The network of this machine."""
+
+    async def resolve(
+        self, host: str, port: int, *, kind: Literal["udp", "tcp"], passive: bool = False
+    ) -> list[Address]:
+        """Ask the system's resolver; see :class:`trio440.core.host.Net`."""
+        if not 0 <= port <= MAX_PORT:
+            raise InvalidParameter("port", port, f"0 to {MAX_PORT}")
+        try:
+            found = await trio.socket.getaddrinfo(
+                host or None,
+                port,
+                type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM,
+                flags=socket.AI_PASSIVE if passive else 0,
+            )
+        except (socket.gaierror, UnicodeError):
+            # UnicodeError: the idna codec refuses empty and overlong labels.
+            raise ResolutionFailed(host, port, "is an unknown host") from None
+        addresses: list[Address] = []
+        for family in (socket.AF_INET, socket.AF_INET6):
+            addresses += [entry[4] for entry in found if entry[0] == family]  # type: ignore[misc]  # typeshed allows a third shape for families that are not asked for
+        if not addresses:
+            raise ResolutionFailed(host, port, "has no IPv4 or IPv6 address")
+        return addresses
+
+    async def bind_udp(self, host: str = "127.0.0.1", port: int = 0) -> UdpSocket:
+        """Bind a UDP socket; see :class:`trio440.core.host.Net`."""
+        address = (await self.resolve(host, port, kind="udp", passive=True))[0]
+        sock = socket.socket(_family(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                sock.setsockopt(socket.SOL_SOCKET, option, WANTED_SOCKET_BUFFER)
+            sock.bind(address)
+        except OSError as error:
+            sock.close()
+            _raise_bind_error(host, port, error)
+        return _KernelUdpSocket(sock)
+
+    async def listen_tcp(
+        self, host: str = "127.0.0.1", port: int = 0, *, backlog: int = 128
+    ) -> StreamListener:
+        """Listen for connections; see :class:`trio440.core.host.Net`."""
+        if backlog < 1:
+            raise InvalidParameter("backlog", backlog, "at least 1")
+        address = (await self.resolve(host, port, kind="tcp", passive=True))[0]
+        sock = trio.socket.socket(_family(address), socket.SOCK_STREAM)
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            await sock.bind(address)
+            sock.listen(backlog)
+        except OSError as error:
+            sock.close()
+            _raise_bind_error(host, port, error)
+        except BaseException:
+            sock.close()
+            raise
+        return _KernelListener(sock)
+
+    async def connect_tcp(self, host: str, port: int) -> ByteStream:
+        """Open a connection; see :class:`trio440.core.host.Net`."""
+        await self.resolve(host, port, kind="tcp")
+        try:
+            return _KernelByteStream(await trio.open_tcp_stream(host, port))
+        except OSError as error:
+            raise ConnectionRefused(host, port, f"refused: {_reason(error)}") from None
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if len(address) > 2 else socket.AF_INET  # noqa: PLR2004 - the shape
+
+
+def _reason(error: OSError) -> str:
+    """Give the first errno's words, also where trio wrapped several attempts in one error."""
+    cause: BaseException | None = error.__cause__
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    found = cause if isinstance(cause, OSError) else error
+    return os.strerror(found.errno).lower() if found.errno else str(found)
+
+
+def _raise_bind_error(host: str, port: int, error: OSError) -> NoReturn:
+    kind: type[AddressError] = AddressUnavailable
+    problem = f"cannot be used: {_reason(error)}"
+    if error.errno == errno.EADDRINUSE:
+        kind, problem = AddressInUse, "is already in use"
+    raise kind(host, port, problem) from None
