@@ -1,0 +1,78 @@
+# Everything here needs Python 3.11 or newer, pip and make; the rest goes into .venv by itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test demo campaign bench lint lock clean
+SHELL := /bin/bash
+
+# The Python that makes .venv: `make setup PYTHON=/path/to/python` names one.
+PYTHON ?= python3.11 python3 python3.12 python3.13 python
+BIN := .venv/bin
+PYTEST_ARGS ?=
+
+help:
+	@echo 'make setup     prepare .venv with every extra and group, from requirements.lock'
+	@echo 'make test      lint, format check, types, all tests with branch coverage (minutes)'
+	@echo 'make demo      show the systems at work over real sockets and processes'
+	@echo 'make campaign  the long forms of the randomised tests'
+	@echo 'make bench     run every benchmark'
+	@echo 'make lint      lint, format check and types alone'
+	@echo 'make lock      renew requirements.lock from pyproject.toml'
+	@echo 'make clean     remove .venv and every cache'
+
+setup: .venv/.kernels
+
+# A python that only pretends to be there (a version manager's shim) fails the probe.
+.venv/.installed: requirements.lock pyproject.toml
+	@set -eu; \
+	current='import sys; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(BIN)/python -c "$$current" 2>/dev/null; then \
+	  found=; \
+	  for python in $(PYTHON); do \
+	    if "$$python" -c "$$current" 2>/dev/null; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then echo 'no Python 3.11 or newer found; name one with PYTHON=' >&2; exit 1; fi; \
+	  "$$found" -m venv --clear .venv; \
+	fi; \
+	if ! $(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock; then \
+	  echo 'requirements.lock cannot be installed here: resolving pyproject.toml instead' >&2; \
+	  $(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'; \
+	  $(BIN)/python -m pip install --quiet --group dev --editable '.[fast]'; \
+	fi; \
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+	touch $@
+
+# Compile the hash kernels once, so that no later command waits for the compiler.
+.venv/.kernels: .venv/.installed $(wildcard trio440/mining/engines/*.py)
+	@set -eu; \
+	if [ -f trio440/mining/engines/warm.py ]; then $(BIN)/python -m trio440.mining.engines.warm; fi; \
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+campaign: setup
+	$(BIN)/python -m pytest -m campaign $(PYTEST_ARGS)
+
+demo: setup
+	$(BIN)/trio440 demo
+
+bench: setup
+	@set -e; for script in $(sort $(wildcard benchmarks/*.py)); do \
+	  echo "== $$script"; $(BIN)/python "$$script"; done
+
+lock: setup
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --no-header --no-annotate --all-extras --group dev \
+	  --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage .coverage.* htmlcov build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

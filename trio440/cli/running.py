@@ -1,0 +1,372 @@
+"""How a command runs: signals, exit statuses and the one line that an error gets.
+
+Every sub-command, and every script in ``examples/``, is an async function run by one of two
+functions, inside :func:`guard`:
+
+:func:`run` is for what ends by itself (a client, a job). :func:`run_server` is for what runs
+until it is told to stop; its function is given a :class:`Stop`::
+
+    async def serve(stop: Stop) -> None:
+        async with open_server(port, host=host) as server:
+            announce(server.address)
+            await stop.wait()
+        # here the server has flushed, as leaving its context normally does
+
+    sys.exit(guard(lambda: run_server(serve, grace_seconds=5)))
+
+What ends a command, and how:
+
+=================  ==========================================================  ===========
+what happens       what the command does                                       exit status
+=================  ==========================================================  ===========
+it returns         leaving its contexts has flushed what was left              what it gave, 0
+SIGINT (Ctrl-C)    it is cancelled: nothing is flushed or waited for           130
+SIGTERM, server    the stop is requested; after the grace period: cancelled    0
+SIGTERM otherwise  it is cancelled, as for SIGINT                              143
+stdout was closed  it ends quietly, as ``cat`` does                            141
+Trio440Error       one line for each on stderr, exception groups opened        1
+bad command line   one line on stderr                                          2
+other exceptions   a bug: the traceback is shown                               1
+=================  ==========================================================  ===========
+
+A command that does not let itself be cancelled in time (it is blocked in a write, or shields
+itself) is ended by an alarm: :data:`LAST_RESORT_SECONDS` after SIGINT, as long after the end of
+the grace period. A second SIGTERM ends the grace period at once.
+
+Beside the signals this module owns standard output and input: :func:`emit`, :func:`announce`,
+:func:`note` and :func:`read_stdin`.
+"""
+
+import errno
+import math
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, TypeAlias
+
+import trio
+from click import ClickException, Context, UsageError
+from click.exceptions import Exit, NoArgsIsHelpError
+
+from trio440.core.host import Address, format_address
+from trio440.errors import Trio440Error
+
+__all__ = [
+    "LAST_RESORT_SECONDS",
+    "OutputClosed",
+    "Stop",
+    "announce",
+    "emit",
+    "guard",
+    "note",
+    "read_stdin",
+    "run",
+    "run_server",
+]
+
+STATUS_ERROR: Final = 1
+STATUS_INTERRUPTED: Final = 128 + signal.SIGINT
+STATUS_TERMINATED: Final = 128 + signal.SIGTERM
+STATUS_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
+
+LAST_RESORT_SECONDS: Final = 0.7
+"""How long a cancelled command may take before its process is ended regardless."""
+
+Status: TypeAlias = int | None
+"""What a command returns: its exit status, or None for success."""
+
+
+class OutputClosed(Exception):
+    """Whoever read our standard output has left; the command has nobody to work for."""
+
+
+class Stop:
+    """The request that a server stop gracefully; :func:`run_server` makes one and passes it."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+        self._scopes: set[trio.CancelScope] = set()
+
+    @property
+    def requested(self) -> bool:
+        """Whether the stop has been requested."""
+        return self._event.is_set()
+
+    async def wait(self) -> None:
+        """Return when the stop is requested. Cancelled: nothing happened."""
+        await self._event.wait()
+
+    @contextmanager
+    def cuts_short(self) -> Iterator[trio.CancelScope]:
+        """Cancel the body when the stop is requested, and go on behind it.
+
+        For a server whose work is one long await rather than a context that is left.
+        """
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            if self.requested:
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)
+
+    def request(self) -> None:
+        """Request the stop; idempotent. What SIGTERM does."""
+        self._event.set()
+        for scope in self._scopes:
+            scope.cancel()
+
+
+def run(main: Callable[[], Awaitable[Status]]) -> int:
+    """Run a command that ends by itself and return its exit status.
+
+    SIGINT and SIGTERM cancel it. Exceptions come out as they are, for :func:`guard`.
+    """
+    return _run(main, None, 0.0)
+
+
+def run_server(main: Callable[[Stop], Awaitable[Status]], *, grace_seconds: float = 5.0) -> int:
+    """Run a command that works until it is told to stop and return its exit status.
+
+    Args:
+        main: is passed the :class:`Stop`.
+        grace_seconds: how long it may take to finish after SIGTERM; then it is cancelled.
+    """
+    stop: Stop | None = None
+
+    async def serve() -> Status:
+        nonlocal stop
+        stop = Stop()
+        return await main(stop)
+
+    def request() -> None:
+        if stop is not None:
+            stop.request()
+
+    return _run(serve, request, grace_seconds)
+
+
+def _run(
+    main: Callable[[], Awaitable[Status]],
+    request_stop: Callable[[], None] | None,
+    grace_seconds: float,
+) -> int:
+    """Run ``main`` under trio with the signals handled; without ``request_stop`` both cancel."""
+    ended_by_signal: int | None = None
+
+    async def root() -> Status:
+        with trio.CancelScope() as life:
+
+            def end(status: int) -> None:
+                nonlocal ended_by_signal
+                ended_by_signal = status
+                life.cancel()
+
+            def interrupt() -> float:
+                token.run_sync_soon(end, STATUS_INTERRUPTED)
+                return 0.0
+
+            def terminate() -> float:
+                token.run_sync_soon(begin_stop)
+                return 0.0 if request_stop is None else grace_seconds
+
+            def begin_stop() -> None:
+                if request_stop is None:
+                    end(STATUS_TERMINATED)
+                elif ended_by_signal is None and math.isinf(life.deadline):
+                    life.deadline = trio.current_time() + grace_seconds
+                    request_stop()
+                else:
+                    life.cancel()
+
+            token = trio.lowlevel.current_trio_token()
+            handlers = {
+                signal.SIGINT: (interrupt, STATUS_INTERRUPTED),
+                signal.SIGTERM: (
+                    terminate,
+                    STATUS_TERMINATED if request_stop is None else os.EX_OK,
+                ),
+            }
+            with _handled(handlers):
+                return await main()
+        return None
+
+    try:
+        status = trio.run(root)
+    except Trio440Error:
+        # What a cut-short command had to say about its cut connections interests nobody.
+        if ended_by_signal is None:
+            raise
+        status = None
+    return ended_by_signal or status or os.EX_OK
+
+
+@contextmanager
+def _handled(
+    handlers: dict[signal.Signals, tuple[Callable[[], float], int]],
+) -> Iterator[None]:
+    """Handle signals, each by a function and the status of the alarm that follows it.
+
+    The function returns how many seconds the command may still take; the alarm goes off
+    :data:`LAST_RESORT_SECONDS` later, whatever the event loop is doing by then.
+    """
+    alarm_status = STATUS_ERROR
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        nonlocal alarm_status
+        function, alarm_status = handlers[signal.Signals(number)]
+        seconds = function() + LAST_RESORT_SECONDS
+        signal.setitimer(signal.ITIMER_REAL, seconds if math.isfinite(seconds) else 0)
+
+    def on_alarm(_number: int, _frame: FrameType | None) -> None:
+        os._exit(alarm_status)
+
+    before = {number: signal.signal(number, on_signal) for number in handlers}
+    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
+    """Run a whole program and return its exit status, with one line on stderr for each error.
+
+    Args:
+        program: does everything, the parsing of its arguments included.
+        name: what the error lines begin with.
+
+    Raises:
+        Exception: what is no :class:`~trio440.errors.Trio440Error`: a bug, not hidden.
+    """
+    try:
+        status = program() or os.EX_OK
+        _flush_stdout()
+    except SystemExit as ending:
+        if not isinstance(ending.code, int | None):
+            raise
+        status = ending.code or os.EX_OK
+    except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
+        found = _expected_status(error, name)
+        if found is None:
+            raise
+        status = found
+    return status
+
+
+def _expected_status(error: BaseException, name: str) -> int | None:
+    """Report an error that a command may end with; None for a bug, unreported."""
+    leaves = list(_leaves(error))
+    expected = (Trio440Error, ClickException, OutputClosed, KeyboardInterrupt, Exit)
+    if not all(isinstance(leaf, expected) for leaf in leaves):
+        return None
+    for leaf in leaves:
+        if isinstance(leaf, KeyboardInterrupt):
+            return STATUS_INTERRUPTED
+        if isinstance(leaf, OutputClosed):
+            _abandon_stdout()
+            return STATUS_OUTPUT_CLOSED
+        if isinstance(leaf, Exit):
+            return leaf.exit_code
+    status = STATUS_ERROR
+    lines: dict[str, None] = {}
+    for leaf in leaves:
+        if isinstance(leaf, NoArgsIsHelpError):
+            leaf.show()
+            return leaf.exit_code
+        prefix, text = name, str(leaf) or type(leaf).__name__
+        if isinstance(leaf, ClickException):
+            status, text = leaf.exit_code, leaf.format_message()
+            context: Context | None = leaf.ctx if isinstance(leaf, UsageError) else None
+            prefix = name if context is None else context.command_path
+        lines[f"{prefix}: error: {' '.join(text.split())}"] = None
+    for line in lines:
+        note(line)
+    return status
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that are no groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
+
+
+def announce(address: Address) -> None:
+    """Print ``listening on HOST:PORT``, the first line of every server's standard output.
+
+    Raises:
+        OutputClosed: nobody reads it.
+    """
+    emit(f"listening on {format_address(address)}")
+
+
+def emit(line: str | bytes, *, end: bytes = b"\n") -> None:
+    """Write a line to standard output and flush it; blocks while a pipe is full.
+
+    Args:
+        line: text goes out as UTF-8, bytes as they are.
+        end: what follows it.
+
+    Raises:
+        OutputClosed: the reader of the pipe has left.
+    """
+    data = line if isinstance(line, bytes) else line.encode(errors="surrogateescape")
+    _write_stdout(data + end)
+
+
+def note(line: str) -> None:
+    """Write a line to standard error; one that cannot be written is dropped."""
+    if sys.stderr is not None:
+        try:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - this is the place that prints
+        except OSError:
+            return
+
+
+async def read_stdin(limit: int = 65_536) -> bytes:
+    """Read what standard input has, up to ``limit`` bytes; ``b""`` at its end.
+
+    The read happens in a thread, so that a terminal shared with other programs stays in
+    blocking mode. Cancelled: the thread is left behind and what it reads is lost.
+    """
+    try:
+        return await trio.to_thread.run_sync(os.read, 0, limit, abandon_on_cancel=True)
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return b""
+        raise
+
+
+def _flush_stdout() -> None:
+    _write_stdout(b"")
+
+
+def _write_stdout(data: bytes) -> None:
+    """Write and flush; a program that was started without standard output writes nowhere."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise OutputClosed from None
+    except OSError as error:
+        _abandon_stdout()
+        reason = os.strerror(error.errno or 0).lower()
+        raise ClickException(f"standard output cannot be written: {reason}") from None
+
+
+def _abandon_stdout() -> None:
+    """Let what is still buffered go nowhere, or the interpreter's own flush would complain."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)
