@@ -100,18 +100,22 @@ class UdpSocket(Protocol):
         """Wait until something is readable, then drain up to ``limit`` datagrams (at least 1).
 
         Socket errors that speak of earlier datagrams (connection refused) are swallowed.
-        Cancelled: nothing was taken.
+        Always a checkpoint. Cancelled: nothing was taken.
 
         Raises:
             trio.ClosedResourceError: the socket was closed, also while waiting.
             trio.BusyResourceError: another task is already waiting.
+            InvalidParameter: the limit is not positive.
         """
 
     def receive_nowait(self, limit: int = 64) -> list[Datagram]:
         """Drain up to ``limit`` datagrams that are readable now; none gives an empty list.
 
+        A task that waits in :meth:`receive` goes on waiting when another drained before it.
+
         Raises:
             trio.ClosedResourceError: the socket was closed.
+            InvalidParameter: the limit is not positive.
         """
 
     def send_nowait(self, datagrams: Sequence[Datagram]) -> int:
@@ -144,7 +148,26 @@ class ByteStream(Protocol):
         """The other side's address."""
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of ``data``; cancelled or broken, an unknown part of it was sent.
+        """Send all of ``data``, waiting while the other side reads too slowly.
+
+        Always a checkpoint. Cancelled or broken, an unknown part of it was sent.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: this side closed it, or has sent its end.
+            trio.BusyResourceError: another task is sending.
+        """
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until the connection can take some more bytes, or is broken.
+
+        Raises:
+            trio.ClosedResourceError: this side closed it.
+            trio.BusyResourceError: another task is sending.
+        """
+
+    async def send_eof(self) -> None:
+        """Tell the other side that nothing more comes; receiving goes on. Idempotent.
 
         Raises:
             trio.BrokenResourceError: the connection broke.
@@ -152,25 +175,25 @@ class ByteStream(Protocol):
             trio.BusyResourceError: another task is sending.
         """
 
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait until the connection can take some more bytes."""
-
-    async def send_eof(self) -> None:
-        """Tell the other side that nothing more comes; receiving goes on. Idempotent."""
-
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive at least one byte, or ``b""`` once the other side has sent its end.
+        """Receive up to ``max_bytes``, or ``b""`` once the other side has sent its end.
 
-        Cancelled: nothing was taken.
+        Always a checkpoint. Cancelled: nothing was taken. What arrived before the connection
+        broke is still received first.
 
         Raises:
             trio.BrokenResourceError: the connection broke.
-            trio.ClosedResourceError: this side closed it.
-            trio.BusyResourceError: another task is receiving.
+            trio.ClosedResourceError: this side closed it, also while waiting.
+            trio.BusyResourceError: another task is already waiting.
+            InvalidParameter: ``max_bytes`` is not positive.
         """
 
     async def aclose(self) -> None:
-        """Close at once; idempotent; always a checkpoint."""
+        """Close at once; idempotent; always a checkpoint, and closed also when cancelled.
+
+        What was sent still arrives; the other side breaks when it sent what was never received
+        here, or goes on sending.
+        """
 
 
 class StreamListener(Protocol):
@@ -183,15 +206,20 @@ class StreamListener(Protocol):
     async def accept(self) -> ByteStream:
         """Wait for the next connection. Cancelled: none was taken.
 
-        Connections that broke before they were accepted are passed over.
+        Connections that broke before they were accepted are passed over, or (on Linux) break
+        at their first use; they never raise here.
 
         Raises:
             trio.ClosedResourceError: the listener was closed, also while waiting.
+            trio.BusyResourceError: another task is already waiting.
             OSError: the process or the machine is out of file descriptors.
         """
 
     async def aclose(self) -> None:
-        """Stop listening; accepted connections live on. Idempotent."""
+        """Stop listening; idempotent; always a checkpoint, and closed also when cancelled.
+
+        Accepted connections live on; those that still waited to be accepted break.
+        """
 
 
 class Net(Protocol):
@@ -203,7 +231,7 @@ class Net(Protocol):
         """Turn a name or a literal of either family into addresses, IPv4 first.
 
         Args:
-            host: a name or a literal; empty with ``passive``: every interface.
+            host: a name or a literal; empty: this machine, with ``passive`` every interface.
             port: 0 to 65535.
             kind: what the addresses are for.
             passive: the addresses are to be bound rather than reached.
@@ -218,7 +246,7 @@ class Net(Protocol):
 
         Raises:
             AddressInUse: another socket is bound there.
-            AddressUnavailable: no such local address, or not permitted.
+            AddressUnavailable: no such local address, not permitted, or out of sockets.
             ResolutionFailed: ``host`` has no address.
             InvalidParameter: the port is out of range.
         """
@@ -230,7 +258,7 @@ class Net(Protocol):
 
         Raises:
             AddressInUse: another socket listens there.
-            AddressUnavailable: no such local address, or not permitted.
+            AddressUnavailable: no such local address, not permitted, or out of sockets.
             ResolutionFailed: ``host`` has no address.
             InvalidParameter: the port is out of range, or the backlog is not positive.
         """
@@ -248,7 +276,10 @@ class Net(Protocol):
 
 
 class AppendFile(Protocol):
-    """A file open for appending. Blocking: call it from a :class:`Worker`."""
+    """A file open for appending, by one writer. Blocking: call it from a :class:`Worker`.
+
+    It outlives a rename or a removal of its name. Closed, it refuses with ``OSError``.
+    """
 
     @property
     def size(self) -> int:
@@ -270,7 +301,8 @@ class Disk(Protocol):
     Paths are relative to the root of the tree, with ``/`` between parts, and may not leave it.
     What was not synced may be lost, torn or reordered by a crash, names included:
     :meth:`sync_directory` makes created, renamed and removed names last.
-    All methods raise ``OSError`` of the fitting kind (``FileNotFoundError``, no space, ...).
+    All methods raise ``OSError`` of the fitting kind (``FileNotFoundError``, no space, ...), and
+    ``InvalidParameter`` for a path that is no path of this tree or a number below 0.
     """
 
     def make_directory(self, path: str) -> None:
@@ -297,7 +329,10 @@ class Disk(Protocol):
         """
 
     def truncate(self, path: str, size: int) -> None:
-        """Cut a file to ``size`` bytes; not lasting until the file is synced."""
+        """Cut a file to ``size`` bytes, at most its present size; nobody has it open.
+
+        Not lasting until the file is synced.
+        """
 
     def sync_file(self, path: str) -> None:
         """Make the content of a file last."""
@@ -325,8 +360,9 @@ class Worker(Protocol):
     async def run(self, fn: Callable[[*Args], T], *args: *Args) -> T:
         """Run ``fn(*args)`` and return what it returns or raises.
 
-        A cancelled wait returns at once and does not undo the work: the function runs, or goes
-        on running, and its result is dropped.
+        Always a checkpoint. A wait that is cancelled returns at once and does not undo the work:
+        the function runs, or goes on running, and its result is dropped. A task that is
+        cancelled already when it calls gives no work.
 
         Raises:
             trio.ClosedResourceError: the worker was closed before the function started.
@@ -339,7 +375,8 @@ class Blocking(Protocol):
     def open_worker(self, name: str) -> AbstractAsyncContextManager[Worker]:
         """Open a worker that owns a resource: its calls never overlap and keep their order.
 
-        Leaving the context waits for the running call, shielded, and drops those not started.
+        Leaving the context waits for the running call, shielded, and drops those not started:
+        tasks that wait for them get ``trio.ClosedResourceError``.
         """
 
 

@@ -18,7 +18,11 @@ class _OsAppendFile(AppendFile):
     def __init__(self, path: Path, *, create: bool) -> None:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | (os.O_CREAT if create else 0)
         self._fd = os.open(path, flags, 0o644)
-        self._size = os.fstat(self._fd).st_size
+        try:
+            self._size = os.fstat(self._fd).st_size
+        except OSError:
+            self.close()
+            raise
 
     @property
     def size(self) -> int:
@@ -66,6 +70,9 @@ class DirectoryDisk(Disk):
 
     def read(self, path: str, offset: int = 0, length: int | None = None) -> bytes:
         """Read a part of a file."""
+        for name, value in (("offset", offset), ("length", length or 0)):
+            if value < 0:
+                raise InvalidParameter(name, value, "at least 0")
         with self._at(path).open("rb") as file:
             file.seek(offset)
             return file.read(-1 if length is None else length)
@@ -76,6 +83,9 @@ class DirectoryDisk(Disk):
 
     def truncate(self, path: str, size: int) -> None:
         """Cut a file."""
+        present = self.size(path)
+        if not 0 <= size <= present:
+            raise InvalidParameter("size", size, f"0 to {present}, the file's size")
         os.truncate(self._at(path), size)
 
     def sync_file(self, path: str) -> None:
@@ -104,7 +114,11 @@ class DirectoryDisk(Disk):
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield
+            try:
+                yield
+            finally:
+                # Closing is not enough: a forked child shares the lock.
+                fcntl.flock(fd, fcntl.LOCK_UN)
         finally:
             os.close(fd)
 
@@ -118,6 +132,6 @@ class DirectoryDisk(Disk):
 
     def _at(self, path: str) -> Path:
         relative = PurePosixPath(path)
-        if relative.is_absolute() or ".." in relative.parts:
+        if relative.is_absolute() or ".." in relative.parts or "\0" in path:
             raise InvalidParameter("path", path, "relative to the disk's root and inside it")
         return self._root / relative

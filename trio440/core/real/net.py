@@ -3,14 +3,14 @@
 import errno
 import os
 import socket
-from collections.abc import Sequence
-from typing import Final, Literal, NoReturn
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Final, Literal
 
 import trio
 
 from trio440.core.host import Address, ByteStream, Datagram, Net, StreamListener, UdpSocket
 from trio440.errors import (
-    AddressError,
     AddressInUse,
     AddressUnavailable,
     ConnectionRefused,
@@ -39,6 +39,7 @@ class _KernelUdpSocket(UdpSocket):
         return self._local
 
     async def receive(self, limit: int = 64) -> list[Datagram]:
+        _check_at_least_1("limit", limit)
         while True:
             self._check_open()
             await trio.lowlevel.wait_readable(self._sock)
@@ -46,6 +47,7 @@ class _KernelUdpSocket(UdpSocket):
                 return batch
 
     def receive_nowait(self, limit: int = 64) -> list[Datagram]:
+        _check_at_least_1("limit", limit)
         self._check_open()
         batch: list[Datagram] = []
         receive = self._sock.recvfrom
@@ -90,8 +92,13 @@ class _KernelByteStream(ByteStream):
 
     def __init__(self, stream: trio.SocketStream, remote: Address | None = None) -> None:
         self._stream = stream
-        self._local: Address = stream.socket.getsockname()
-        self._remote: Address = stream.socket.getpeername() if remote is None else remote
+        try:
+            self._local: Address = stream.socket.getsockname()
+            self._remote: Address = stream.socket.getpeername() if remote is None else remote
+        except OSError:
+            # The other side has reset the connection already; nobody else will close it.
+            stream.socket.close()
+            raise
 
     @property
     def local_address(self) -> Address:
@@ -111,6 +118,8 @@ class _KernelByteStream(ByteStream):
         await self._stream.send_eof()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        if max_bytes is not None:
+            _check_at_least_1("max_bytes", max_bytes)
         return await self._stream.receive_some(max_bytes)
 
     async def aclose(self) -> None:
@@ -132,13 +141,13 @@ class _KernelListener(StreamListener):
         while True:
             try:
                 sock, remote = await self._sock.accept()
+                return _KernelByteStream(trio.SocketStream(sock), remote)
             except OSError as error:
                 if error.errno in _BROKEN_BEFORE_ACCEPT:
                     continue
                 if error.errno == errno.EBADF:
                     raise trio.ClosedResourceError("this listener is closed") from None
                 raise
-            return _KernelByteStream(trio.SocketStream(sock), remote)
 
     async def aclose(self) -> None:
         self._sock.close()
@@ -178,8 +187,8 @@ class KernelNet(Net):
                 type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM,
                 flags=socket.AI_PASSIVE if passive else 0,
             )
-        except (socket.gaierror, UnicodeError):
-            # UnicodeError: the idna codec refuses empty and overlong labels.
+        except (socket.gaierror, ValueError):
+            # ValueError: a NUL in the name, or the idna codec refuses a label.
             raise ResolutionFailed(host, port, "is an unknown host") from None
         addresses: list[Address] = []
         for family in (socket.AF_INET, socket.AF_INET6):
@@ -191,34 +200,28 @@ class KernelNet(Net):
     async def bind_udp(self, host: str = "127.0.0.1", port: int = 0) -> UdpSocket:
         """Bind a UDP socket; see :class:`trio440.core.host.Net`."""
         address = (await self.resolve(host, port, kind="udp", passive=True))[0]
-        sock = socket.socket(_family(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        try:
+        with _bind_errors(host, port), ExitStack() as on_failure:
+            sock = socket.socket(_family(address), socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            on_failure.callback(sock.close)
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 sock.setsockopt(socket.SOL_SOCKET, option, WANTED_SOCKET_BUFFER)
             sock.bind(address)
-        except OSError as error:
-            sock.close()
-            _raise_bind_error(host, port, error)
+            on_failure.pop_all()
         return _KernelUdpSocket(sock)
 
     async def listen_tcp(
         self, host: str = "127.0.0.1", port: int = 0, *, backlog: int = 128
     ) -> StreamListener:
         """Listen for connections; see :class:`trio440.core.host.Net`."""
-        if backlog < 1:
-            raise InvalidParameter("backlog", backlog, "at least 1")
+        _check_at_least_1("backlog", backlog)
         address = (await self.resolve(host, port, kind="tcp", passive=True))[0]
-        sock = trio.socket.socket(_family(address), socket.SOCK_STREAM)
-        try:
+        with _bind_errors(host, port), ExitStack() as on_failure:
+            sock = trio.socket.socket(_family(address), socket.SOCK_STREAM)
+            on_failure.callback(sock.close)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             await sock.bind(address)
             sock.listen(backlog)
-        except OSError as error:
-            sock.close()
-            _raise_bind_error(host, port, error)
-        except BaseException:
-            sock.close()
-            raise
+            on_failure.pop_all()
         return _KernelListener(sock)
 
     async def connect_tcp(self, host: str, port: int) -> ByteStream:
@@ -227,7 +230,7 @@ class KernelNet(Net):
         try:
             return _KernelByteStream(await trio.open_tcp_stream(host, port))
         except OSError as error:
-            raise ConnectionRefused(host, port, f"refused: {_reason(error)}") from None
+            raise ConnectionRefused(host, port, f"cannot be reached: {_reason(error)}") from None
 
 
 def _family(address: Address) -> socket.AddressFamily:
@@ -243,9 +246,17 @@ def _reason(error: OSError) -> str:
     return os.strerror(found.errno).lower() if found.errno else str(found)
 
 
-def _raise_bind_error(host: str, port: int, error: OSError) -> NoReturn:
-    kind: type[AddressError] = AddressUnavailable
-    problem = f"cannot be used: {_reason(error)}"
-    if error.errno == errno.EADDRINUSE:
-        kind, problem = AddressInUse, "is already in use"
-    raise kind(host, port, problem) from None
+@contextmanager
+def _bind_errors(host: str, port: int) -> Iterator[None]:
+    """Say what the kernel has against an address to listen on."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(host, port, "is already in use") from None
+        raise AddressUnavailable(host, port, f"cannot be used: {_reason(error)}") from None
+
+
+def _check_at_least_1(name: str, value: int) -> None:
+    if value < 1:
+        raise InvalidParameter(name, value, "at least 1")

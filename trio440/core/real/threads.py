@@ -7,7 +7,7 @@ order and cost one hop each way, where ``trio.to_thread.run_sync`` starts over f
 import queue
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TypeVar, TypeVarTuple, cast
 
 import attrs
@@ -39,7 +39,8 @@ class _ThreadWorker(Worker):
         self._token = trio.lowlevel.current_trio_token()
         self._closed = False
         self._ended = trio.Event()
-        self._thread = threading.Thread(target=self._work, name=name)
+        # A daemon: a loop that crashed cannot end its threads, and the process must still exit.
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, fn: Callable[[*Args], T], *args: *Args) -> T:
@@ -56,6 +57,7 @@ class _ThreadWorker(Worker):
 
         return cast("T", await trio.lowlevel.wait_task_rescheduled(abandon))
 
+    @trio.lowlevel.enable_ki_protection
     async def close(self) -> None:
         """Refuse new calls, drop those not started, wait for the running one."""
         self._closed = True
@@ -71,8 +73,14 @@ class _ThreadWorker(Worker):
                 result = outcome.Error(trio.ClosedResourceError("this worker was closed"))
             else:
                 result = outcome.capture(call.fn)
-            self._token.run_sync_soon(self._answer, call, result)
-        self._token.run_sync_soon(self._ended.set)
+            self._report(self._answer, call, result)
+            del call, result  # a resting thread keeps no argument and no result alive
+        self._report(self._ended.set)
+
+    def _report(self, fn: Callable[[*Args], object], *args: *Args) -> None:
+        # A loop that crashed has nobody left who waits.
+        with suppress(trio.RunFinishedError):
+            self._token.run_sync_soon(fn, *args)
 
     @staticmethod
     def _answer(call: _Call, result: outcome.Outcome[object]) -> None:
@@ -89,6 +97,7 @@ class ThreadBlocking(Blocking):
 
 
 @asynccontextmanager
+@trio.lowlevel.enable_ki_protection
 async def _open_thread_worker(name: str) -> AsyncIterator[Worker]:
     worker = _ThreadWorker(name)
     try:
