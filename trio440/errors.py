@@ -15,6 +15,7 @@
     │   ├── ConnectFailed (BrokenResourceError)      nobody answered the handshake
     │   ├── ConnectionLost (BrokenResourceError)     the other side fell silent
     │   ├── ConnectionClosed (ClosedResourceError)   this side closed the connection
+    │   ├── FlushFailed (BrokenResourceError)        connections fell silent while being flushed
     │   ├── UnknownConnection (LookupError)          no connection has that id
     │   ├── PayloadTooLarge (ValueError)             a payload does not fit one datagram
     │   └── SendBufferFull                           too much is waiting to be sent
@@ -42,6 +43,7 @@ __all__ = [
     "ConnectionLost",
     "ConnectionRefused",
     "EngineUnavailable",
+    "FlushFailed",
     "InvalidParameter",
     "LspError",
     "MiningError",
@@ -134,6 +136,16 @@ class ConnectionClosed(LspError, ClosedResourceError):
         """Say which connection."""
         super().__init__(f"connection {conn_id} is closed on this side")
         self.conn_id = conn_id
+
+
+class FlushFailed(LspError, BrokenResourceError):
+    """A server was closed and these connections fell silent before all was acknowledged."""
+
+    def __init__(self, conn_ids: tuple[int, ...]) -> None:
+        """Say which connections."""
+        which = ", ".join(map(str, conn_ids))
+        super().__init__(f"lost before everything written was acknowledged: connection {which}")
+        self.conn_ids = conn_ids
 
 
 class UnknownConnection(LspError, LookupError):
