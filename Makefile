@@ -20,6 +20,7 @@ help:
 	@echo 'make clean     remove .venv and every cache'
 
 setup: .venv/.kernels
+	@:
 
 # A python that only pretends to be there (a version manager's shim) fails the probe.
 .venv/.installed: requirements.lock pyproject.toml

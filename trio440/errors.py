@@ -10,6 +10,7 @@
     │   ├── AddressUnavailable             this machine may not listen there
     │   ├── ResolutionFailed               a host name has no address
     │   └── ConnectionRefused              nobody listens there, or the way is blocked
+    ├── ConnectionBroken (BrokenResourceError)  an open stream broke
     ├── EngineUnavailable                  a hash engine needs a package that is absent
     ├── LspError
     │   ├── ConnectFailed (BrokenResourceError)      nobody answered the handshake
@@ -39,6 +40,7 @@ __all__ = [
     "AddressUnavailable",
     "BadMessage",
     "ConnectFailed",
+    "ConnectionBroken",
     "ConnectionClosed",
     "ConnectionLost",
     "ConnectionRefused",
@@ -100,6 +102,15 @@ class ResolutionFailed(AddressError):
 
 class ConnectionRefused(AddressError):
     """A stream could not be opened to this address: refused, unreachable or timed out."""
+
+
+class ConnectionBroken(Trio440Error, BrokenResourceError):
+    """A stream that was open broke, or the other side closed it too early."""
+
+    def __init__(self, address: str) -> None:
+        """Say whose stream it was."""
+        super().__init__(f"the connection to {address} is broken")
+        self.address = address
 
 
 class EngineUnavailable(Trio440Error):

@@ -1,0 +1,192 @@
+"""The line-protocol server: a session for each client and one task that owns the store.
+
+::
+
+    client ── lines ──▶ session ── Batch ───▶ owner of the store
+           ◀── queue ──         ◀── answers ──
+
+The store is never shared: sessions send their requests to its owner over one channel and get
+the answers over one of their own.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Final
+
+import trio
+
+from trio440.core.channels import Chan
+from trio440.core.host import Address, ByteStream, Host, StreamListener
+from trio440.core.lifetimes import open_service_nursery
+from trio440.core.real import REAL_HOST
+from trio440.linekv.limits import Counters, Limits, Statistics
+from trio440.linekv.protocol import error_line
+from trio440.linekv.session import Batch, Session
+from trio440.linekv.store import Store
+
+__all__ = ["Server", "open_server", "serve"]
+
+REFUSAL_SECONDS: Final = 1.0
+"""How long a client that is one too many may take to be told so."""
+ACCEPT_AGAIN_SECONDS: Final = 0.1
+"""How long to wait when the process is out of file descriptors."""
+
+
+class Server:
+    """A running server; :func:`open_server` and :func:`serve` make one."""
+
+    def __init__(self, address: Address, counters: Counters) -> None:
+        self._address = address
+        self._counters = counters
+
+    @property
+    def address(self) -> Address:
+        """Where it listens, with the real port."""
+        return self._address
+
+    def count_active(self) -> int:
+        """Return how many clients are connected."""
+        return self._counters.clients_active
+
+    def count_dropped(self) -> int:
+        """Return how many clients have gone."""
+        return self._counters.clients_dropped
+
+    def statistics(self) -> Statistics:
+        """Return what the server has seen so far."""
+        return self._counters.snapshot()
+
+
+@asynccontextmanager
+async def open_server(
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    limits: Limits | None = None,
+    ports: Host = REAL_HOST,
+) -> AsyncIterator[Server]:
+    """Serve clients for as long as the body runs.
+
+    Leaving normally takes no more requests and gives each client
+    :attr:`Limits.flush_seconds` to read its answers; leaving by exception or cancellation
+    closes every connection at once. No task is left either way.
+
+    Args:
+        port: to listen on; 0 takes any free one.
+        host: the address to listen on.
+        limits: the bounds; the defaults of :class:`Limits` when None.
+        ports: the machine to run on.
+
+    Raises:
+        AddressError: it cannot listen there.
+        InvalidParameter: the port is out of range.
+    """
+    limits = limits or Limits()
+    counters = Counters()
+    store = Store(max_keys=limits.keys, max_bytes=limits.memory_bytes)
+    requests = Chan[Batch]()
+    listener = await ports.net.listen_tcp(host, port)
+    try:
+        async with open_service_nursery() as nursery:
+            nursery.start_soon(_own_store, store, requests, counters)
+            front = _Front(listener, requests, limits, counters, ports)
+            nursery.start_soon(front.run)
+            yield Server(listener.local_address, counters)
+            await front.finish()
+    finally:
+        await listener.aclose()
+
+
+async def serve(
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    limits: Limits | None = None,
+    ports: Host = REAL_HOST,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve clients until cancelled; for ``nursery.start``, which returns the :class:`Server`.
+
+    The arguments and errors are those of :func:`open_server`.
+    """
+    async with open_server(port, host=host, limits=limits, ports=ports) as server:
+        task_status.started(server)
+        await trio.Event().wait()
+
+
+async def _own_store(store: Store, requests: Chan[Batch], counters: Counters) -> None:
+    """Own the store: carry out one batch at a time and publish its size."""
+    async for batch in requests:
+        batch.answers.send_nowait([store.apply(request) for request in batch.requests])
+        counters.requests += len(batch.requests)
+        counters.keys, counters.memory_bytes = store.key_count, store.byte_count
+
+
+class _Front:
+    """Accepts clients and runs their sessions."""
+
+    def __init__(
+        self,
+        listener: StreamListener,
+        requests: Chan[Batch],
+        limits: Limits,
+        counters: Counters,
+        ports: Host,
+    ) -> None:
+        self._listener = listener
+        self._requests = requests
+        self._limits = limits
+        self._counters = counters
+        self._ports = ports
+        self._accepting = trio.CancelScope()
+        self._sessions: set[Session] = set()
+        self._served = trio.Event()
+
+    async def finish(self) -> None:
+        """Take no more clients and no more requests, and wait for the last session's end."""
+        self._accepting.cancel()
+        await self._listener.aclose()
+        for session in self._sessions:
+            session.finish()
+        await self._served.wait()
+
+    async def run(self) -> None:
+        """Serve until :meth:`finish` is called and the last session is over."""
+        async with trio.open_nursery() as nursery:
+            with self._accepting:
+                await self._accept(nursery)
+        self._served.set()
+
+    async def _accept(self, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                stream = await self._listener.accept()
+            except OSError:
+                await self._ports.clock.sleep(ACCEPT_AGAIN_SECONDS)
+                continue
+            if self._counters.clients_active >= self._limits.clients:
+                self._counters.clients_refused += 1
+                await self._refuse(stream)
+                continue
+            session = Session(stream, self._requests, self._limits, self._counters, self._ports)
+            self._sessions.add(session)
+            self._counters.clients_active += 1
+            nursery.start_soon(self._serve, session)
+
+    async def _serve(self, session: Session) -> None:
+        try:
+            await session.run()
+        finally:
+            self._sessions.discard(session)
+            self._counters.clients_active -= 1
+            self._counters.clients_dropped += 1
+
+    async def _refuse(self, stream: ByteStream) -> None:
+        line = error_line(f"too many clients, the limit is {self._limits.clients}")
+        try:
+            with self._ports.clock.move_on_after(REFUSAL_SECONDS):
+                await stream.send_all(line)
+        except trio.BrokenResourceError:
+            pass
+        finally:
+            await stream.aclose()

@@ -1,0 +1,184 @@
+"""One client of the line-protocol server: its lines in, its answers out.
+
+What goes to the client is queued, :attr:`~trio440.linekv.Limits.queued_messages` lines at most.
+While the client reads, an answer longer than the queue waits for room. When it has taken
+nothing for :data:`STALL_SECONDS` it counts as not reading: what finds no room is then dropped
+and counted, until it takes something again.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import attrs
+import trio
+
+from trio440.core.channels import Chan
+from trio440.core.host import ByteStream, Host
+from trio440.errors import BadMessage
+from trio440.linekv.limits import Counters, Limits
+from trio440.linekv.protocol import (
+    LineSplitter,
+    Put,
+    Request,
+    error_line,
+    parse_untrusted_request,
+    value_line,
+)
+from trio440.linekv.store import Answer, Refused, Values
+
+__all__ = ["Batch", "Session"]
+
+READ_BYTES: Final = 65_536
+BURST_BYTES: Final = 16_384
+"""How much is handed to the network at once, about."""
+STALL_SECONDS: Final = 0.25
+"""How long a client with a full queue may take no burst before lines are dropped."""
+LINGER_SECONDS: Final = 0.25
+"""How long a client that was sent everything may be silent before its connection is closed."""
+
+
+@attrs.frozen
+class Batch:
+    """Requests of one client for the owner of the store, and where the answers go.
+
+    At most one of the requests costs more the longer a list is, so that no client keeps the
+    owner from the others for long. The channel always has room for the answers.
+    """
+
+    requests: list[Request]
+    answers: Chan[list[Answer]]
+
+
+class Session:
+    """Serves one client; made when it was accepted."""
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        requests: Chan[Batch],
+        limits: Limits,
+        counters: Counters,
+        ports: Host,
+    ) -> None:
+        self._stream = stream
+        self._requests = requests
+        self._limits = limits
+        self._counters = counters
+        self._ports = ports
+        self._answers = Chan[list[Answer]](1)
+        self._queue = Chan[bytes](limits.queued_messages)
+        self._written = trio.Event()
+        self._stalled = False
+        self._finishing = False
+        self._receiving: trio.CancelScope | None = None
+
+    def finish(self) -> None:
+        """Read no more requests."""
+        self._finishing = True
+        if self._receiving is not None:
+            self._receiving.cancel()
+
+    async def run(self) -> None:
+        """Serve until the requests end and their answers are flushed, or the connection breaks."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._write)
+                await self._serve_lines()
+                self._queue.close()
+                with self._ports.clock.move_on_after(self._limits.flush_seconds):
+                    await self._written.wait()
+                    await self._linger()
+                nursery.cancel_scope.cancel()
+        except* trio.BrokenResourceError:
+            pass
+        finally:
+            await self._stream.aclose()
+
+    async def _serve_lines(self) -> None:
+        splitter = LineSplitter(self._limits.line_bytes)
+        while data := await self._receive():
+            batch: list[Request] = []
+            for line in splitter.feed(data):
+                try:
+                    request = parse_untrusted_request(line)
+                except BadMessage as error:
+                    await self._ask(batch)
+                    await self._refuse(str(error))
+                    continue
+                batch.append(request)
+                if not isinstance(request, Put):
+                    await self._ask(batch)
+            await self._ask(batch)
+            if splitter.too_long:
+                await self._refuse(f"a line is too long, the limit is {splitter.limit} bytes")
+                return
+
+    async def _receive(self) -> bytes | bytearray:
+        """Return the next bytes; none at the end of the requests."""
+        if self._finishing:
+            return b""
+        with trio.CancelScope() as self._receiving:
+            return await self._stream.receive_some(READ_BYTES)
+        return b""
+
+    async def _ask(self, batch: list[Request]) -> None:
+        """Have a batch carried out, queue the answers and empty it."""
+        if not batch:
+            return
+        await self._requests.send(Batch(batch.copy(), self._answers))
+        batch.clear()
+        for answer in await self._answers.receive():
+            match answer:
+                case Values(key, values):
+                    lines = (value_line(key, value) for value in values)
+                    await self._enqueue(lines, len(values))
+                case Refused(problem):
+                    await self._refuse(problem)
+
+    async def _refuse(self, problem: str) -> None:
+        await self._enqueue(iter([error_line(problem)]), 1)
+
+    async def _enqueue(self, lines: Iterator[bytes], count: int) -> None:
+        """Queue ``count`` lines in order; from the first that finds no room on they are dropped."""
+        for position, line in enumerate(lines):
+            try:
+                self._queue.send_nowait(line)
+            except trio.WouldBlock:
+                if not await self._enqueue_patiently(line):
+                    self._counters.messages_dropped += count - position
+                    return
+
+    async def _enqueue_patiently(self, line: bytes) -> bool:
+        """Wait for room while the client reads; whether there was some."""
+        if self._stalled:
+            return False
+        with self._ports.clock.move_on_after(STALL_SECONDS) as scope:
+            await self._queue.send(line)
+        self._stalled = scope.cancelled_caught
+        return not self._stalled
+
+    async def _write(self) -> None:
+        """Write the queue to the client, in bursts, until it is closed and empty."""
+        async for first in self._queue:
+            burst = [first]
+            size = len(first)
+            while size < BURST_BYTES:
+                try:
+                    line = self._queue.receive_nowait()
+                except (trio.WouldBlock, trio.EndOfChannel):
+                    break
+                burst.append(line)
+                size += len(line)
+            await self._stream.send_all(b"".join(burst))
+            self._counters.messages_sent += len(burst)
+            self._stalled = False
+        self._written.set()
+
+    async def _linger(self) -> None:
+        """Let the client read to the end: closing with bytes unread would reset its side."""
+        await self._stream.send_eof()
+        data: bytes | bytearray = b"unread"
+        while data:
+            data = b""
+            with self._ports.clock.move_on_after(LINGER_SECONDS):
+                data = await self._stream.receive_some(READ_BYTES)
