@@ -359,7 +359,9 @@ class MemoryNet(Net):
         try:
             versions = {name: ipaddress.ip_address(name).version for name in found}
         except ValueError:
-            raise ResolutionFailed(host, port, "is an unknown host") from None
+            versions = {}
+        if not versions or "%" in host:
+            raise ResolutionFailed(host, port, "is an unknown host")
         return [_address(name, port) for name in sorted(found, key=lambda name: versions[name])]
 
     async def bind_udp(self, host: str = "127.0.0.1", port: int = 0) -> UdpSocket:

@@ -70,16 +70,16 @@ class MemoryByteStream(ByteStream):
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if self._end_sent:
             raise trio.ClosedResourceError("cannot send after the end was sent")
-        rest = bytes(data)
-        with self._only_sender():
+        with self._only_sender(), memoryview(bytes(data)) as whole:
+            rest = whole
             while True:
                 self._check_sendable()
                 await trio.lowlevel.checkpoint_if_cancelled()
                 room = self._capacity - self._unread_by_peer
                 if rest and room <= 0:
-                    await self._wait_changed()
+                    await self._changed.wait()
                     continue
-                if segment := rest[:room]:
+                if segment := bytes(rest[:room]):
                     self._unread_by_peer += len(segment)
                     self._travel(MemoryByteStream._land, segment)
                     rest = rest[room:]
@@ -92,7 +92,7 @@ class MemoryByteStream(ByteStream):
             self._check_open()
             await trio.lowlevel.checkpoint()
             while self._unread_by_peer >= self._capacity and not self._broken:
-                await self._wait_changed()
+                await self._changed.wait()
                 self._check_open()
 
     async def send_eof(self) -> None:
@@ -101,7 +101,8 @@ class MemoryByteStream(ByteStream):
             if self._end_sent:
                 return
             self._check_sendable()
-            self._send_end()
+            self._end_sent = True
+            self._travel(MemoryByteStream._land_end)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if max_bytes is not None and max_bytes < 1:
@@ -113,7 +114,7 @@ class MemoryByteStream(ByteStream):
                 raise trio.BusyResourceError("another task is receiving on this stream")
             self._receiving = True
             try:
-                await self._wait_changed()
+                await self._changed.wait()
             finally:
                 self._receiving = False
             self._check_open()
@@ -139,13 +140,9 @@ class MemoryByteStream(ByteStream):
         if self._incoming or reset:
             self._travel(MemoryByteStream._land_reset)
         elif not self._end_sent:
-            self._send_end()
+            self._travel(MemoryByteStream._land_end)
         self._on_close(self)
         self._wake()
-
-    def _send_end(self) -> None:
-        self._end_sent = True
-        self._travel(MemoryByteStream._land_end)
 
     def _travel(
         self, land: "Callable[[MemoryByteStream, *Segment], None]", *segment: *Segment
@@ -172,9 +169,6 @@ class MemoryByteStream(ByteStream):
     def _was_read(self, count: int) -> None:
         self._unread_by_peer -= count
         self._wake()
-
-    async def _wait_changed(self) -> None:
-        await self._changed.wait()
 
     def _wake(self) -> None:
         self._changed.set()

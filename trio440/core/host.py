@@ -75,10 +75,10 @@ class Clock(Protocol):
     def fail_after(self, seconds: float) -> AbstractContextManager[Scope]:
         """Cancel the body after ``seconds`` and raise ``trio.TooSlowError``."""
 
-    def move_on_after(self, seconds: float) -> AbstractContextManager[Scope]:
+    def move_on_after(self, seconds: float) -> AbstractContextManager[Scope, bool]:
         """Cancel the body after ``seconds`` and go on behind it."""
 
-    def move_on_at(self, deadline: float) -> AbstractContextManager[Scope]:
+    def move_on_at(self, deadline: float) -> AbstractContextManager[Scope, bool]:
         """Cancel the body when ``now()`` reaches ``deadline`` and go on behind it."""
 
 

@@ -29,11 +29,11 @@ class TrioClock(Clock):
         """Return ``trio.fail_after(seconds)``."""
         return trio.fail_after(seconds)
 
-    def move_on_after(self, seconds: float) -> AbstractContextManager[Scope]:
+    def move_on_after(self, seconds: float) -> AbstractContextManager[Scope, bool]:
         """Return ``trio.move_on_after(seconds)``."""
         return trio.move_on_after(seconds)
 
-    def move_on_at(self, deadline: float) -> AbstractContextManager[Scope]:
+    def move_on_at(self, deadline: float) -> AbstractContextManager[Scope, bool]:
         """Return ``trio.move_on_at(deadline)``."""
         return trio.move_on_at(deadline)
 

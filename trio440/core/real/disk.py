@@ -1,5 +1,6 @@
 """A directory of this machine as a :class:`~trio440.core.host.Disk`."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -30,18 +31,24 @@ class _OsAppendFile(AppendFile):
 
     def append(self, data: bytes) -> None:
         rest = memoryview(data)
+        fd = self._open_fd()
         while rest:
-            written = os.write(self._fd, rest)
+            written = os.write(fd, rest)
             self._size += written
             rest = rest[written:]
 
     def sync(self) -> None:
-        os.fdatasync(self._fd)
+        os.fdatasync(self._open_fd())
 
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def _open_fd(self) -> int:
+        if self._fd < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return self._fd
 
 
 class DirectoryDisk(Disk):

@@ -1,0 +1,58 @@
+"""The implementations that every suite of this folder runs against."""
+
+import gc
+import os
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.memory_net import memory_host, open_memory_network
+from trio440.core.host import Disk, Host
+from trio440.core.real import REAL_HOST
+
+
+@asynccontextmanager
+async def open_real() -> AsyncIterator[Host]:
+    yield REAL_HOST
+
+
+@asynccontextmanager
+async def open_memory() -> AsyncIterator[Host]:
+    async with open_memory_network(random.Random(1)) as network:
+        machine = network.at("10.0.0.1")
+        yield memory_host(net=machine, rng=random.Random(1))
+        assert network.open_endpoints == []
+
+
+IMPLEMENTATIONS = [
+    pytest.param(open_real, id="real", marks=pytest.mark.real),
+    pytest.param(open_memory, id="memory"),
+]
+
+
+@pytest.fixture(params=IMPLEMENTATIONS)
+async def ports(request: pytest.FixtureRequest, no_leaked_descriptor: None) -> AsyncIterator[Host]:
+    """A machine; the suites know nothing else about it."""
+    del no_leaked_descriptor
+    opened: AbstractAsyncContextManager[Host] = request.param()
+    async with opened as host:
+        yield host
+
+
+@pytest.fixture
+def disk(ports: Host, tmp_path: Path) -> Disk:
+    """An empty tree of that machine."""
+    return ports.disk(str(tmp_path / "tree"))
+
+
+@pytest.fixture
+def no_leaked_descriptor() -> Iterator[None]:
+    """Every socket and file that a test opened is closed by the test or by the port."""
+    before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - Path.iterdir adds its own
+    yield
+    gc.collect()
+    after = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - Path.iterdir adds its own
+    assert len(after) <= len(before), sorted(after - before)
