@@ -154,8 +154,8 @@ class FlushFailed(LspError, BrokenResourceError):
 
     def __init__(self, conn_ids: tuple[int, ...]) -> None:
         """Say which connections."""
-        which = ", ".join(map(str, conn_ids))
-        super().__init__(f"lost before everything written was acknowledged: connection {which}")
+        which = ", ".join(map(str, sorted(conn_ids)))
+        super().__init__(f"connections lost before everything written was acknowledged: {which}")
         self.conn_ids = conn_ids
 
 
