@@ -1,0 +1,137 @@
+"""The books of the scheduler: jobs, miners, and the chunks between them. Pure.
+
+A nonce of a job is *missing* until some answer has covered it, and *unassigned* while it is
+missing and no miner that is expected to answer has it in hand. Answers may come twice and in
+any order, so the books are sets: nothing is counted up or down.
+"""
+
+from collections import deque
+from typing import Final
+
+import attrs
+
+from trio440.mining.hashing import Found
+from trio440.mining.ranges import NonceRange, NonceSet
+from trio440.mining.speed import Speed
+
+__all__ = ["MAX_GAPS", "Chunk", "Job", "Miner"]
+
+MAX_GAPS: Final = 4096
+"""The books of a job may have this many gaps; beyond, the lowest gap is hashed a second time."""
+
+
+@attrs.define(eq=False)
+class Job:
+    """One request of a client, and how far it has come."""
+
+    number: int
+    """Jobs are numbered from 1 in their order of arrival."""
+    client: int
+    text: str
+    nonces: NonceRange
+    missing: NonceSet
+    unassigned: NonceSet
+    chunks: "set[Chunk]" = attrs.field(factory=set, repr=False)
+    """What miners have in hand for it, late miners included."""
+    best: Found | None = None
+    over: bool = False
+    """Answered or dropped: what miners still have in hand for it is of no use."""
+
+    @classmethod
+    def of(cls, number: int, client: int, text: str, nonces: NonceRange) -> "Job":
+        """Open the books of a new job."""
+        return cls(number, client, text, nonces, NonceSet([nonces]), NonceSet([nonces]))
+
+    def assign(self, chunk: "Chunk") -> None:
+        """A miner is now expected to answer a chunk."""
+        self.chunks.add(chunk)
+        self.unassigned.remove(chunk.nonces)
+
+    def answer(self, chunk: "Chunk", found: Found) -> None:
+        """A chunk is done, with this result."""
+        self.chunks.discard(chunk)
+        self.missing.remove(chunk.nonces)
+        self.unassigned.remove(chunk.nonces)
+        if self.best is None or found < self.best:
+            self.best = found
+        if self.missing.gaps > MAX_GAPS:
+            low, high = self.missing.lowest(2)
+            again = NonceRange(low.upper + 1, high.lower - 1)
+            self.missing.add(again)
+            self.unassigned.add(again)
+
+    def release(self, chunk: "Chunk") -> None:
+        """A chunk's answer is not expected any more: others may have what only it covered."""
+        for nonces in self.covered_only_by(chunk):
+            self.unassigned.add(nonces)
+
+    def covered_only_by(self, chunk: "Chunk") -> NonceSet:
+        """Return what is missing of a chunk and in the hand of no other punctual miner."""
+        others = (other for other in self.chunks if other is not chunk and not other.miner.late)
+        return self.missing.within(chunk.nonces).without(other.nonces for other in others)
+
+    def available_to(self, miner: "Miner") -> NonceSet:
+        """Return what is unassigned and not in the miner's own hand already."""
+        own = [chunk.nonces for chunk in miner.hand if chunk.job is self]
+        if any(self.unassigned.within(nonces) for nonces in own):
+            return self.unassigned.without(own)
+        return self.unassigned
+
+
+@attrs.define(eq=False)
+class Miner:
+    """One miner: its speed, and what it has in hand, oldest first."""
+
+    conn_id: int
+    speed: Speed = attrs.field(factory=Speed)
+    hand: "deque[Chunk]" = attrs.field(factory=deque, repr=False)
+    since: int = 0
+    """When it began with the oldest chunk in hand, in microseconds."""
+    late: bool = False
+    """The answer to the oldest chunk is overdue: what it has in hand was released."""
+
+    def take(self, chunk: "Chunk", now: int) -> None:
+        """Add a chunk to the hand."""
+        if not self.hand:
+            self.since = now
+        self.hand.append(chunk)
+        chunk.job.assign(chunk)
+
+    def release(self) -> int:
+        """Release everything in hand, and return how many chunks are still of use."""
+        useful = [chunk for chunk in self.hand if not chunk.job.over]
+        for chunk in useful:
+            chunk.job.release(chunk)
+        return len(useful)
+
+    def done(self, chunk: "Chunk", found: Found, now: int) -> None:
+        """Take in the answer to a chunk in hand."""
+        if chunk is self.hand[0]:
+            self.speed.sample(chunk.nonces.size, now - self.since)
+            self.since = now
+        self.hand.remove(chunk)
+        chunk.job.answer(chunk, found)
+        if self.late:  # what is left in hand is expected again
+            self.late = False
+            for other in self.hand:
+                other.job.assign(other)
+
+    def expected_end(self, chunk: "Chunk", now: int) -> int:
+        """Return when a chunk in hand should be answered; in the future, however overdue."""
+        end = self.since
+        for mine in self.hand:
+            end += self.speed.micros_for(mine.nonces.size)
+            if mine is self.hand[0] and end < now:
+                end = now + (now - end)  # as late again as it is now
+            if mine is chunk:
+                break
+        return end
+
+
+@attrs.frozen(eq=False)
+class Chunk:
+    """A part of a job in the hand of a miner."""
+
+    job: Job
+    miner: Miner
+    nonces: NonceRange
