@@ -1,6 +1,7 @@
 """Chan: what each operation does, when it waits, and who is served first."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 import trio
@@ -37,7 +38,7 @@ def test_a_negative_capacity_is_refused(capacity: int) -> None:
 
 async def test_an_unbuffered_send_waits_for_its_receiver(nursery: trio.Nursery) -> None:
     ch, log = Chan[int](), Log()
-    await start(nursery, log, lambda: ch.send(5))
+    await start(nursery, log, partial(ch.send, 5))
     assert log == []
     assert await ch.receive() == 5
     await wait_all_tasks_blocked()
@@ -57,7 +58,7 @@ async def test_a_buffer_takes_its_capacity_and_keeps_the_order(nursery: trio.Nur
     ch, log = Chan[int](2), Log()
     await ch.send(1)
     await ch.send(2)
-    await start(nursery, log, lambda: ch.send(3), lambda: ch.send(4))
+    await start(nursery, log, partial(ch.send, 3), partial(ch.send, 4))
     assert log == []
     assert [await ch.receive() for _ in range(4)] == [1, 2, 3, 4]
 
@@ -117,7 +118,9 @@ async def test_close_fails_the_waiting_senders_and_drops_their_values(
 ) -> None:
     ch, log = Chan[int](1), Log()
     ch.send_nowait(0)
-    await start(nursery, log, lambda: ch.send(1), lambda: select(ch.sending(2)), lambda: ch.send(3))
+    await start(
+        nursery, log, partial(ch.send, 1), partial(select, ch.sending(2)), partial(ch.send, 3)
+    )
     ch.close()
     await wait_all_tasks_blocked()
     assert sorted(log, key=str) == [(f"task {n}", trio.ClosedResourceError) for n in range(3)]
@@ -127,7 +130,7 @@ async def test_close_fails_the_waiting_senders_and_drops_their_values(
 
 async def test_close_ends_the_waiting_receivers(nursery: trio.Nursery) -> None:
     ch, log = Chan[int](1), Log()
-    await start(nursery, log, ch.receive, lambda: select(ch.receiving()), ch.receive)
+    await start(nursery, log, ch.receive, partial(select, ch.receiving()), ch.receive)
     ch.close()
     await wait_all_tasks_blocked()
     assert sorted(log, key=str) == [
@@ -162,7 +165,7 @@ async def test_a_cancelled_receive_has_taken_nothing(*, waiting_select: bool) ->
     ch, log = Chan[int](), Log()
     async with trio.open_nursery() as inner:
         if waiting_select:
-            await start(inner, log, lambda: select(ch.receiving()))
+            await start(inner, log, partial(select, ch.receiving()))
         await start(inner, log, ch.receive)
         inner.cancel_scope.cancel()
     assert log == []
@@ -176,8 +179,8 @@ async def test_a_cancelled_send_has_given_nothing(*, waiting_select: bool) -> No
     ch, log = Chan[int](), Log()
     async with trio.open_nursery() as inner:
         if waiting_select:
-            await start(inner, log, lambda: select(ch.sending(1)))
-        await start(inner, log, lambda: ch.send(2))
+            await start(inner, log, partial(select, ch.sending(1)))
+        await start(inner, log, partial(ch.send, 2))
         inner.cancel_scope.cancel()
     assert log == []
     with pytest.raises(trio.WouldBlock):
@@ -190,7 +193,7 @@ async def test_a_value_handed_over_beats_a_later_cancellation(*, behind_a_select
     ch, log = Chan[int](), Log()
     async with trio.open_nursery() as inner:
         if behind_a_select:
-            await start(inner, log, lambda: select(ch.receiving()))
+            await start(inner, log, partial(select, ch.receiving()))
         await start(inner, log, ch.receive)
         for value in range(2 if behind_a_select else 1):
             ch.send_nowait(value)
@@ -201,7 +204,7 @@ async def test_a_value_handed_over_beats_a_later_cancellation(*, behind_a_select
 async def test_ready_operations_see_a_cancellation_before_they_act() -> None:
     ch = Chan[int](4)
     ch.send_nowait(1)
-    for operation in (lambda: ch.send(2), ch.receive, lambda: select(ch.receiving())):
+    for operation in (partial(ch.send, 2), ch.receive, partial(select, ch.receiving())):
         with trio.CancelScope() as scope:
             scope.cancel()
             await operation()
@@ -244,9 +247,9 @@ async def test_waiting_receivers_are_served_in_order_of_arrival(nursery: trio.Nu
         nursery,
         log,
         ch.receive,
-        lambda: select(ch.receiving()),
+        partial(select, ch.receiving()),
         ch.receive,
-        lambda: select(ch.receiving()),
+        partial(select, ch.receiving()),
         ch.receive,
     )
     assert ch.statistics().tasks_waiting_receive == 5
@@ -272,10 +275,10 @@ async def test_waiting_senders_are_served_in_order_of_arrival(
     await start(
         nursery,
         log,
-        lambda: ch.send(10),
-        lambda: select(ch.sending(11)),
-        lambda: ch.send(12),
-        lambda: select(ch.sending(13)),
+        partial(ch.send, 10),
+        partial(select, ch.sending(11)),
+        partial(ch.send, 12),
+        partial(select, ch.sending(13)),
     )
     expected = [*(-value for value in range(capacity)), 10, 11, 12, 13]
     for place, value in enumerate(expected):
@@ -299,7 +302,7 @@ async def test_the_order_holds_when_somebody_in_it_gives_up(nursery: trio.Nurser
         with impatient:
             await select(ch.receiving())
 
-    await start(nursery, log, lambda: select(ch.receiving()), give_up, ch.receive)
+    await start(nursery, log, partial(select, ch.receiving()), give_up, ch.receive)
     impatient.cancel()
     await wait_all_tasks_blocked()
     ch.send_nowait(1)
@@ -355,7 +358,7 @@ async def test_the_statistics_count_plain_waits_and_selects(nursery: trio.Nurser
     now = ch.statistics()
     assert (now.current_buffer_used, now.max_buffer_size, now.closed) == (1, 2, False)
     ch.send_nowait(2)
-    await start(nursery, log, lambda: ch.send(3), lambda: select(ch.sending(4)))
+    await start(nursery, log, partial(ch.send, 3), partial(select, ch.sending(4)))
     now = ch.statistics()
     assert (now.current_buffer_used, now.tasks_waiting_send) == (2, 2)
     assert now.tasks_waiting_receive == 0

@@ -40,7 +40,6 @@ T_co = TypeVar("T_co", covariant=True)
 OutcomeT_co = TypeVar("OutcomeT_co", covariant=True)
 
 
-@final
 @attrs.frozen
 class Received(Generic[T_co]):
     """A receive case happened: this is the value."""
@@ -48,13 +47,11 @@ class Received(Generic[T_co]):
     value: T_co
 
 
-@final
 @attrs.frozen
 class Ended:
     """A receive case happened: the channel is closed and drained, there will be no value."""
 
 
-@final
 @attrs.frozen
 class Sent:
     """A send case happened: a receiver or the buffer has the value."""
@@ -286,12 +283,12 @@ class Chan(Generic[T]):
         """
         self._closed = True
         self._memory_send.close()
+        while self._receivers:  # receivers first, as in Go: matters to a select that is both
+            parked, (index, _) = self._receivers.popitem(last=False)
+            parked.wake(Value((index, ENDED)))
         while self._senders:
             parked, _ = self._senders.popitem(last=False)
             parked.wake(Error(trio.ClosedResourceError()))
-        while self._receivers:
-            parked, (index, _) = self._receivers.popitem(last=False)
-            parked.wake(Value((index, ENDED)))
 
     async def aclose(self) -> None:
         """Close the channel, also when cancelled, and let other tasks run."""

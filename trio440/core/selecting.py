@@ -225,11 +225,10 @@ async def select(
         return index, outcome
     if timeout_seconds is None:
         return await _wait_for_any(cases, order)
-    happened: tuple[int, Any] | None = None
     with ports.clock.move_on_after(timeout_seconds):
         # Foreign code has run since the look above, so look again, under the scope.
-        happened = await select(*cases, ports=ports)
-    return happened  # noqa: RET504 - None when the time went by
+        return await select(*cases, ports=ports)
+    return None
 
 
 @overload
