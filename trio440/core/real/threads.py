@@ -43,6 +43,7 @@ class _ThreadWorker(Worker):
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
+    @trio.lowlevel.enable_ki_protection  # Ctrl-C between put and wait would leave a stale task
     async def run(self, fn: Callable[[*Args], T], *args: *Args) -> T:
         """Run ``fn(*args)`` on the thread; see :class:`trio440.core.host.Worker`."""
         await trio.lowlevel.checkpoint_if_cancelled()
