@@ -1,0 +1,450 @@
+"""The layering of the package, read from its source.
+
+Three promises: a layer imports only the layers below it; a pure module (a protocol core) knows
+no event loop, socket, clock or chance; a shell touches the world through its ``Host`` alone.
+A new module is entered in ``MODULES`` below.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.layering import Touch, cycles, matching, read_module
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "trio440"
+
+PURE, SHELL, REAL, FACE, COMMAND, ENGINE = "pure", "shell", "real", "face", "command", "engine"
+
+MODULES = {
+    "trio440": FACE,
+    "trio440.__main__": COMMAND,
+    "trio440.errors": PURE,
+    "trio440.core": FACE,
+    "trio440.core.channels": SHELL,
+    "trio440.core.epochs": SHELL,
+    "trio440.core.host": PURE,
+    "trio440.core.lifetimes": SHELL,
+    "trio440.core.parking": SHELL,
+    "trio440.core.real": REAL,
+    "trio440.core.real.clock": REAL,
+    "trio440.core.real.disk": REAL,
+    "trio440.core.real.net": REAL,
+    "trio440.core.real.threads": REAL,
+    "trio440.core.selecting": SHELL,
+    "trio440.wire": FACE,
+    "trio440.wire.gojson": PURE,
+    "trio440.linekv": FACE,
+    "trio440.linekv.client": SHELL,
+    "trio440.linekv.limits": PURE,
+    "trio440.linekv.protocol": PURE,
+    "trio440.linekv.server": SHELL,
+    "trio440.linekv.session": SHELL,
+    "trio440.linekv.store": PURE,
+    "trio440.lsp": FACE,
+    "trio440.lsp.client": SHELL,
+    "trio440.lsp.connection": SHELL,
+    "trio440.lsp.endpoint": SHELL,
+    "trio440.lsp.faults": SHELL,
+    "trio440.lsp.message": PURE,
+    "trio440.lsp.params": PURE,
+    "trio440.lsp.server": SHELL,
+    "trio440.lsp.session": PURE,
+    "trio440.lsp.window": PURE,
+    "trio440.mining": FACE,
+    "trio440.mining.hashing": PURE,
+    "trio440.mining.jobs": PURE,
+    "trio440.mining.messages": PURE,
+    "trio440.mining.policy": PURE,
+    "trio440.mining.ranges": PURE,
+    "trio440.mining.scheduler": PURE,
+    "trio440.mining.speed": PURE,
+}
+"""Every module and what it is.
+
+``pure``: standard library, attrs, msgspec and other pure modules. ``shell``: trio and its Host.
+``real``: the Host of this machine. ``face``: imports and ``__all__``. ``command``: the command
+line, which is the process's own edge. ``engine``: computes hashes, by its own processes or
+threads.
+"""
+
+COMMANDS = "trio440.cli"
+"""Every module of this package is a ``command``."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "core": {"errors"},
+    "wire": {"errors"},
+    "linekv": {"errors", "core", "wire"},
+    "lsp": {"errors", "core", "wire"},
+    "mining": {"errors", "core", "wire", "lsp"},
+    "cli": {"errors", "core", "wire", "linekv", "lsp", "mining"},
+    "__main__": {"cli"},
+    "": {"errors", "core"},
+}
+"""The layers that each layer may import beside itself."""
+
+TIME = "time comes from ports.clock and ports.wall"
+NETWORK = "the network is ports.net"
+CHANCE = "chance comes from ports.rng"
+FILES = "files are ports.disk"
+THREADS = "blocking work goes to ports.blocking"
+PROCESSES = "only the command line and the hash engines start processes or hear signals"
+PRIVATE = "private names of trio may change with any release"
+OUTPUT = "what a terminal shows is the command line's business"
+LOOPS = "there is one event loop, trio"
+OWNED = "every task has an owner"
+DODGE = "an import that cannot be read here hides what a module touches"
+
+WORLD = {
+    "trio.sleep*": TIME,
+    "trio.current_time": TIME,
+    "trio.fail_after": TIME,
+    "trio.fail_at": TIME,
+    "trio.move_on_after": TIME,
+    "trio.move_on_at": TIME,
+    "trio.CancelScope(deadline=)": TIME,
+    "trio.CancelScope(relative_deadline=)": TIME,
+    "trio.lowlevel.current_clock": TIME,
+    "time": TIME,
+    "datetime.datetime.now": TIME,
+    "datetime.datetime.utcnow": TIME,
+    "datetime.datetime.today": TIME,
+    "datetime.date.today": TIME,
+    "trio.socket": NETWORK,
+    "trio.open_tcp_*": NETWORK,
+    "trio.open_ssl_*": NETWORK,
+    "trio.open_unix_socket": NETWORK,
+    "trio.serve_*": NETWORK,
+    "trio.Socket*": NETWORK,
+    "trio.lowlevel.wait_readable": NETWORK,
+    "trio.lowlevel.wait_writable": NETWORK,
+    "trio.lowlevel.notify_closing": NETWORK,
+    "socket": NETWORK,
+    "select": NETWORK,
+    "selectors": NETWORK,
+    "ssl": NETWORK,
+    "random.[!R]*": CHANCE,
+    "secrets": CHANCE,
+    "uuid": CHANCE,
+    "os.urandom": CHANCE,
+    "os.getrandom": CHANCE,
+    "builtins.open": FILES,
+    "unknown": FILES,
+    "pathlib.Path": FILES,
+    "trio.Path": FILES,
+    "trio.open_file": FILES,
+    "io.open": FILES,
+    "os": FILES,
+    "shutil": FILES,
+    "tempfile": FILES,
+    "fcntl": FILES,
+    "sqlite3": FILES,
+    "trio.to_thread": THREADS,
+    "trio.from_thread": THREADS,
+    "trio.lowlevel.start_thread_soon": THREADS,
+    "threading": THREADS,
+    "_thread": THREADS,
+    "queue": THREADS,
+    "concurrent": THREADS,
+    "multiprocessing": PROCESSES,
+    "subprocess": PROCESSES,
+    "signal": PROCESSES,
+    "trio.run_process": PROCESSES,
+    "trio.open_signal_receiver": PROCESSES,
+    "trio.lowlevel.open_process": PROCESSES,
+    "trio.run": OWNED,
+    "trio.lowlevel.spawn_system_task": OWNED,
+    "trio._*": PRIVATE,
+    "builtins.print": OUTPUT,
+    "builtins.input": OUTPUT,
+    "sys.std*": OUTPUT,
+    "logging": OUTPUT,
+    "rich": OUTPUT,
+    "click": OUTPUT,
+    "asyncio": LOOPS,
+    "importlib": DODGE,
+    "builtins.__import__": DODGE,
+    "builtins.exec": DODGE,
+    "builtins.eval": DODGE,
+    "*.[*]": DODGE,
+    "pickle": "what comes from outside is decoded, never executed",
+}
+"""What no module outside ``core/real`` touches; a name covers everything below it."""
+
+PURE_TOO = {
+    "trio": "a core has no event loop",
+    "trio_util": "a core has no event loop",
+    "outcome": "a core has no event loop",
+    "await": "a core never waits",
+    "random.Random(*=)": CHANCE,
+    "numba": "a core computes in plain Python",
+    "numpy": "a core computes in plain Python",
+}
+"""What a pure module does not touch either."""
+
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    "trio440.errors": {
+        "trio.BrokenResourceError": "trio's word for what the other side did",
+        "trio.ClosedResourceError": "trio's word for what this side did",
+    },
+    COMMAND: {
+        "click": "the command line is made with it",
+        "importlib": "a sub-command is imported when it is called for",
+        "signal": "Ctrl-C and SIGTERM are for the whole process",
+        "os": "exit statuses, and standard output and input by their descriptors",
+        "builtins.print": "the command line shows what happened",
+        "sys.std*": "the command line shows what happened",
+        "trio.run": "the process starts its loop here",
+        "trio.current_time": "the signal handler's watch over the loop is the process's own",
+        "trio.to_thread": "a terminal is read by a thread that nobody can interrupt",
+    },
+}
+"""Who may touch what of the above, and why; an entry that nobody needs fails a test."""
+
+
+def problems(module: str, kind: str, touches: list[Touch]) -> list[str]:
+    """Say everything that is wrong with what ``module`` imports and touches."""
+    allowed = EXCEPTIONS.get(module, {}) | EXCEPTIONS.get(kind, {})
+    allowed_lines = {touch for touch, _, _ in matching(touches, allowed)}
+    rest = [touch for touch in touches if touch not in allowed_lines]
+    found = list(_wrong_arrows(module, kind, rest))
+    if kind == FACE:
+        found += [
+            f"{module}:{touch.line} touches {touch.name}: a package's face only imports and exports"
+            for touch in rest
+            if imported_module(touch) is None
+        ]
+    elif kind != REAL:
+        forbidden = WORLD | (PURE_TOO if kind == PURE else {})
+        found += [
+            f"{module}:{touch.line} touches {touch.name}: {reason}"
+            for touch, _, reason in matching(rest, forbidden)
+        ]
+    return list(dict.fromkeys(found))
+
+
+def _wrong_arrows(module: str, kind: str, touches: list[Touch]) -> Iterator[str]:
+    for touch in touches:
+        target = imported_module(touch)
+        if target is None or target == module:
+            continue
+        here, there = layer_of(module), layer_of(target)
+        if here != there and there not in MAY_IMPORT[here]:
+            yield f"{module}:{touch.line} imports {target}: {here} is not above {there}"
+        if kind == PURE and kind_of(target) != PURE:
+            yield f"{module}:{touch.line} imports {target}: a core knows cores only"
+        ports_only = target == "trio440.core.host" or there == "errors"
+        if kind == REAL and not ports_only and MODULES[target] != REAL:
+            yield f"{module}:{touch.line} imports {target}: the real host knows the ports only"
+
+
+def imported_module(touch: Touch) -> str | None:
+    """Return the module of this package that an import means, or None for any other touch."""
+    if not touch.imported or touch.name.partition(".")[0] != PACKAGE.name:
+        return None
+    name = touch.name
+    while name not in MODULES and not is_command(name) and "." in name:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def layer_of(module: str) -> str:
+    """Return the part of the name that ``MAY_IMPORT`` speaks of."""
+    return f"{module}.".split(".")[1]
+
+
+def is_command(module: str) -> bool:
+    """Whether a module belongs to the command line."""
+    return f"{module}.".startswith(f"{COMMANDS}.")
+
+
+def kind_of(module: str) -> str:
+    """Return what a module is; KeyError for one that nobody has entered."""
+    return COMMAND if is_command(module) else MODULES[module]
+
+
+def module_files() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+FILES_BY_MODULE = module_files()
+TOUCHES = {
+    module: read_module(path.read_text(), module, is_package=path.name == "__init__.py")
+    for module, path in FILES_BY_MODULE.items()
+}
+
+
+def test_every_module_is_entered_and_every_entry_exists() -> None:
+    found = {module for module in FILES_BY_MODULE if not is_command(module)}
+    assert found - set(MODULES) == set(), "enter these in MODULES"
+    assert set(MODULES) - found == set(), "these are gone"
+
+
+@pytest.mark.parametrize("module", FILES_BY_MODULE)
+def test_a_module_keeps_to_its_layer_and_its_ports(module: str) -> None:
+    assert problems(module, kind_of(module), TOUCHES[module]) == []
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    imports = {
+        module: {target for touch in touches if (target := imported_module(touch))} - {module}
+        for module, touches in TOUCHES.items()
+    }
+    assert cycles(imports) == []
+
+
+def test_every_exception_is_needed() -> None:
+    for who, allowed in EXCEPTIONS.items():
+        touched = [
+            touch
+            for module, touches in TOUCHES.items()
+            if who in (module, kind_of(module))
+            for touch in touches
+        ]
+        needed = {pattern for _, pattern, _ in matching(touched, allowed)}
+        assert needed == set(allowed), f"{who} does not need {set(allowed) - needed}"
+
+
+def test_the_layers_stand_on_each_other() -> None:
+    assert cycles(MAY_IMPORT) == []
+    assert set().union(*MAY_IMPORT.values()) <= set(MAY_IMPORT)
+
+
+# The checker itself: it must complain about bad source
+
+
+BAD = [
+    # arrows
+    ("trio440.core.channels", SHELL, "import trio440.lsp", "core is not above lsp"),
+    ("trio440.core.channels", SHELL, "from trio440 import lsp", "core is not above lsp"),
+    ("trio440.core.channels", SHELL, "from ..lsp import client", "core is not above lsp"),
+    ("trio440.core.channels", SHELL, "from trio440.wire.gojson import x", "not above wire"),
+    ("trio440.lsp.client", SHELL, "from trio440.mining.ranges import x", "not above mining"),
+    ("trio440.lsp.client", SHELL, "from trio440.linekv import connect", "not above linekv"),
+    ("trio440.linekv.server", SHELL, "import trio440.cli.running", "not above cli"),
+    ("trio440.errors", PURE, "from trio440.core.host import Host", "errors is not above core"),
+    (
+        "trio440.mining.jobs",
+        PURE,
+        "def f():\n    from trio440.cli import main",
+        "mining is not above cli",
+    ),
+    (
+        "trio440.wire.gojson",
+        PURE,
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import trio440.lsp",
+        "wire is not above lsp",
+    ),
+    ("trio440.core.real.net", REAL, "from trio440.core.channels import Chan", "ports only"),
+    # cores
+    ("trio440.lsp.session", PURE, "import trio", "no event loop"),
+    ("trio440.lsp.session", PURE, "from trio import BrokenResourceError", "no event loop"),
+    ("trio440.errors", PURE, "from trio import sleep", "ports.clock"),
+    ("trio440.errors", PURE, "from trio import Event", "no event loop"),
+    ("trio440.errors", PURE, "import trio\ntrio.BrokenResourceError", "no event loop"),
+    ("trio440.lsp.session", PURE, "from trio440.lsp.client import Client", "cores only"),
+    ("trio440.lsp.session", PURE, "from trio440.core import Chan", "cores only"),
+    ("trio440.lsp.session", PURE, "async def f(x):\n    await x", "never waits"),
+    ("trio440.lsp.session", PURE, "async def f(x):\n    async with x: pass", "never waits"),
+    ("trio440.lsp.session", PURE, "async def f(x):\n    async for _ in x: pass", "never waits"),
+    ("trio440.lsp.session", PURE, "import time", "ports.clock"),
+    ("trio440.lsp.session", PURE, "import logging", "command line's business"),
+    ("trio440.lsp.session", PURE, "import random\nrandom.random()", "ports.rng"),
+    ("trio440.mining.jobs", PURE, "import numpy as np", "plain Python"),
+    # shells
+    ("trio440.lsp.client", SHELL, "import trio\nasync def f():\n    await trio.sleep(1)", "clock"),
+    ("trio440.lsp.client", SHELL, "from trio import sleep_until as nap", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "import trio as t\nt.current_time()", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "import trio\nwith trio.fail_after(1): pass", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "import trio\nwith trio.fail_at(1): pass", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "from trio import move_on_after", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "from trio import move_on_at", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "import trio\ntrio.CancelScope(deadline=3)", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "from time import monotonic", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "import datetime\ndatetime.datetime.now()", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "from datetime import datetime\ndatetime.now()", "ports.clock"),
+    ("trio440.lsp.client", SHELL, "import random\nrandom.choice([1])", "ports.rng"),
+    ("trio440.lsp.client", SHELL, "from random import randrange", "ports.rng"),
+    ("trio440.lsp.client", SHELL, "import random\nrandom.SystemRandom()", "ports.rng"),
+    ("trio440.lsp.client", SHELL, "import os\nos.urandom(4)", "ports.rng"),
+    ("trio440.lsp.client", SHELL, "import uuid", "ports.rng"),
+    ("trio440.lsp.client", SHELL, "import trio\ntrio.to_thread.run_sync(f)", "ports.blocking"),
+    ("trio440.lsp.client", SHELL, "from trio import to_thread", "ports.blocking"),
+    ("trio440.lsp.client", SHELL, "import threading", "ports.blocking"),
+    ("trio440.lsp.client", SHELL, "from concurrent.futures import Future", "ports.blocking"),
+    ("trio440.lsp.client", SHELL, "import trio\ntrio.open_tcp_stream('h', 1)", "ports.net"),
+    ("trio440.lsp.client", SHELL, "import trio\ntrio.socket.socket()", "ports.net"),
+    ("trio440.lsp.client", SHELL, "import trio.socket", "ports.net"),
+    ("trio440.lsp.client", SHELL, "import socket", "ports.net"),
+    ("trio440.lsp.client", SHELL, "import trio\ntrio.lowlevel.wait_readable(3)", "ports.net"),
+    ("trio440.lsp.client", SHELL, "open('file')", "ports.disk"),
+    ("trio440.lsp.client", SHELL, "def f(path):\n    path.read_text()", "ports.disk"),
+    ("trio440.lsp.client", SHELL, "def f(p):\n    return (p / 'x').write_bytes(b'')", "ports.disk"),
+    ("trio440.lsp.client", SHELL, "from pathlib import Path", "ports.disk"),
+    ("trio440.lsp.client", SHELL, "import subprocess", "start processes"),
+    ("trio440.lsp.client", SHELL, "import trio\ntrio.lowlevel.spawn_system_task(f)", "an owner"),
+    ("trio440.lsp.client", SHELL, "from trio._core import _run", "private"),
+    ("trio440.lsp.client", SHELL, "print('hello')", "command line's business"),
+    ("trio440.lsp.client", SHELL, "import asyncio", "one event loop"),
+    ("trio440.lsp.client", SHELL, "import pickle", "never executed"),
+    ("trio440.lsp.client", SHELL, "from trio import *", "cannot be read"),
+    ("trio440.lsp.client", SHELL, "__import__('socket')", "cannot be read"),
+    ("trio440.lsp.client", SHELL, "import importlib", "cannot be read"),
+    # faces and commands
+    ("trio440.lsp", FACE, "import trio", "only imports and exports"),
+    ("trio440.lsp", FACE, "from trio440.mining import x", "not above mining"),
+    ("trio440.cli.mine", COMMAND, "import trio\ntrio.sleep(1)", "ports.clock"),
+    ("trio440.cli.mine", COMMAND, "import random\nrandom.random()", "ports.rng"),
+    ("trio440.cli.mine", COMMAND, "import socket", "ports.net"),
+]
+
+GOOD = [
+    ("trio440.lsp.session", PURE, "import random, attrs, msgspec, hashlib, base64, enum"),
+    ("trio440.lsp.session", PURE, "import random\ndef f(rng: random.Random): rng.random()"),
+    ("trio440.lsp.session", PURE, "from trio440.errors import BadMessage"),
+    ("trio440.lsp.session", PURE, "from trio440.lsp.message import Data"),
+    ("trio440.errors", PURE, "from trio import BrokenResourceError, ClosedResourceError"),
+    ("trio440.lsp.client", SHELL, "import trio\nasync def f():\n    await trio.Event().wait()"),
+    ("trio440.lsp.client", SHELL, "import trio\ntrio.CancelScope(shield=True)"),
+    ("trio440.lsp.client", SHELL, "async def f(ports):\n    await ports.clock.sleep(1)"),
+    ("trio440.lsp.client", SHELL, "def f(timeline): return timeline.time.sleep"),
+    ("trio440.lsp.client", SHELL, "from trio440.core import REAL_HOST, Host, select"),
+    ("trio440.core.real.net", REAL, "import socket, time, os, trio\ntrio.current_time()"),
+    ("trio440.core.real.net", REAL, "from trio440.core.host import Net"),
+    ("trio440.cli.mine", COMMAND, "import click, os\nfrom trio440.mining import x\nprint(os)"),
+]
+
+
+@pytest.mark.parametrize(("module", "kind", "source", "complaint"), BAD)
+def test_bad_source_is_found(module: str, kind: str, source: str, complaint: str) -> None:
+    found = problems(module, kind, read_module(source, module, is_package=kind == FACE))
+    assert any(complaint in problem for problem in found), found
+
+
+@pytest.mark.parametrize(("module", "kind", "source"), GOOD)
+def test_good_source_passes(module: str, kind: str, source: str) -> None:
+    assert problems(module, kind, read_module(source, module)) == []
+
+
+def test_a_problem_names_its_line() -> None:
+    touches = read_module("x = 1\n\nimport socket\n", "trio440.lsp.client")
+    assert problems("trio440.lsp.client", SHELL, touches) == [
+        f"trio440.lsp.client:3 touches socket: {NETWORK}"
+    ]
+
+
+def test_a_module_that_nobody_entered_has_no_kind() -> None:
+    with pytest.raises(KeyError):
+        kind_of("trio440.lsp.surprise")
+
+
+def test_cycles_are_found_once() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c", "a"]]
+    assert cycles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
