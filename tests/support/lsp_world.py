@@ -1,0 +1,279 @@
+"""LSP on a memory network under virtual time: one server machine, many client machines.
+
+A world watches the wire through the protocol's own decoder and disturbs it: cut what fits a
+condition, switch the network off, or change each packet. Every test gives it a seed, which
+fixes latencies, payloads and phases, and every wait in it is bounded in virtual time.
+"""
+
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any, Final, TypeAlias, TypeVar
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
+from trio440 import lsp
+from trio440.core.host import Address, Host
+from trio440.core.lifetimes import open_service_nursery
+from trio440.lsp.message import Ack, CAck, Data, Message, decode_untrusted, encode
+
+__all__ = [
+    "SERVER",
+    "LspWorld",
+    "Packet",
+    "collect",
+    "echo_forever",
+    "echo_in_turn",
+    "echo_pipelined",
+    "is_ack",
+    "is_data",
+    "open_world",
+    "read_to_loss",
+    "running",
+    "seeds",
+    "together",
+]
+
+SERVER: Final[Address] = ("10.0.0.1", 9999)
+VIRTUAL_SECONDS: Final = 3600.0
+"""Far more than any scenario takes: without it a hang would let epochs pass for ever."""
+
+LATENCY_STEP: Final = 2.0**-12
+"""Seconds. Latencies are multiples of it, exact in floating point: datagrams that meet at one
+instant are handled in one batch, as on a busy port, and cost the event loop one turn."""
+
+T = TypeVar("T")
+
+
+def draw_latency(rng: random.Random) -> float:
+    """Draw 0.24 to 2.9 ms."""
+    return rng.randint(1, 12) * LATENCY_STEP
+
+
+def seeds(count: int) -> pytest.MarkDecorator:
+    """Run a test under ``count`` seeds; each is visible in the test's id."""
+    return pytest.mark.parametrize("seed", range(count), ids=lambda seed: f"seed{seed}")
+
+
+@attrs.frozen
+class Packet:
+    """One datagram on the wire."""
+
+    time: float
+    source: Address
+    destination: Address
+    message: Message | None
+
+    @property
+    def from_server(self) -> bool:
+        return self.source == SERVER
+
+    @property
+    def client(self) -> Address:
+        return self.destination if self.from_server else self.source
+
+    @property
+    def number(self) -> int:
+        assert self.message is not None
+        return self.message.seq_num
+
+
+Condition: TypeAlias = Callable[[Packet], bool]
+Disturbance: TypeAlias = Callable[[Packet], Iterable[tuple[float, Message]]]
+"""What travels in a packet's place: messages, each with a delay in seconds."""
+
+
+def is_data(packet: Packet) -> bool:
+    return isinstance(packet.message, Data)
+
+
+def is_ack(packet: Packet) -> bool:
+    """Whether it is an Ack or CAck, heartbeats included."""
+    return isinstance(packet.message, Ack | CAck)
+
+
+class LspWorld:
+    """Made by :func:`open_world`."""
+
+    def __init__(self, clock: MockClock, network: MemoryNetwork, rng: random.Random) -> None:
+        self.clock = clock
+        self.network = network
+        self.rng = rng
+        self.server_ports = memory_host(net=network.at(SERVER[0]), rng=random.Random(1))
+        self._machines = 0
+
+    def now(self) -> float:
+        return self.clock.current_time()
+
+    def new_machine(self) -> Host:
+        """Give a client machine of its own."""
+        self._machines += 1
+        net = self.network.at(f"10.0.{self._machines // 250 + 1}.{self._machines % 250 + 1}")
+        return memory_host(net=net, rng=random.Random(self.rng.getrandbits(32)))
+
+    def open_server(
+        self, params: lsp.Params, limits: lsp.Limits | None = None
+    ) -> AbstractAsyncContextManager[lsp.Server]:
+        return lsp.open_server(
+            SERVER[1], host=SERVER[0], params=params, limits=limits, ports=self.server_ports
+        )
+
+    def connect(
+        self,
+        params: lsp.Params,
+        *,
+        isn: int | None = None,
+        limits: lsp.Limits | None = None,
+        ports: Host | None = None,
+    ) -> AbstractAsyncContextManager[lsp.Client]:
+        return lsp.connect(
+            SERVER[0],
+            SERVER[1],
+            params=params,
+            limits=limits,
+            isn=isn,
+            ports=ports or self.new_machine(),
+        )
+
+    @asynccontextmanager
+    async def open_clients(
+        self, count: int, params: lsp.Params, *, spread_epochs: float = 0.0
+    ) -> AsyncIterator[list[lsp.Client]]:
+        """Connect clients one after another, their epochs out of phase by up to the spread."""
+        clients: list[lsp.Client] = []
+        spread_seconds = spread_epochs * params.epoch_millis / 1000
+        async with AsyncExitStack() as stack:
+            for _ in range(count):
+                await trio.sleep(self.rng.uniform(0, spread_seconds / count))
+                clients.append(await stack.enter_async_context(self.connect(params)))
+            yield clients
+
+    def texts(self, count: int) -> list[bytes]:
+        """Make payloads, all different and of different lengths."""
+        return [b"%d:" % i + self.rng.randbytes(self.rng.randrange(30)) for i in range(count)]
+
+    # The wire
+
+    def packets(self, condition: Condition, *, since: float = 0.0) -> list[Packet]:
+        """Return what was sent from ``since`` on, lost packets included, in order."""
+        records = (record for record in self.network.wire if record.time >= since)
+        packets = (Packet(*record[:3], decode_untrusted(record.data)) for record in records)
+        return [packet for packet in packets if condition(packet)]
+
+    def data(self, *, since: float = 0.0, from_server: bool | None = None) -> list[Packet]:
+        """Return the Data sent from ``since`` on, by one side or by both."""
+        return [
+            packet
+            for packet in self.packets(is_data, since=since)
+            if from_server is None or packet.from_server is from_server
+        ]
+
+    def disturb(self, disturbance: Disturbance) -> None:
+        """Let the disturbance decide about every packet sent from now on."""
+
+        def decide(
+            data: bytes, source: Address, destination: Address
+        ) -> Iterable[tuple[float, bytes]]:
+            packet = Packet(self.now(), source, destination, decode_untrusted(data))
+            return [(delay, encode(message)) for delay, message in disturbance(packet)]
+
+        self.network.filter = decide
+
+    def cut(self, condition: Condition) -> None:
+        """Lose every packet that fits."""
+
+        def lose(packet: Packet) -> Iterable[tuple[float, Message]]:
+            assert packet.message is not None
+            return [] if condition(packet) else [(0.0, packet.message)]
+
+        self.disturb(lose)
+
+    def switch_off(self) -> None:
+        """Lose everything."""
+        self.network.filter = lambda _data, _source, _destination: ()
+
+    def mend(self) -> None:
+        """Lose and change nothing more."""
+        self.network.filter = None
+
+
+@asynccontextmanager
+async def open_world(clock: MockClock, seed: int) -> AsyncIterator[LspWorld]:
+    """Open a world with latencies of 0.24 to 2.9 ms; at its end nothing may be left open."""
+    rng = random.Random(seed)
+    with trio.fail_after(VIRTUAL_SECONDS):
+        async with open_memory_network(random.Random(rng.getrandbits(64))) as network:
+            network.default.latency = draw_latency
+            yield LspWorld(clock, network, rng)
+            assert network.open_endpoints == []
+
+
+@asynccontextmanager
+async def running(task: Callable[..., Awaitable[object]], *args: Any) -> AsyncIterator[None]:
+    """Run a task beside the body, and cancel it behind."""
+    async with open_service_nursery() as nursery:
+        nursery.start_soon(task, *args)
+        yield
+
+
+async def together(tasks: Iterable[Awaitable[T]]) -> list[T]:
+    """Run all at once and return what they return, in order."""
+    results: dict[int, T] = {}
+
+    async def run(index: int, task: Awaitable[T]) -> None:
+        results[index] = await task
+
+    async with trio.open_nursery() as nursery:
+        for index, task in enumerate(tasks):
+            nursery.start_soon(run, index, task)
+    return [results[index] for index in sorted(results)]
+
+
+async def echo_forever(server: lsp.Server, pause: Callable[[], float] = lambda: 0.0) -> None:
+    """Write back whatever arrives, one message after another, after a pause in seconds."""
+    while True:
+        conn_id, payload = await server.read()
+        if seconds := pause():
+            await trio.sleep(seconds)
+        server.write(conn_id, payload)
+
+
+async def echo_in_turn(client: lsp.Client, texts: Sequence[bytes]) -> None:
+    """Write, read back, compare; then the next."""
+    for text in texts:
+        client.write(text)
+        assert await client.read() == text
+
+
+async def echo_pipelined(client: lsp.Client, texts: Sequence[bytes]) -> None:
+    """Write all, then read all back."""
+    for text in texts:
+        client.write(text)
+    for text in texts:
+        assert await client.read() == text
+
+
+async def collect(read: Callable[[], Awaitable[T]], *, seconds: float) -> list[T]:
+    """Read all that becomes readable within ``seconds``; a read that raises fails the test."""
+    found: list[T] = []
+    with trio.move_on_after(seconds):
+        while True:
+            found.append(await read())
+    return found
+
+
+async def read_to_loss(client: lsp.Client) -> list[bytes]:
+    """Read until the loss is reported, and return what came before it."""
+    found: list[bytes] = []
+    loss: lsp.ConnectionLost | None = None
+    while loss is None:
+        try:
+            found.append(await client.read())
+        except lsp.ConnectionLost as error:
+            loss = error
+    assert loss.conn_id == client.conn_id
+    return found
