@@ -1,6 +1,9 @@
 """Small helpers for tests on real sockets."""
 
 import socket
+from collections.abc import Callable
+
+import trio
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -12,3 +15,14 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
     return port
+
+
+async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+    """Wait for something that only the kernel or another process knows the moment of.
+
+    Raises:
+        trio.TooSlowError: it has not come true within ``seconds``.
+    """
+    with trio.fail_after(seconds):
+        while not condition():  # noqa: ASYNC110 - there is no event to wait for
+            await trio.sleep(0.01)

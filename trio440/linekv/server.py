@@ -161,6 +161,8 @@ class _Front:
         while True:
             try:
                 stream = await self._listener.accept()
+            except trio.ClosedResourceError:
+                return  # finish() was faster than its cancellation
             except OSError:
                 await self._ports.clock.sleep(ACCEPT_AGAIN_SECONDS)
                 continue
@@ -169,6 +171,8 @@ class _Front:
                 await self._refuse(stream)
                 continue
             session = Session(stream, self._requests, self._limits, self._counters, self._ports)
+            if self._accepting.cancel_called:
+                session.finish()
             self._sessions.add(session)
             self._counters.clients_active += 1
             nursery.start_soon(self._serve, session)
