@@ -1,0 +1,124 @@
+"""What the packages show: exported, present, documented, typed and quick to import."""
+
+import importlib
+import inspect
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from tests.test_architecture import COMMAND, FACE, FILES_BY_MODULE, MODULES, kind_of
+
+ROOT = Path(__file__).resolve().parents[1]
+
+HEAVY = {"numba", "numpy", "llvmlite", "rich", "click", "multiprocessing", "asyncio"}
+"""What no library module loads until it is needed."""
+
+LIBRARY = [module for module in FILES_BY_MODULE if kind_of(module) != COMMAND]
+
+
+def sort_key(name: str) -> tuple[int, str]:
+    """The order of ``__all__``: CONSTANTS, Classes, functions."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def public_members(thing: object) -> Iterator[tuple[str, object]]:
+    """The methods and properties that a class itself defines for its users."""
+    if not inspect.isclass(thing):
+        return
+    for name, member in vars(thing).items():
+        if not name.startswith("_") and (inspect.isroutine(member) or isinstance(member, property)):
+            yield name, member
+
+
+def loaded_by(module: str) -> set[str]:
+    """The top-level modules that a fresh interpreter has after importing ``module``."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", f"import {module}"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    names = [line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if "|" in line]
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.fixture(params=LIBRARY)
+def module(request: pytest.FixtureRequest) -> ModuleType:
+    name: str = request.param
+    return importlib.import_module(name)
+
+
+def test_a_module_says_what_it_is_for(module: ModuleType) -> None:
+    assert inspect.getdoc(module)
+
+
+def test_exports_exist_in_order_and_once(module: ModuleType) -> None:
+    names = list(getattr(module, "__all__", ()))
+    assert names == sorted(set(names), key=sort_key)
+    assert [name for name in names if not hasattr(module, name)] == []
+
+
+def test_a_module_exports_every_class_and_function_that_looks_public(module: ModuleType) -> None:
+    shown = set(getattr(module, "__all__", ()))
+    defined = {
+        name
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (inspect.isclass(value) or inspect.isfunction(value))
+        and value.__module__ == module.__name__
+    }
+    assert defined - shown == set()
+
+
+def test_what_is_exported_is_documented(module: ModuleType) -> None:
+    bare = []
+    for name in getattr(module, "__all__", ()):
+        thing = getattr(module, name)
+        if not (inspect.isclass(thing) or inspect.isroutine(thing)):
+            continue
+        if not inspect.getdoc(thing):
+            bare.append(name)
+        for member_name, member in public_members(thing):
+            inherited = inspect.getdoc(getattr(thing, member_name)) or inspect.getdoc(member)
+            if not inherited:
+                bare.append(f"{name}.{member_name}")
+    assert bare == []
+
+
+@pytest.mark.parametrize("package", [name for name, kind in MODULES.items() if kind == FACE])
+def test_a_package_exports_this_projects_own_names_only(package: str) -> None:
+    face = importlib.import_module(package)
+    owners = {
+        name: str(getattr(getattr(face, name), "__module__", "trio440"))
+        for name in getattr(face, "__all__", ())
+    }
+    foreign = {name: owner for name, owner in owners.items() if not owner.startswith("trio440")}
+    assert foreign == {}
+
+
+@pytest.mark.parametrize(
+    "module_name", [name for name, kind in MODULES.items() if kind == FACE and name.count(".") < 2]
+)
+def test_importing_a_package_loads_nothing_heavy(module_name: str) -> None:
+    assert loaded_by(module_name) & HEAVY == set()
+
+
+def test_the_probe_sees_what_is_heavy() -> None:
+    assert "click" in loaded_by("click") & HEAVY
+
+
+def test_the_package_is_marked_as_typed() -> None:
+    assert (ROOT / "trio440" / "py.typed").is_file()
+
+
+def test_mypy_reads_the_typed_tests() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert settings["strict"] is True
+    assert {"trio440", "tests"} <= set(settings["files"])
+    assert list((ROOT / "tests" / "typing").glob("*.py"))
