@@ -327,19 +327,19 @@ def overlook_ready_cases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def serve_the_last_receiver(monkeypatch: pytest.MonkeyPatch) -> None:
-    def serve_receiver(ch: Any, value: Any) -> None:
-        parked, (index, _) = ch._receivers.popitem(last=True)
+    def serve_receiver(_: Any, receivers: Any, value: Any) -> None:
+        parked, (index, _) = receivers.popitem(last=True)
         parked.wake(Value((index, Received(value))))
 
     monkeypatch.setattr(Chan, "_serve_receiver", serve_receiver)
 
 
 def leave_the_buffer_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    def receive(ch: Any) -> Any:
+    def receive(ch: Any, senders: Any) -> Any:
         try:
             return ch._memory_receive.receive_nowait()
         except trio.WouldBlock:
-            parked, (index, value) = ch._senders.popitem(last=False)
+            parked, (index, value) = senders.popitem(last=False)
             parked.wake(Value((index, channels_module.SENT)))
             return value
 

@@ -162,8 +162,9 @@ class Chan(Generic[T]):
         self._plain_sends = 0
         self._plain_receives = 0
         # Who waits beside the memory channel: the number of the select's case, and its offer.
-        self._receivers: WaitQueue[tuple[int, None]] = OrderedDict()
-        self._senders: WaitQueue[tuple[int, T]] = OrderedDict()
+        # Made for the first select: most channels never see one, and checking for None is quick.
+        self._receivers: WaitQueue[tuple[int, None]] | None = None
+        self._senders: WaitQueue[tuple[int, T]] | None = None
         self._turn = Turn()
 
     def __repr__(self) -> str:
@@ -178,10 +179,9 @@ class Chan(Generic[T]):
             trio.WouldBlock: no receiver waits and the buffer is full; nothing was sent.
             trio.ClosedResourceError: the channel is closed.
         """
-        if self._receivers:
-            self._serve_receiver(value)
-        else:
-            self._memory_send.send_nowait(value)
+        if self._receivers is None or not self._receivers:
+            return self._memory_send.send_nowait(value)
+        return self._serve_receiver(self._receivers, value)
 
     @trio.lowlevel.enable_ki_protection
     async def send(self, value: T) -> None:
@@ -221,9 +221,9 @@ class Chan(Generic[T]):
             trio.WouldBlock: the buffer is empty and no sender waits.
             trio.EndOfChannel: the channel is closed and drained.
         """
-        if self._senders:
-            return self._receive_and_serve_sender()
-        return self._memory_receive.receive_nowait()
+        if self._senders is None or not self._senders:
+            return self._memory_receive.receive_nowait()
+        return self._receive_and_serve_sender(self._senders)
 
     @trio.lowlevel.enable_ki_protection
     async def receive(self) -> T:
@@ -263,6 +263,8 @@ class Chan(Generic[T]):
         It comes out as :class:`Received` with a value, or as :class:`Ended` once the channel is
         closed and drained.
         """
+        if self._receivers is None:
+            self._receivers = OrderedDict()
         return Case(self._attempt_receive, self._receivers, None, self._turn)
 
     def sending(self, value: T) -> SendCase:
@@ -271,6 +273,8 @@ class Chan(Generic[T]):
         It comes out as :class:`Sent`. If the channel is closed, or is closed while the select
         waits, the select raises ``trio.ClosedResourceError``.
         """
+        if self._senders is None:
+            self._senders = OrderedDict()
         return Case(partial(self._attempt_send, value), self._senders, value, self._turn)
 
     @trio.lowlevel.enable_ki_protection
@@ -301,8 +305,8 @@ class Chan(Generic[T]):
         return ChanStatistics(
             current_buffer_used=memory.current_buffer_used,
             max_buffer_size=self._capacity,
-            tasks_waiting_send=memory.tasks_waiting_send + len(self._senders),
-            tasks_waiting_receive=memory.tasks_waiting_receive + len(self._receivers),
+            tasks_waiting_send=memory.tasks_waiting_send + len(self._senders or ()),
+            tasks_waiting_receive=memory.tasks_waiting_receive + len(self._receivers or ()),
             closed=self._closed,
         )
 
@@ -326,23 +330,23 @@ class Chan(Generic[T]):
     ) -> None:
         self.close()
 
-    def _serve_receiver(self, value: T) -> None:
+    def _serve_receiver(self, receivers: WaitQueue[tuple[int, None]], value: T) -> None:
         """Give a value to whoever has waited longest, while somebody stands in the queue."""
         if self._plain_receives and self._memory_send.statistics().tasks_waiting_receive:
             self._memory_send.send_nowait(value)
         else:
-            parked, (index, _) = self._receivers.popitem(last=False)
+            parked, (index, _) = receivers.popitem(last=False)
             parked.wake(Value((index, Received(value))))
 
-    def _receive_and_serve_sender(self) -> T:
+    def _receive_and_serve_sender(self, senders: WaitQueue[tuple[int, T]]) -> T:
         """Take the next value, while senders stand in the queue, and let one of them go on."""
         try:
             value = self._memory_receive.receive_nowait()
         except trio.WouldBlock:  # there is no buffer, and nobody waits in the memory channel
-            parked, (index, value) = self._senders.popitem(last=False)
+            parked, (index, value) = senders.popitem(last=False)
             parked.wake(Value((index, SENT)))
             return value
-        parked, (index, next_value) = next(iter(self._senders.items()))
+        parked, (index, next_value) = next(iter(senders.items()))
         try:
             self._memory_send.send_nowait(next_value)
         except trio.WouldBlock:  # an older send, waiting in the memory channel, took the room
