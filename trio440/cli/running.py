@@ -37,9 +37,9 @@ Beside the signals this module owns standard output and input: :func:`emit`, :fu
 :func:`note` and :func:`read_stdin`.
 """
 
-import errno
 import math
 import os
+import select
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -72,7 +72,7 @@ STATUS_INTERRUPTED: Final = 128 + signal.SIGINT
 STATUS_TERMINATED: Final = 128 + signal.SIGTERM
 STATUS_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 
-LAST_RESORT_SECONDS: Final = 0.7
+LAST_RESORT_SECONDS: Final = 0.5
 """How long a cancelled command may take before its process is ended regardless."""
 
 Status: TypeAlias = int | None
@@ -136,18 +136,8 @@ def run_server(main: Callable[[Stop], Awaitable[Status]], *, grace_seconds: floa
         main: is passed the :class:`Stop`.
         grace_seconds: how long it may take to finish after SIGTERM; then it is cancelled.
     """
-    stop: Stop | None = None
-
-    async def serve() -> Status:
-        nonlocal stop
-        stop = Stop()
-        return await main(stop)
-
-    def request() -> None:
-        if stop is not None:
-            stop.request()
-
-    return _run(serve, request, grace_seconds)
+    stop = Stop()
+    return _run(lambda: main(stop), stop.request, grace_seconds)
 
 
 def _run(
@@ -244,9 +234,10 @@ def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
     Raises:
         Exception: what is no :class:`~trio440.errors.Trio440Error`: a bug, not hidden.
     """
+    _fill_standard_descriptors()
     try:
         status = program() or os.EX_OK
-        _flush_stdout()
+        _write_stdout(b"")
     except SystemExit as ending:
         if not isinstance(ending.code, int | None):
             raise
@@ -261,7 +252,7 @@ def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
 
 def _expected_status(error: BaseException, name: str) -> int | None:
     """Report an error that a command may end with; None for a bug, unreported."""
-    leaves = list(_leaves(error))
+    leaves = [_unless_output_closed(leaf) for leaf in _leaves(error)]
     expected = (Trio440Error, ClickException, OutputClosed, KeyboardInterrupt, Exit)
     if not all(isinstance(leaf, expected) for leaf in leaves):
         return None
@@ -297,6 +288,16 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
             yield from _leaves(inner)
     else:
         yield error
+
+
+def _unless_output_closed(error: BaseException) -> BaseException:
+    """Tell a broken pipe that is our standard output, whoever wrote there, from any other."""
+    if isinstance(error, BrokenPipeError):
+        stdout = select.poll()
+        stdout.register(1, select.POLLOUT)
+        if any(events & select.POLLERR for _, events in stdout.poll(0)):
+            return OutputClosed()
+    return error
 
 
 def announce(address: Address) -> None:
@@ -337,16 +338,16 @@ async def read_stdin(limit: int = 65_536) -> bytes:
     The read happens in a thread, so that a terminal shared with other programs stays in
     blocking mode. Cancelled: the thread is left behind and what it reads is lost.
     """
-    try:
-        return await trio.to_thread.run_sync(os.read, 0, limit, abandon_on_cancel=True)
-    except OSError as error:
-        if error.errno == errno.EBADF:
-            return b""
-        raise
+    return await trio.to_thread.run_sync(os.read, 0, limit, abandon_on_cancel=True)
 
 
-def _flush_stdout() -> None:
-    _write_stdout(b"")
+def _fill_standard_descriptors() -> None:
+    """Keep 0, 1 and 2 from becoming sockets in a program that was started without them."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def _write_stdout(data: bytes) -> None:
