@@ -94,7 +94,7 @@ async def connect(
     handshake = trio.Event()
 
     def on_event(_: Connection, event: Event) -> None:
-        if event in {Event.CONNECTED, Event.FAILED}:
+        if event is Event.CONNECTED or event is Event.FAILED:
             handshake.set()
 
     endpoint = Endpoint(socket, params, ports, on_event=on_event)

@@ -49,9 +49,6 @@ class State(enum.Enum):
     FAILED = "failed"
 
 
-_OVER: Final = frozenset({State.CLOSED, State.LOST, State.FAILED})
-
-
 class Event(enum.Enum):
     """What happened to a connection that its owner has to know."""
 
@@ -148,7 +145,8 @@ class Session:
     @property
     def over(self) -> bool:
         """Whether the connection has ended, in whatever way; it then sends nothing more."""
-        return self._state in _OVER
+        state = self._state
+        return state is State.CLOSED or state is State.LOST or state is State.FAILED
 
     @property
     def readable(self) -> bool:
