@@ -414,10 +414,11 @@ def test_sigterm_leaves_no_more_than_the_grace_period(tmp_path: Path) -> None:
 
 
 @named(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@named("grace", ["60", "float('inf')"])
 def test_a_second_signal_ends_the_grace_period(
-    tmp_path: Path, number: signal.Signals, status: int
+    tmp_path: Path, number: signal.Signals, status: int, grace: str
 ) -> None:
-    with started(server_program(tmp_path, seconds=60, grace="60")) as program:
+    with started(server_program(tmp_path, seconds=60, grace=grace)) as program:
         assert program.line() == "ready"
         program.signal(signal.SIGTERM)
         assert program.line() == "stopping True"
@@ -425,6 +426,44 @@ def test_a_second_signal_ends_the_grace_period(
         program.signal(number)
         assert program.end() == (status, "", "")
         assert time.monotonic() - start < 1
+
+
+def test_errors_of_a_command_that_was_cut_short_are_its_own_affair(tmp_path: Path) -> None:
+    text = """
+async def work():
+    try:
+        await trio.sleep(60)
+    finally:
+        raise SendBufferFull(3)
+async def main():
+    emit("ready")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(work)
+        await trio.sleep(60)
+def program(): return run(main)
+"""
+    with started(program_of(tmp_path, text)) as program:
+        assert program.line() == "ready"
+        program.signal(signal.SIGINT)
+        assert program.end() == (130, "", "")
+
+
+def test_a_bug_that_shows_while_cut_short_keeps_its_traceback(tmp_path: Path) -> None:
+    text = """
+async def main():
+    emit("ready")
+    try:
+        await trio.sleep(60)
+    finally:
+        raise ZeroDivisionError("bug")
+def program(): return run(main)
+"""
+    with started(program_of(tmp_path, text)) as program:
+        assert program.line() == "ready"
+        program.signal(signal.SIGINT)
+        status, _, err = program.end()
+    assert status == 1
+    assert "ZeroDivisionError: bug" in err
 
 
 def test_a_body_can_be_cut_short_by_the_stop(tmp_path: Path) -> None:

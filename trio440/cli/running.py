@@ -45,7 +45,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVarTuple
 
 import trio
 from click import ClickException, Context, UsageError
@@ -74,6 +74,8 @@ STATUS_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 
 LAST_RESORT_SECONDS: Final = 0.5
 """How long a cancelled command may take before its process is ended regardless."""
+
+Args = TypeVarTuple("Args")
 
 Status: TypeAlias = int | None
 """What a command returns: its exit status, or None for success."""
@@ -126,7 +128,7 @@ def run(main: Callable[[], Awaitable[Status]]) -> int:
 
     SIGINT and SIGTERM cancel it. Exceptions come out as they are, for :func:`guard`.
     """
-    return _run(main, None, 0.0)
+    return _run(lambda _: main(), Stop(), None)
 
 
 def run_server(main: Callable[[Stop], Awaitable[Status]], *, grace_seconds: float = 5.0) -> int:
@@ -136,92 +138,93 @@ def run_server(main: Callable[[Stop], Awaitable[Status]], *, grace_seconds: floa
         main: is passed the :class:`Stop`.
         grace_seconds: how long it may take to finish after SIGTERM; then it is cancelled.
     """
-    stop = Stop()
-    return _run(lambda: main(stop), stop.request, grace_seconds)
+    return _run(main, Stop(), grace_seconds)
 
 
-def _run(
-    main: Callable[[], Awaitable[Status]],
-    request_stop: Callable[[], None] | None,
-    grace_seconds: float,
-) -> int:
-    """Run ``main`` under trio with the signals handled; without ``request_stop`` both cancel."""
-    ended_by_signal: int | None = None
+def _run(main: Callable[[Stop], Awaitable[Status]], stop: Stop, grace_seconds: float | None) -> int:
+    """Run ``main`` under trio, a server if there is a grace period."""
+    life = _Life(stop, grace_seconds)
 
     async def root() -> Status:
-        with trio.CancelScope() as life:
-
-            def end(status: int) -> None:
-                nonlocal ended_by_signal
-                ended_by_signal = status
-                life.cancel()
-
-            def interrupt() -> float:
-                token.run_sync_soon(end, STATUS_INTERRUPTED)
-                return 0.0
-
-            def terminate() -> float:
-                token.run_sync_soon(begin_stop)
-                return 0.0 if request_stop is None else grace_seconds
-
-            def begin_stop() -> None:
-                if request_stop is None:
-                    end(STATUS_TERMINATED)
-                elif ended_by_signal is None and math.isinf(life.deadline):
-                    life.deadline = trio.current_time() + grace_seconds
-                    request_stop()
-                else:
-                    life.cancel()
-
-            token = trio.lowlevel.current_trio_token()
-            handlers = {
-                signal.SIGINT: (interrupt, STATUS_INTERRUPTED),
-                signal.SIGTERM: (
-                    terminate,
-                    STATUS_TERMINATED if request_stop is None else os.EX_OK,
-                ),
-            }
-            with _handled(handlers):
-                return await main()
-        return None
+        status: Status = None
+        with life.under_signals():
+            status = await main(stop)
+        return status
 
     try:
         status = trio.run(root)
-    except Trio440Error:
-        # What a cut-short command had to say about its cut connections interests nobody.
-        if ended_by_signal is None:
+    except (Trio440Error, BaseExceptionGroup) as error:
+        # What a command that was cut short says about its cut connections interests nobody.
+        if life.ended is None or not all(isinstance(e, Trio440Error) for e in _leaves(error)):
             raise
         status = None
-    return ended_by_signal or status or os.EX_OK
+    return life.ended or status or os.EX_OK
 
 
-@contextmanager
-def _handled(
-    handlers: dict[signal.Signals, tuple[Callable[[], float], int]],
-) -> Iterator[None]:
-    """Handle signals, each by a function and the status of the alarm that follows it.
+class _Life:
+    """What the signals make of one command: nothing, a stop, the end."""
 
-    The function returns how many seconds the command may still take; the alarm goes off
-    :data:`LAST_RESORT_SECONDS` later, whatever the event loop is doing by then.
-    """
-    alarm_status = STATUS_ERROR
+    def __init__(self, stop: Stop, grace_seconds: float | None) -> None:
+        self.ended: int | None = None
+        """The status that a signal gave it."""
+        self._stop = stop
+        self._grace_seconds = grace_seconds
+        self._stopping = False
+        self._scope = trio.CancelScope()
+        self._token: trio.lowlevel.TrioToken | None = None
 
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        nonlocal alarm_status
-        function, alarm_status = handlers[signal.Signals(number)]
-        seconds = function() + LAST_RESORT_SECONDS
-        signal.setitimer(signal.ITIMER_REAL, seconds if math.isfinite(seconds) else 0)
+    @contextmanager
+    def under_signals(self) -> Iterator[None]:
+        """Handle the signals while the body runs, and cancel it where they ask for it.
 
-    def on_alarm(_number: int, _frame: FrameType | None) -> None:
-        os._exit(alarm_status)
+        The alarm of a command that was ended stays set: leaving may hang, too.
+        """
+        self._token = trio.lowlevel.current_trio_token()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._on_signal) for number in signals}
+        signal.signal(signal.SIGALRM, self._on_alarm)
+        try:
+            with self._scope:
+                yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            if self.ended is None:
+                signal.setitimer(signal.ITIMER_REAL, 0)
 
-    before = {number: signal.signal(number, on_signal) for number in handlers}
-    before[signal.SIGALRM] = signal.signal(signal.SIGALRM, on_alarm)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Interrupt whatever is running between two of its bytecodes."""
+        if number == signal.SIGINT:
+            self._end(STATUS_INTERRUPTED)
+        elif self._grace_seconds is None:
+            self._end(STATUS_TERMINATED)
+        elif self._stopping:
+            self._end(os.EX_OK)
+        else:
+            self._stopping = True
+            self._set_alarm(self._grace_seconds)
+            self._soon(self._begin_stop, self._grace_seconds)
+
+    def _end(self, status: int) -> None:
+        if self.ended is None:
+            self.ended = status
+        self._set_alarm(0.0)
+        self._soon(self._scope.cancel)
+
+    def _begin_stop(self, grace_seconds: float) -> None:
+        self._scope.deadline = trio.current_time() + grace_seconds
+        self._stop.request()
+
+    def _soon(self, function: Callable[[*Args], object], *args: *Args) -> None:
+        if self._token is not None:
+            self._token.run_sync_soon(function, *args)
+
+    def _set_alarm(self, seconds: float) -> None:
+        if math.isfinite(seconds):
+            signal.setitimer(signal.ITIMER_REAL, seconds + LAST_RESORT_SECONDS)
+
+    def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
+        os._exit(self.ended or os.EX_OK)
 
 
 def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
