@@ -15,6 +15,7 @@ from tests.support.lsp_world import (
     echo_forever,
     echo_in_turn,
     echo_pipelined,
+    is_anything,
     open_world,
     running,
     seeds,
@@ -179,7 +180,7 @@ async def test_the_first_numbers_on_the_wire_follow_the_isn(
 
         await together(use_a_client(isn) for isn in isns)
         by_client: dict[object, list[Packet]] = {}
-        for packet in world.packets(lambda _packet: True):
+        for packet in world.packets(is_anything):
             by_client.setdefault(packet.client, []).append(packet)
         first = [first_numbers(packets) for packets in by_client.values()]
         assert sorted(first) == [[isn, isn, isn + 1, isn + 1] for isn in sorted(isns)]
@@ -226,7 +227,7 @@ async def test_an_idle_connection_lives_on_heartbeats_alone(
     ):
         start = world.now() + 0.01 * epoch
         await trio.sleep(100.5 * epoch)
-        packets = world.packets(lambda _packet: True, since=start)
+        packets = world.packets(is_anything, since=start)
         for client in clients:
             address = server.remote_address(client.conn_id)
             for from_server in (False, True):

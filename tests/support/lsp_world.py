@@ -7,7 +7,7 @@ fixes latencies, payloads and phases, and every wait in it is bounded in virtual
 
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, closing
 from typing import Any, Final, TypeAlias, TypeVar
 
 import attrs
@@ -17,19 +17,22 @@ from trio.testing import MockClock
 
 from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
 from trio440 import lsp
-from trio440.core.host import Address, Host
+from trio440.core.host import Address, Host, UdpSocket
 from trio440.core.lifetimes import open_service_nursery
 from trio440.lsp.message import Ack, CAck, Data, Message, decode_untrusted, encode
 
 __all__ = [
+    "LATENCY_STEP",
     "SERVER",
     "LspWorld",
     "Packet",
+    "RawPeer",
     "collect",
     "echo_forever",
     "echo_in_turn",
     "echo_pipelined",
     "is_ack",
+    "is_anything",
     "is_data",
     "open_world",
     "read_to_loss",
@@ -82,6 +85,27 @@ class Packet:
         return self.message.seq_num
 
 
+class RawPeer:
+    """A UDP socket of its own machine that says to the server whatever a test wants."""
+
+    def __init__(self, socket: UdpSocket) -> None:
+        self._socket = socket
+
+    @property
+    def address(self) -> Address:
+        return self._socket.local_address
+
+    def say(self, *messages: Message) -> None:
+        """Send messages to the server, in this order."""
+        self._socket.send_nowait([(encode(message), SERVER) for message in messages])
+
+    async def ask(self, *messages: Message) -> list[Message | None]:
+        """Send messages and return all that has arrived 10 ms later, when answers have come."""
+        self.say(*messages)
+        await trio.sleep(0.01)
+        return [decode_untrusted(datagram) for datagram, _ in self._socket.receive_nowait(1024)]
+
+
 Condition: TypeAlias = Callable[[Packet], bool]
 Disturbance: TypeAlias = Callable[[Packet], Iterable[tuple[float, Message]]]
 """What travels in a packet's place: messages, each with a delay in seconds."""
@@ -94,6 +118,10 @@ def is_data(packet: Packet) -> bool:
 def is_ack(packet: Packet) -> bool:
     """Whether it is an Ack or CAck, heartbeats included."""
     return isinstance(packet.message, Ack | CAck)
+
+
+def is_anything(_packet: Packet) -> bool:
+    return True
 
 
 class LspWorld:
@@ -111,8 +139,7 @@ class LspWorld:
 
     def new_machine(self) -> Host:
         """Give a client machine of its own."""
-        self._machines += 1
-        net = self.network.at(f"10.0.{self._machines // 250 + 1}.{self._machines % 250 + 1}")
+        net = self.network.at(self._next_address())
         return memory_host(net=net, rng=random.Random(self.rng.getrandbits(32)))
 
     def open_server(
@@ -155,6 +182,17 @@ class LspWorld:
     def texts(self, count: int) -> list[bytes]:
         """Make payloads, all different and of different lengths."""
         return [b"%d:" % i + self.rng.randbytes(self.rng.randrange(30)) for i in range(count)]
+
+    @asynccontextmanager
+    async def open_peer(self) -> AsyncIterator[RawPeer]:
+        """Open a peer that has not said anything yet."""
+        host = self._next_address()
+        with closing(await self.network.at(host).bind_udp(host)) as socket:
+            yield RawPeer(socket)
+
+    def _next_address(self) -> str:
+        self._machines += 1
+        return f"10.0.{self._machines // 250 + 1}.{self._machines % 250 + 1}"
 
     # The wire
 

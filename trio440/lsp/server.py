@@ -215,6 +215,13 @@ class Server:
             lost, self._lost_in_flush = tuple(self._lost_in_flush), []
             raise FlushFailed(lost)
 
+    def abort(self) -> None:
+        """Close at once and fall silent; unacknowledged messages may never arrive."""
+        self._acceptor.closing = True
+        self._by_id.clear()
+        self._readers.unpark_all()
+        self._acceptor.endpoint.stop()
+
     def statistics(self) -> EndpointStatistics:
         """Return the counts of the port."""
         return self._acceptor.endpoint.statistics()
@@ -302,8 +309,7 @@ async def open_server(
             yield server
             await server.close()
     finally:
-        acceptor.closing = True
-        acceptor.endpoint.stop()
+        server.abort()
 
 
 async def serve(
