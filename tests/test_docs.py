@@ -25,6 +25,7 @@ import pytest
 
 from tests.support.net import free_port
 from tests.support.processes import PATIENCE_SECONDS, ROOT, started
+from tests.support.tools import require_tool
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(
@@ -90,6 +91,8 @@ def test_a_program_runs(block: Block, following: Block | None, tmp_path: Path) -
 
 @pytest.mark.parametrize("block", DIALOGUES, ids=[block.name for block in DIALOGUES])
 def test_a_dialogue_goes_as_shown(block: Block) -> None:
+    if re.search(r"\bnc\b", block.body):
+        require_tool("nc")
     port = str(free_port())
     body = DOCUMENTED_PORT.sub(port, block.body)
     assert body.startswith("$ "), "a console block begins with a command"
