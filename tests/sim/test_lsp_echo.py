@@ -8,7 +8,6 @@ from typing import TypeAlias
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from tests.support.lsp_world import (
     Packet,
@@ -32,12 +31,10 @@ def echo_of(seed: int) -> Echo:
     return (echo_in_turn, echo_pipelined)[seed % 2]
 
 
-async def check_echo(
-    clock: MockClock, seed: int, count: int, messages: int, params: lsp.Params
-) -> float:
+async def check_echo(seed: int, count: int, messages: int, params: lsp.Params) -> float:
     """Let clients echo at once, all out of phase; return the virtual seconds it took."""
     async with (
-        open_world(clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         running(echo_forever, server),
         world.open_clients(count, params, spread_epochs=1.0) as clients,
@@ -49,37 +46,35 @@ async def check_echo(
 
 @seeds(8)
 @pytest.mark.parametrize(("count", "messages"), [pytest.param(1, 3, id="1x3"), (1, 50), (2, 50)])
-async def test_echo_in_two_seconds(
-    autojump_clock: MockClock, seed: int, count: int, messages: int
-) -> None:
+async def test_echo_in_two_seconds(seed: int, count: int, messages: int) -> None:
     params = lsp.Params(5, 2000, 1, 0, 1)
-    assert await check_echo(autojump_clock, seed, count, messages, params) < 2.0
+    assert await check_echo(seed, count, messages, params) < 2.0
 
 
 @seeds(4)
-async def test_echo_of_many_clients(autojump_clock: MockClock, seed: int) -> None:
-    await check_echo(autojump_clock, seed, 10, 50, lsp.Params(5, 2000, 2, 0, 2))
+async def test_echo_of_many_clients(seed: int) -> None:
+    await check_echo(seed, 10, 50, lsp.Params(5, 2000, 2, 0, 2))
 
 
 @seeds(2)
-async def test_echo_of_many_messages(autojump_clock: MockClock, seed: int) -> None:
-    await check_echo(autojump_clock, seed, 2, 500, lsp.Params(5, 2000, 2, 0, 1))
+async def test_echo_of_many_messages(seed: int) -> None:
+    await check_echo(seed, 2, 500, lsp.Params(5, 2000, 2, 0, 1))
 
 
 @seeds(2)
-async def test_echo_of_many_messages_of_many_clients(autojump_clock: MockClock, seed: int) -> None:
+async def test_echo_of_many_messages_of_many_clients(seed: int) -> None:
     params = lsp.Params(5, 2000, 20, 0, 10)
-    await check_echo(autojump_clock, seed, 10, 500, params)
+    await check_echo(seed, 10, 500, params)
 
 
 @seeds(4)
 @pytest.mark.parametrize(("count", "messages", "window"), [(4, 10, 2), (5, 10, 10), (2, 50, 10)])
 async def test_echo_by_a_server_that_takes_its_time(
-    autojump_clock: MockClock, seed: int, count: int, messages: int, window: int
+    seed: int, count: int, messages: int, window: int
 ) -> None:
     params = lsp.Params(5, 2000, window, 0, window)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         running(echo_forever, server, partial(world.rng.uniform, 0, 0.1)),
         world.open_clients(count, params) as clients,
@@ -94,12 +89,10 @@ async def test_echo_by_a_server_that_takes_its_time(
 @pytest.mark.parametrize(
     ("count", "epoch_millis"), [(1, 5000), (4, 5000), (1, 10_000), (4, 10_000)]
 )
-async def test_without_loss_no_epoch_has_to_pass(
-    autojump_clock: MockClock, seed: int, count: int, epoch_millis: int
-) -> None:
+async def test_without_loss_no_epoch_has_to_pass(seed: int, count: int, epoch_millis: int) -> None:
     params = lsp.Params(3, epoch_millis, 1, 0, 1)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         running(echo_forever, server),
         world.open_clients(count, params) as clients,
@@ -114,11 +107,11 @@ async def test_without_loss_no_epoch_has_to_pass(
 @pytest.mark.parametrize("window", [1, 2, 5, 10])
 @pytest.mark.parametrize(("count", "messages"), [(1, 10), (3, 15), (5, 10)])
 async def test_echo_where_every_fifth_datagram_is_lost(
-    autojump_clock: MockClock, seed: int, count: int, messages: int, window: int
+    seed: int, count: int, messages: int, window: int
 ) -> None:
     params = lsp.Params(20, 50, window, 0, window)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         running(echo_forever, server),
         world.open_clients(count, params, spread_epochs=1.0) as clients,
@@ -135,12 +128,10 @@ async def test_echo_where_every_fifth_datagram_is_lost(
 
 @seeds(8)
 @pytest.mark.parametrize("count", [1, 3])
-async def test_a_server_may_start_three_epochs_late(
-    autojump_clock: MockClock, seed: int, count: int
-) -> None:
+async def test_a_server_may_start_three_epochs_late(seed: int, count: int) -> None:
     params = lsp.Params(5, 500, 1, 0, 1)
 
-    async with open_world(autojump_clock, seed) as world:
+    async with open_world(seed) as world:
         late_seconds = 0.5 * world.rng.uniform(2.5, 3.5)
 
         async def use_a_client() -> None:
@@ -163,12 +154,10 @@ async def test_a_server_may_start_three_epochs_late(
 
 
 @seeds(4)
-async def test_the_first_numbers_on_the_wire_follow_the_isn(
-    autojump_clock: MockClock, seed: int
-) -> None:
+async def test_the_first_numbers_on_the_wire_follow_the_isn(seed: int) -> None:
     params = lsp.Params(5, 2000, 1, 0, 1)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         running(echo_forever, server),
     ):
@@ -215,12 +204,10 @@ def first_numbers(packets: list[Packet]) -> list[int]:
     ids=str,
 )
 @seeds(2)
-async def test_an_idle_connection_lives_on_heartbeats_alone(
-    autojump_clock: MockClock, seed: int, params: lsp.Params
-) -> None:
+async def test_an_idle_connection_lives_on_heartbeats_alone(seed: int, params: lsp.Params) -> None:
     epoch = params.epoch_millis / 1000
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         running(echo_forever, server),
         world.open_clients(3, params, spread_epochs=1.0) as clients,

@@ -5,7 +5,6 @@ from typing import TypeAlias
 
 import pytest
 import trio
-from trio.testing import MockClock
 
 from tests.support.lsp_world import (
     LspWorld,
@@ -47,11 +46,11 @@ async def read_loss_in_time(world: LspWorld, client: lsp.Client, params: lsp.Par
 @limits
 @counts
 async def test_clients_of_a_closed_server_notice_in_time(
-    autojump_clock: MockClock, seed: int, count: int, epoch_limit: int
+    seed: int, count: int, epoch_limit: int
 ) -> None:
     params = lsp.Params(epoch_limit, 500, 1, 0, 1)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params, spread_epochs=1.0) as clients,
     ):
@@ -65,11 +64,11 @@ async def test_clients_of_a_closed_server_notice_in_time(
 @limits
 @counts
 async def test_each_closed_connection_gives_one_error_on_either_side(
-    autojump_clock: MockClock, seed: int, count: int, epoch_limit: int
+    seed: int, count: int, epoch_limit: int
 ) -> None:
     params = lsp.Params(epoch_limit, 500, 1, 0, 1)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params, spread_epochs=1.0) as clients,
     ):
@@ -93,11 +92,11 @@ async def test_each_closed_connection_gives_one_error_on_either_side(
 @limits
 @counts
 async def test_a_server_reports_each_closed_client_once(
-    autojump_clock: MockClock, seed: int, count: int, epoch_limit: int
+    seed: int, count: int, epoch_limit: int
 ) -> None:
     params = lsp.Params(epoch_limit, 500, 1, 0, 1)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params, spread_epochs=1.0) as clients,
     ):
@@ -266,7 +265,6 @@ def size_of(texts: dict[int, list[bytes]]) -> int:
 
 
 async def check_tides(
-    clock: MockClock,
     seed: int,
     scenario: Scenario,
     *,
@@ -276,7 +274,7 @@ async def check_tides(
     on_seconds: float,
 ) -> None:
     async with (
-        open_world(clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params, spread_epochs=1.0) as clients,
     ):
@@ -302,20 +300,16 @@ scenarios = pytest.mark.parametrize(
 @scenarios
 @pytest.mark.parametrize("count", [1, 3])
 async def test_what_was_pending_is_flushed_when_the_network_comes_back(
-    autojump_clock: MockClock, seed: int, scenario: Scenario, count: int
+    seed: int, scenario: Scenario, count: int
 ) -> None:
     params = lsp.Params(5, 500, 1, 0, 1)
-    await check_tides(
-        autojump_clock, seed, scenario, count=count, messages=10, params=params, on_seconds=1.0
-    )
+    await check_tides(seed, scenario, count=count, messages=10, params=params, on_seconds=1.0)
 
 
 @seeds(1)
 @scenarios
 async def test_much_that_was_pending_is_flushed_when_the_network_comes_back(
-    autojump_clock: MockClock, seed: int, scenario: Scenario
+    seed: int, scenario: Scenario
 ) -> None:
     params = lsp.Params(5, 2000, 1, 0, 1)
-    await check_tides(
-        autojump_clock, seed, scenario, count=5, messages=500, params=params, on_seconds=6.0
-    )
+    await check_tides(seed, scenario, count=5, messages=500, params=params, on_seconds=6.0)

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from tests.support.lsp_world import (
     LATENCY_STEP,
@@ -31,11 +31,11 @@ class Boom(Exception):
 
 @asynccontextmanager
 async def open_pair(
-    clock: MockClock, params: lsp.Params = PARAMS, seed: int = 0
+    params: lsp.Params = PARAMS, seed: int = 0
 ) -> AsyncIterator[tuple[LspWorld, lsp.Server, lsp.Client]]:
     """Open a world with one client; its connection has id 1."""
     async with (
-        open_world(clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.connect(params) as client,
     ):
@@ -50,8 +50,8 @@ def from_clients(world: LspWorld, since: float) -> list[Packet]:
 # Connecting
 
 
-async def test_connecting_fails_after_the_epoch_limit(autojump_clock: MockClock) -> None:
-    async with open_world(autojump_clock, 0) as world:
+async def test_connecting_fails_after_the_epoch_limit() -> None:
+    async with open_world(0) as world:
         with pytest.raises(lsp.ConnectFailed) as caught:
             async with world.connect(lsp.Params(4, 500), isn=9):
                 pytest.fail("nobody is there to answer")
@@ -61,8 +61,8 @@ async def test_connecting_fails_after_the_epoch_limit(autojump_clock: MockClock)
         assert asked == [(0.5 * tick, Connect(9)) for tick in range(5)]
 
 
-async def test_a_heartbeat_is_no_answer_to_a_connect(autojump_clock: MockClock) -> None:
-    async with open_world(autojump_clock, 0) as world, world.open_server(PARAMS):
+async def test_a_heartbeat_is_no_answer_to_a_connect() -> None:
+    async with open_world(0) as world, world.open_server(PARAMS):
         world.disturb(
             lambda packet: [(0.0, Ack(7, 0) if packet.from_server else Connect(packet.number))]
         )
@@ -74,10 +74,8 @@ async def test_a_heartbeat_is_no_answer_to_a_connect(autojump_clock: MockClock) 
 # Reading and writing
 
 
-async def test_what_arrived_before_the_loss_is_read_before_it_is_reported(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_pair(autojump_clock) as (world, server, client):
+async def test_what_arrived_before_the_loss_is_read_before_it_is_reported() -> None:
+    async with open_pair() as (world, server, client):
         for text in (b"one", b"", b"three"):
             server.write(1, text)
         await trio.sleep(0.5)
@@ -92,10 +90,8 @@ async def test_what_arrived_before_the_loss_is_read_before_it_is_reported(
             await anext(client)
 
 
-async def test_messages_behind_a_gap_are_not_read_after_the_loss(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_pair(autojump_clock) as (world, server, client):
+async def test_messages_behind_a_gap_are_not_read_after_the_loss() -> None:
+    async with open_pair() as (world, server, client):
         sent: list[int] = []
 
         def is_second_data(packet: Packet) -> bool:
@@ -113,16 +109,16 @@ async def test_messages_behind_a_gap_are_not_read_after_the_loss(
         assert await read_to_loss(client) == [b"one"]
 
 
-async def test_a_waiting_read_ends_with_the_loss(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock) as (world, _server, client):
+async def test_a_waiting_read_ends_with_the_loss() -> None:
+    async with open_pair() as (world, _server, client):
         world.switch_off()
         start = world.now()
         assert await read_to_loss(client) == []
         assert 4.0 < world.now() - start < 5.01
 
 
-async def test_writing_after_the_end_is_an_error(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock) as (world, server, client):
+async def test_writing_after_the_end_is_an_error() -> None:
+    async with open_pair() as (world, server, client):
         async with world.connect(PARAMS) as other:
             await other.close()
             with pytest.raises(lsp.ConnectionClosed):
@@ -144,8 +140,8 @@ async def test_writing_after_the_end_is_an_error(autojump_clock: MockClock) -> N
         assert world.data() == []
 
 
-async def test_a_payload_that_fits_no_datagram_is_refused(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock) as (world, server, client):
+async def test_a_payload_that_fits_no_datagram_is_refused() -> None:
+    async with open_pair() as (world, server, client):
         with pytest.raises(lsp.PayloadTooLarge) as caught:
             client.write(bytes(1472))
         limit = caught.value.limit
@@ -159,8 +155,8 @@ async def test_a_payload_that_fits_no_datagram_is_refused(autojump_clock: MockCl
             server.write(1, bytes(limit + 10))
 
 
-async def test_a_cancelled_read_has_taken_nothing(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock) as (_world, server, client):
+async def test_a_cancelled_read_has_taken_nothing() -> None:
+    async with open_pair() as (_world, server, client):
         for _ in range(20):
             with trio.CancelScope() as scope:
                 scope.cancel()
@@ -181,10 +177,8 @@ async def test_a_cancelled_read_has_taken_nothing(autojump_clock: MockClock) -> 
 
 
 @seeds(5)
-async def test_a_read_cancelled_as_its_message_arrives_loses_nothing(
-    autojump_clock: MockClock, seed: int
-) -> None:
-    async with open_pair(autojump_clock, seed=seed) as (world, server, client):
+async def test_a_read_cancelled_as_its_message_arrives_loses_nothing(seed: int) -> None:
+    async with open_pair(seed=seed) as (world, server, client):
         texts = world.texts(30)
         by_client: list[bytes] = []
         by_server: list[bytes] = []
@@ -203,8 +197,8 @@ async def test_a_read_cancelled_as_its_message_arrives_loses_nothing(
 
 
 @seeds(5)
-async def test_two_readers_share_the_messages(autojump_clock: MockClock, seed: int) -> None:
-    async with open_pair(autojump_clock, seed=seed) as (world, server, client):
+async def test_two_readers_share_the_messages(seed: int) -> None:
+    async with open_pair(seed=seed) as (world, server, client):
         texts = world.texts(40)
         read_by_client: list[list[bytes]] = [[], []]
         read_by_server: list[list[bytes]] = [[], []]
@@ -236,8 +230,8 @@ async def test_two_readers_share_the_messages(autojump_clock: MockClock, seed: i
             assert one == [text for text in texts if text in one]
 
 
-async def test_waiting_readers_all_hear_of_the_end(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock) as (_world, _server, client):
+async def test_waiting_readers_all_hear_of_the_end() -> None:
+    async with open_pair() as (_world, _server, client):
 
         async def read() -> None:
             with pytest.raises(lsp.ConnectionClosed):
@@ -253,10 +247,8 @@ async def test_waiting_readers_all_hear_of_the_end(autojump_clock: MockClock) ->
 # Closing a client
 
 
-async def test_closing_an_idle_connection_takes_no_time_and_leaves_nothing(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_world(autojump_clock, 0) as world, world.open_server(PARAMS):
+async def test_closing_an_idle_connection_takes_no_time_and_leaves_nothing() -> None:
+    async with open_world(0) as world, world.open_server(PARAMS):
         await wait_all_tasks_blocked()
         before = tasks_living()
         async with world.connect(PARAMS) as client:
@@ -279,8 +271,8 @@ def tasks_living() -> int:
     return trio.lowlevel.current_statistics().tasks_living
 
 
-async def test_leaving_the_context_flushes(autojump_clock: MockClock) -> None:
-    async with open_world(autojump_clock, 0) as world, world.open_server(ONE_AT_A_TIME) as server:
+async def test_leaving_the_context_flushes() -> None:
+    async with open_world(0) as world, world.open_server(ONE_AT_A_TIME) as server:
         texts = world.texts(20)
         async with world.connect(ONE_AT_A_TIME) as client:
             for text in texts:
@@ -288,8 +280,8 @@ async def test_leaving_the_context_flushes(autojump_clock: MockClock) -> None:
         assert [await server.read() for _ in texts] == [(1, text) for text in texts]
 
 
-async def test_close_waits_until_everything_is_acknowledged(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock, ONE_AT_A_TIME) as (world, server, client):
+async def test_close_waits_until_everything_is_acknowledged() -> None:
+    async with open_pair(ONE_AT_A_TIME) as (world, server, client):
         for text in (b"a", b"b", b"c"):
             client.write(text)
         world.cut(lambda packet: packet.from_server and is_ack(packet))
@@ -302,8 +294,8 @@ async def test_close_waits_until_everything_is_acknowledged(autojump_clock: Mock
         assert [await server.read() for _ in range(3)] == [(1, b"a"), (1, b"b"), (1, b"c")]
 
 
-async def test_close_reports_a_loss_once(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock) as (world, _server, client):
+async def test_close_reports_a_loss_once() -> None:
+    async with open_pair() as (world, _server, client):
         client.write(b"never acknowledged")
         world.switch_off()
         start = world.now()
@@ -313,8 +305,8 @@ async def test_close_reports_a_loss_once(autojump_clock: MockClock) -> None:
         await client.close()
 
 
-async def test_leaving_a_context_with_a_loss_raises_it_bare(autojump_clock: MockClock) -> None:
-    async with open_world(autojump_clock, 0) as world, world.open_server(PARAMS):
+async def test_leaving_a_context_with_a_loss_raises_it_bare() -> None:
+    async with open_world(0) as world, world.open_server(PARAMS):
 
         async def use_a_client() -> None:
             async with world.connect(PARAMS) as client:
@@ -325,8 +317,8 @@ async def test_leaving_a_context_with_a_loss_raises_it_bare(autojump_clock: Mock
             await use_a_client()
 
 
-async def test_a_loss_with_nothing_pending_is_no_error_of_close(autojump_clock: MockClock) -> None:
-    async with open_pair(autojump_clock) as (world, _server, client):
+async def test_a_loss_with_nothing_pending_is_no_error_of_close() -> None:
+    async with open_pair() as (world, _server, client):
         world.switch_off()
         await trio.sleep(6)
         start = world.now()
@@ -334,11 +326,9 @@ async def test_a_loss_with_nothing_pending_is_no_error_of_close(autojump_clock: 
         assert world.now() == start
 
 
-async def test_a_flushing_side_goes_on_acknowledging_resending_and_beating(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_flushing_side_goes_on_acknowledging_resending_and_beating() -> None:
     params = lsp.Params(5, 1000, 10, 2, 10)
-    async with open_pair(autojump_clock, params) as (world, server, client):
+    async with open_pair(params) as (world, server, client):
         world.cut(lambda packet: packet.from_server and is_ack(packet))
         client.write(b"pending")
         async with trio.open_nursery() as nursery:
@@ -357,10 +347,8 @@ async def test_a_flushing_side_goes_on_acknowledging_resending_and_beating(
 
 
 @seeds(3)
-async def test_a_cancelled_close_aborts_at_once_and_in_silence(
-    autojump_clock: MockClock, seed: int
-) -> None:
-    async with open_pair(autojump_clock, seed=seed) as (world, server, client):
+async def test_a_cancelled_close_aborts_at_once_and_in_silence(seed: int) -> None:
+    async with open_pair(seed=seed) as (world, server, client):
         world.cut(is_ack)
         client.write(b"pending")
         with trio.move_on_after(world.rng.uniform(0, 3)) as scope:
@@ -376,10 +364,8 @@ async def test_a_cancelled_close_aborts_at_once_and_in_silence(
         assert await server.read() == (1, b"pending")
 
 
-async def test_leaving_by_an_exception_aborts_at_once_and_raises_it_bare(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_world(autojump_clock, 0) as world:
+async def test_leaving_by_an_exception_aborts_at_once_and_raises_it_bare() -> None:
+    async with open_world(0) as world:
         before = tasks_living()
 
         async def fail() -> None:
@@ -399,8 +385,8 @@ async def test_leaving_by_an_exception_aborts_at_once_and_raises_it_bare(
         assert world.packets(lambda packet: packet.time > 2.5) == []
 
 
-async def test_leaving_by_cancellation_aborts_at_once(autojump_clock: MockClock) -> None:
-    async with open_world(autojump_clock, 0) as world:
+async def test_leaving_by_cancellation_aborts_at_once() -> None:
+    async with open_world(0) as world:
         before = tasks_living()
         with trio.move_on_after(2.5) as scope:
             async with world.open_server(PARAMS) as server, world.connect(PARAMS) as client:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
 from tests.support.lsp_world import (
     LspWorld,
@@ -28,11 +28,11 @@ class Boom(Exception):
 
 @asynccontextmanager
 async def open_served(
-    clock: MockClock, count: int = 1, *, seed: int = 0, params: lsp.Params = PARAMS
+    count: int = 1, *, seed: int = 0, params: lsp.Params = PARAMS
 ) -> AsyncIterator[tuple[LspWorld, lsp.Server, list[lsp.Client]]]:
     """Open a world with clients; their connections have the ids 1 to ``count``."""
     async with (
-        open_world(clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params) as clients,
     ):
@@ -42,8 +42,8 @@ async def open_served(
 # Losses and closed connections
 
 
-async def test_a_loss_is_reported_once_and_behind_what_arrived(autojump_clock: MockClock) -> None:
-    async with open_served(autojump_clock, 2) as (world, server, clients):
+async def test_a_loss_is_reported_once_and_behind_what_arrived() -> None:
+    async with open_served(2) as (world, server, clients):
         for text in (b"one", b"two"):
             clients[0].write(text)
         await trio.sleep(0.1)
@@ -65,10 +65,8 @@ async def test_a_loss_is_reported_once_and_behind_what_arrived(autojump_clock: M
         assert await clients[1].read() == b"still here"
 
 
-async def test_a_waiting_read_hears_of_a_closed_connection_at_once(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_served(autojump_clock) as (world, server, _clients):
+async def test_a_waiting_read_hears_of_a_closed_connection_at_once() -> None:
+    async with open_served() as (world, server, _clients):
 
         async def read() -> None:
             with pytest.raises(lsp.ConnectionClosed) as caught:
@@ -90,10 +88,8 @@ async def test_a_waiting_read_hears_of_a_closed_connection_at_once(
         assert await collect(server.read, seconds=10) == []
 
 
-async def test_messages_of_a_connection_closed_here_are_not_handed_out(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_served(autojump_clock, 2) as (world, server, clients):
+async def test_messages_of_a_connection_closed_here_are_not_handed_out() -> None:
+    async with open_served(2) as (world, server, clients):
         clients[0].write(b"unread")
         await trio.sleep(0.1)
         world.cut(lambda packet: is_ack(packet) and not packet.from_server)
@@ -111,9 +107,9 @@ async def test_messages_of_a_connection_closed_here_are_not_handed_out(
         assert await read_to_loss(clients[0]) == [b"keeps the connection flushing"]
 
 
-async def test_what_was_written_before_close_conn_is_delivered(autojump_clock: MockClock) -> None:
+async def test_what_was_written_before_close_conn_is_delivered() -> None:
     params = lsp.Params(5, 1000, 1, 0, 1)
-    async with open_served(autojump_clock, params=params) as (world, server, clients):
+    async with open_served(params=params) as (world, server, clients):
         texts = world.texts(20)
         for text in texts:
             server.write(1, text)
@@ -122,10 +118,8 @@ async def test_what_was_written_before_close_conn_is_delivered(autojump_clock: M
 
 
 @seeds(3)
-async def test_busy_connections_do_not_shut_out_another(
-    autojump_clock: MockClock, seed: int
-) -> None:
-    async with open_served(autojump_clock, 3, seed=seed) as (world, server, clients):
+async def test_busy_connections_do_not_shut_out_another(seed: int) -> None:
+    async with open_served(3, seed=seed) as (world, server, clients):
         for client in clients[:2]:
             for text in world.texts(10):
                 client.write(text)
@@ -138,10 +132,8 @@ async def test_busy_connections_do_not_shut_out_another(
 # Closing the server
 
 
-async def test_closing_an_idle_server_takes_no_time_and_ends_its_reads(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_world(autojump_clock, 0) as world:
+async def test_closing_an_idle_server_takes_no_time_and_ends_its_reads() -> None:
+    async with open_world(0) as world:
         await wait_all_tasks_blocked()
         before = trio.lowlevel.current_statistics().tasks_living
         async with world.open_server(PARAMS) as server:
@@ -162,9 +154,9 @@ async def test_closing_an_idle_server_takes_no_time_and_ends_its_reads(
             assert trio.lowlevel.current_statistics().tasks_living == before
 
 
-async def test_close_flushes_every_connection(autojump_clock: MockClock) -> None:
+async def test_close_flushes_every_connection() -> None:
     params = lsp.Params(5, 1000, 1, 0, 1)
-    async with open_served(autojump_clock, 3, params=params) as (world, server, clients):
+    async with open_served(3, params=params) as (world, server, clients):
         texts = [world.texts(10) for _ in clients]
         for client, mine in zip(clients, texts, strict=True):
             for text in mine:
@@ -176,10 +168,8 @@ async def test_close_flushes_every_connection(autojump_clock: MockClock) -> None
         assert await together(read_to_loss(client) for client in clients) == texts
 
 
-async def test_close_names_the_connections_it_lost_while_flushing(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_served(autojump_clock, 3) as (world, server, clients):
+async def test_close_names_the_connections_it_lost_while_flushing() -> None:
+    async with open_served(3) as (world, server, clients):
         gone = {server.remote_address(conn_id) for conn_id in (1, 3)}
         world.cut(lambda packet: packet.client in gone)
         for client in clients:
@@ -193,8 +183,8 @@ async def test_close_names_the_connections_it_lost_while_flushing(
         assert await clients[1].read() == b"last words"
 
 
-async def test_leaving_the_context_says_so_too_and_bare(autojump_clock: MockClock) -> None:
-    async with open_world(autojump_clock, 0) as world:
+async def test_leaving_the_context_says_so_too_and_bare() -> None:
+    async with open_world(0) as world:
 
         async def fail_to_flush() -> None:
             async with world.open_server(PARAMS) as server, world.connect(PARAMS):
@@ -205,10 +195,8 @@ async def test_leaving_the_context_says_so_too_and_bare(autojump_clock: MockCloc
             await fail_to_flush()
 
 
-async def test_a_client_gone_with_nothing_pending_does_not_spoil_the_close(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_served(autojump_clock, 2) as (world, server, clients):
+async def test_a_client_gone_with_nothing_pending_does_not_spoil_the_close() -> None:
+    async with open_served(2) as (world, server, clients):
         await clients[0].close()
         start = world.now()
         await server.close()
@@ -216,10 +204,8 @@ async def test_a_client_gone_with_nothing_pending_does_not_spoil_the_close(
 
 
 @seeds(3)
-async def test_a_cancelled_close_aborts_everything_at_once(
-    autojump_clock: MockClock, seed: int
-) -> None:
-    async with open_served(autojump_clock, 3, seed=seed) as (world, server, clients):
+async def test_a_cancelled_close_aborts_everything_at_once(seed: int) -> None:
+    async with open_served(3, seed=seed) as (world, server, clients):
         world.cut(is_ack)
         for client in clients:
             server.write(client.conn_id, b"pending")
@@ -232,16 +218,14 @@ async def test_a_cancelled_close_aborts_everything_at_once(
         assert world.packets(lambda packet: packet.from_server and packet.time > cut) == []
 
 
-async def test_a_reader_outside_the_context_ends_when_it_is_left_by_an_exception(
-    autojump_clock: MockClock,
-) -> None:
+async def test_a_reader_outside_the_context_ends_when_it_is_left_by_an_exception() -> None:
     async def read(server: lsp.Server) -> None:
         with pytest.raises(trio.ClosedResourceError):
             await server.read()
         with pytest.raises(lsp.UnknownConnection):
             server.write(1, b"late")
 
-    async with open_world(autojump_clock, 0) as world:
+    async with open_world(0) as world:
         with trio.fail_after(1):
             async with trio.open_nursery() as nursery:
 
@@ -258,8 +242,8 @@ async def test_a_reader_outside_the_context_ends_when_it_is_left_by_an_exception
 # Connects, said by hand
 
 
-async def test_a_second_connect_is_acknowledged_again(autojump_clock: MockClock) -> None:
-    async with open_served(autojump_clock) as (world, server, _clients), world.open_peer() as peer:
+async def test_a_second_connect_is_acknowledged_again() -> None:
+    async with open_served() as (world, server, _clients), world.open_peer() as peer:
         assert await peer.ask(Connect(40)) == [Ack(2, 40)]
         assert await peer.ask(Connect(40), Connect(77)) == [Ack(2, 40)] * 2
         assert await peer.ask(Data.of(2, 41, b"x")) == [Ack(2, 41)]
@@ -268,10 +252,8 @@ async def test_a_second_connect_is_acknowledged_again(autojump_clock: MockClock)
         assert server.conn_ids == (1, 2)
 
 
-async def test_after_a_loss_the_same_address_gets_a_new_connection(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_served(autojump_clock, 0) as (world, server, _), world.open_peer() as peer:
+async def test_after_a_loss_the_same_address_gets_a_new_connection() -> None:
+    async with open_served(0) as (world, server, _), world.open_peer() as peer:
         assert await peer.ask(Connect(40)) == [Ack(1, 40)]
         assert await peer.ask(Data.of(1, 41, b"of the first")) == [Ack(1, 41)]
         await trio.sleep(5.5)
@@ -287,10 +269,8 @@ async def test_after_a_loss_the_same_address_gets_a_new_connection(
         assert caught.value.conn_id == 1
 
 
-async def test_a_connect_during_a_flush_belongs_to_the_old_connection(
-    autojump_clock: MockClock,
-) -> None:
-    async with open_served(autojump_clock, 0) as (world, server, _), world.open_peer() as peer:
+async def test_a_connect_during_a_flush_belongs_to_the_old_connection() -> None:
+    async with open_served(0) as (world, server, _), world.open_peer() as peer:
         assert await peer.ask(Connect(40)) == [Ack(1, 40)]
         server.write(1, b"pending")
         server.close_conn(1)
@@ -301,9 +281,9 @@ async def test_a_connect_during_a_flush_belongs_to_the_old_connection(
         assert server.conn_ids == (2,)
 
 
-async def test_no_connection_begins_while_the_server_is_closed(autojump_clock: MockClock) -> None:
+async def test_no_connection_begins_while_the_server_is_closed() -> None:
     async with (
-        open_served(autojump_clock, 0) as (world, server, _),
+        open_served(0) as (world, server, _),
         world.open_peer() as peer,
         world.open_peer() as newcomer,
     ):

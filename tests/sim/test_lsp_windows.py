@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
 
 from tests.support.lsp_world import (
     LspWorld,
@@ -97,7 +96,6 @@ either_direction = pytest.mark.parametrize(
     [(1, 10, 5, 50), (5, 25, 10, 50), (10, 25, 10, 50), (10, 25, 50, 5), (10, 25, 50, 10)],
 )
 async def test_without_acknowledgements_exactly_one_window_arrives(
-    autojump_clock: MockClock,
     seed: int,
     *,
     count: int,
@@ -109,7 +107,7 @@ async def test_without_acknowledgements_exactly_one_window_arrives(
     params = lsp.Params(3, 500, window, 0, unacked)
     capacity = min(window, unacked)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params) as clients,
     ):
@@ -132,11 +130,11 @@ async def test_without_acknowledgements_exactly_one_window_arrives(
 @either_direction
 @pytest.mark.parametrize("count", [1, 5, 10])
 async def test_when_the_first_half_is_lost_everything_arrives_in_order(
-    autojump_clock: MockClock, seed: int, count: int, to_server: bool
+    seed: int, count: int, to_server: bool
 ) -> None:
     params = lsp.Params(3, 1000, 20, 0, 20)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params) as clients,
     ):
@@ -170,11 +168,11 @@ def first_data_numbers(world: LspWorld, clients: Sequence[lsp.Client]) -> dict[i
 @seeds(6)
 @pytest.mark.parametrize(("count", "messages"), [(1, 10), (5, 25), (10, 25)])
 async def test_half_of_the_datagrams_come_half_a_second_late(
-    autojump_clock: MockClock, seed: int, count: int, messages: int
+    seed: int, count: int, messages: int
 ) -> None:
     params = lsp.Params(3, 5000, 30, 0, 30)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         running(echo_forever, server),
         world.open_clients(count, params) as clients,
@@ -202,11 +200,11 @@ async def test_half_of_the_datagrams_come_half_a_second_late(
 @either_direction
 @pytest.mark.parametrize(("count", "messages"), [(1, 10), (10, 15)])
 async def test_backed_off_messages_are_sent_five_times_in_fourteen_epochs(
-    autojump_clock: MockClock, seed: int, count: int, messages: int, to_server: bool
+    seed: int, count: int, messages: int, to_server: bool
 ) -> None:
     params = lsp.Params(100, 2000, 5, 4, 5)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params, spread_epochs=1.0) as clients,
     ):
@@ -238,11 +236,11 @@ async def test_backed_off_messages_are_sent_five_times_in_fourteen_epochs(
     ],
 )
 async def test_resends_follow_the_back_off_schedule(
-    autojump_clock: MockClock, seed: int, max_backoff: int, ticks: list[int], to_server: bool
+    seed: int, max_backoff: int, ticks: list[int], to_server: bool
 ) -> None:
     epoch = 1.0
     params = lsp.Params(100, 1000, 1, max_backoff, 1)
-    async with open_world(autojump_clock, seed) as world, world.open_server(params) as server:
+    async with open_world(seed) as world, world.open_server(params) as server:
         server_grid = world.now()
         await trio.sleep(world.rng.uniform(0.1, 0.9))
         client_grid = world.now()
@@ -269,11 +267,11 @@ async def test_resends_follow_the_back_off_schedule(
 @pytest.mark.parametrize("window", [20, 15])
 @pytest.mark.parametrize("count", [1, 5])
 async def test_unacknowledged_messages_are_limited_apart_from_the_window(
-    autojump_clock: MockClock, seed: int, count: int, window: int, to_server: bool
+    seed: int, count: int, window: int, to_server: bool
 ) -> None:
     params = lsp.Params(100, 1000, window, 10, 10)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(count, params) as clients,
     ):
@@ -302,7 +300,6 @@ async def test_unacknowledged_messages_are_limited_apart_from_the_window(
     [(1, 1, 1, 1), (100, 50, 50, 50), (100, 50, 1, 50), (100, 100, 1, 100)],
 )
 async def test_one_cumulative_acknowledgement_stands_for_all(
-    autojump_clock: MockClock,
     seed: int,
     *,
     window: int,
@@ -313,7 +310,7 @@ async def test_one_cumulative_acknowledgement_stands_for_all(
 ) -> None:
     params = lsp.Params(5, 1000, window, 0, unacked)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(5, params) as clients,
     ):
@@ -369,12 +366,12 @@ def corrupted(payload: bytes) -> bytes:
     ("change", "arrives"), [(lengthened, True), (shortened, False), (corrupted, False)]
 )
 async def test_a_payload_changed_in_flight(
-    autojump_clock: MockClock, seed: int, change: object, arrives: bool, to_server: bool
+    seed: int, change: object, arrives: bool, to_server: bool
 ) -> None:
     assert callable(change)
     params = lsp.Params(5, 2000, 1, 0, 1)
     async with (
-        open_world(autojump_clock, seed) as world,
+        open_world(seed) as world,
         world.open_server(params) as server,
         world.open_clients(1, params) as clients,
     ):

@@ -13,7 +13,6 @@ from typing import Any, Final, TypeAlias, TypeVar
 import attrs
 import pytest
 import trio
-from trio.testing import MockClock
 
 from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
 from trio440 import lsp
@@ -127,15 +126,14 @@ def is_anything(_packet: Packet) -> bool:
 class LspWorld:
     """Made by :func:`open_world`."""
 
-    def __init__(self, clock: MockClock, network: MemoryNetwork, rng: random.Random) -> None:
-        self.clock = clock
+    def __init__(self, network: MemoryNetwork, rng: random.Random) -> None:
         self.network = network
         self.rng = rng
         self.server_ports = memory_host(net=network.at(SERVER[0]), rng=random.Random(1))
         self._machines = 0
 
     def now(self) -> float:
-        return self.clock.current_time()
+        return trio.current_time()
 
     def new_machine(self) -> Host:
         """Give a client machine of its own."""
@@ -185,8 +183,10 @@ class LspWorld:
 
     @asynccontextmanager
     async def open_peer(self) -> AsyncIterator[RawPeer]:
-        """Open a peer that has not said anything yet."""
+        """Open a peer that has not said anything yet; its datagrams keep their order."""
         host = self._next_address()
+        self.network.link(host, SERVER[0]).latency = 4 * LATENCY_STEP
+        self.network.link(SERVER[0], host).latency = 4 * LATENCY_STEP
         with closing(await self.network.at(host).bind_udp(host)) as socket:
             yield RawPeer(socket)
 
@@ -240,13 +240,13 @@ class LspWorld:
 
 
 @asynccontextmanager
-async def open_world(clock: MockClock, seed: int) -> AsyncIterator[LspWorld]:
+async def open_world(seed: int) -> AsyncIterator[LspWorld]:
     """Open a world with latencies of 0.24 to 2.9 ms; at its end nothing may be left open."""
     rng = random.Random(seed)
     with trio.fail_after(VIRTUAL_SECONDS):
         async with open_memory_network(random.Random(rng.getrandbits(64))) as network:
             network.default.latency = draw_latency
-            yield LspWorld(clock, network, rng)
+            yield LspWorld(network, rng)
             assert network.open_endpoints == []
 
 
