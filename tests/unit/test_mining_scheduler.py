@@ -21,6 +21,7 @@ from trio440.mining.scheduler import (
     Scheduler,
     Send,
 )
+from trio440.mining.speed import Speed
 
 TINY = ChunkSizes(first=5, least=2, most=16)
 EVERYTHING = NonceRange(0, MAX_NONCE)
@@ -381,13 +382,38 @@ def test_every_job_of_a_crowd_ends() -> None:
 def test_work_is_even_over_miners_of_different_speed(speeds: tuple[float, ...]) -> None:
     world = MiningWorld()
     miners = [world.add_miner(speed) for speed in speeds]
-    world.request(int(sum(speeds) * 30))
+    client = world.request(int(sum(speeds) * 30))
     world.run()
-    ends = [world.miners[miner].free_at / SECOND for miner in miners]
-    assert max(ends) - min(ends) < 1.1
-    assert max(ends) == pytest.approx(30, rel=0.05)
+    assert world.finished_at(client) == pytest.approx(30, abs=0.15)
     for miner, speed in zip(miners, speeds, strict=True):
         assert world.miners[miner].hashed == pytest.approx(30 * speed, rel=0.1)
+
+
+def test_miners_come_to_the_end_together() -> None:
+    for tenths in range(11, 60, 7):
+        world = MiningWorld()
+        for speed in (1e6, 1e6, 2e6, 4e6):
+            world.add_miner(speed)
+        client = world.request(tenths * 800_000)
+        world.run()
+        assert world.finished_at(client) == pytest.approx(tenths / 10, abs=0.15)
+        hashed = sum(miner.hashed for miner in world.miners.values())
+        assert hashed == tenths * 800_000, "no copies were needed"
+
+
+def test_a_nonce_is_free_when_all_who_hold_it_are_late_or_lost(scheduler: Scheduler) -> None:
+    scheduler.receive(1, Join(), 0)
+    scheduler.receive(9, Request("t", NonceRange(0, 4)), 0)
+    scheduler.receive(2, Join(), SECOND)
+    assert requests_in(scheduler) == [
+        (1, Request("t", NonceRange(0, 4))),
+        (2, Request("t", NonceRange(0, 1))),  # a copy
+    ]
+    scheduler.on_deadline(LATE_AT_LEAST_MICROS)
+    assert requests_in(scheduler) == [(2, Request("t", NonceRange(2, 4)))]
+    scheduler.disconnected(2, LATE_AT_LEAST_MICROS)
+    scheduler.receive(3, Join(), LATE_AT_LEAST_MICROS)
+    assert requests_in(scheduler) == [(3, Request("t", NonceRange(0, 4)))]
 
 
 def test_a_lost_miners_chunks_go_to_others() -> None:
@@ -433,6 +459,37 @@ def test_an_idle_fast_miner_copies_what_a_slow_one_has() -> None:
     assert world.finished_at(client) < 8.3, "10 without copies"
     assert world.scheduler.statistics().chunks_copied >= 1
     assert world.miners[slow].hashed < 1_000_000
+
+
+def test_what_a_late_miner_has_answered_is_not_done_again(scheduler: Scheduler) -> None:
+    scheduler.receive(1, Join(), 0)
+    scheduler.receive(2, Request("t", NonceRange(0, 19)), 0)
+    scheduler.actions()
+    scheduler.on_deadline(LATE_AT_LEAST_MICROS)
+    assert scheduler.actions() == [], "it gets nothing more"
+    assert scheduler.statistics().chunks_reassigned == 2
+    scheduler.receive(1, right("t", 1), LATE_AT_LEAST_MICROS + 1)
+    held = [NonceRange(5, 9), *(request.nonces for _, request in requests_in(scheduler))]
+    scheduler.receive(3, Join(), LATE_AT_LEAST_MICROS + 2)
+    held += [request.nonces for _, request in requests_in(scheduler)]
+    assert min(held).lower == 5
+    assert sum(nonces.size for nonces in held) == 15, "each nonce is in one hand"
+
+
+def test_speed_rises_fast_and_falls_by_the_length_of_the_sample() -> None:
+    speed = Speed()
+    assert speed.nonces_in(SECOND) == 0
+    speed.sample(1_000, SECOND)
+    assert speed.nonces_in(SECOND) == 1_000
+    speed.sample(100, SECOND // 100)
+    assert speed.nonces_per_second == 5_500, "half of a short sample that is faster"
+    speed.sample(1, SECOND // 100)
+    assert speed.nonces_per_second == pytest.approx(5_500, rel=0.02), "little of a slower one"
+    for _ in range(10):
+        speed.sample(1_000, SECOND)
+    assert speed.nonces_per_second == pytest.approx(1_000, rel=0.01)
+    speed.sample(1, 10**12)
+    assert speed.micros_for(1_000) < 10**10
 
 
 def test_a_miner_that_slows_down_gets_less() -> None:

@@ -70,13 +70,6 @@ class Job:
         others = (other for other in self.chunks if other is not chunk and not other.miner.late)
         return self.missing.within(chunk.nonces).without(other.nonces for other in others)
 
-    def available_to(self, miner: "Miner") -> NonceSet:
-        """Return what is unassigned and not in the miner's own hand already."""
-        own = [chunk.nonces for chunk in miner.hand if chunk.job is self]
-        if any(self.unassigned.within(nonces) for nonces in own):
-            return self.unassigned.without(own)
-        return self.unassigned
-
 
 @attrs.define(eq=False)
 class Miner:
@@ -115,6 +108,10 @@ class Miner:
             self.late = False
             for other in self.hand:
                 other.job.assign(other)
+
+    def backlog(self, now: int) -> int:
+        """Return the microseconds until everything in hand should be answered."""
+        return self.expected_end(self.hand[-1], now) - now if self.hand else 0
 
     def expected_end(self, chunk: "Chunk", now: int) -> int:
         """Return when a chunk in hand should be answered; in the future, however overdue."""

@@ -1,9 +1,10 @@
 """Which work a miner gets next. Pure.
 
 **Chunks.** A miner gets about a second of work by its own measured speed, and a second chunk
-while it works on the first, so that it never waits for the network. Near the end of a job
-chunks shrink to the miner's share, by speed, of what is left, down to a tenth of a second of
-work: fast and slow miners come to the end together.
+while it works on the first, so that it never waits for the network. Near the end of a job a
+chunk is half of what the miner could do until all would end together, down to a tenth of a
+second of work: so fast and slow miners do come to the end together, though none of them keeps
+its speed exactly.
 
 **Jobs.** Of the jobs at the head of their clients' queues, the one with the least work left to
 hand out; of equal ones, the first that came. This is shortest remaining time first:
@@ -23,7 +24,7 @@ last, if it should end it sooner than the miner that has it. The first answer co
 is copied twice, unless its holders are late (:mod:`trio440.mining.scheduler`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
@@ -38,6 +39,7 @@ __all__ = [
     "OLDEST_SHARE",
     "TAIL_CHUNK_MICROS",
     "ChunkSizes",
+    "Level",
     "Policy",
 ]
 
@@ -65,6 +67,30 @@ class ChunkSizes:
     """The largest, whatever speed a miner seems to have."""
 
 
+@attrs.frozen
+class Level:
+    """How busy all miners are together."""
+
+    now: int
+    speed: float
+    """Nonces per second of all."""
+    backlog: float
+    """Nonces that all have still to hash of what they have in hand."""
+
+    @classmethod
+    def of(cls, miners: Iterable[Miner], now: int) -> "Level":
+        """Measure miners at a time in microseconds."""
+        speed = backlog = 0.0
+        for miner in miners:
+            speed += miner.speed.nonces_per_second
+            backlog += miner.speed.nonces_in(miner.backlog(now))
+        return cls(now, speed, backlog)
+
+    def micros_until_even(self, nonces: int) -> float:
+        """Return the microseconds until all would end if they shared ``nonces`` more evenly."""
+        return (nonces + self.backlog) / self.speed * 1_000_000
+
+
 DEFAULT_CHUNK_SIZES: Final = ChunkSizes()
 
 
@@ -76,24 +102,24 @@ class Policy:
     _owed: int = attrs.field(default=0, init=False)
     """Nonces that are due to the oldest job."""
 
-    def choose_chunk(self, miner: Miner, jobs: Sequence[Job], total_speed: float) -> Chunk | None:
+    def choose_chunk(self, miner: Miner, jobs: Sequence[Job], level: Level) -> Chunk | None:
         """Return the next chunk for a miner out of what is unassigned, None if there is nothing.
 
         Args:
-            miner: who asks; it is not given what it has in hand already.
+            miner: who asks.
             jobs: the first job of each client.
-            total_speed: nonces per second of all miners together.
+            level: how busy all miners are together.
         """
-        candidates = [job for job in jobs if job.available_to(miner)]
+        candidates = [job for job in jobs if job.unassigned]
         if not candidates:
             return None
         shortest = min(candidates, key=lambda job: (job.unassigned.size, job.number))
         oldest = min(candidates, key=lambda job: job.number)
-        chunk = self._cut(miner, oldest, total_speed)
+        chunk = self._cut(miner, oldest, level)
         if oldest is shortest or self._owed >= chunk.nonces.size:
             self._owed = max(0, self._owed - chunk.nonces.size)
             return chunk
-        chunk = self._cut(miner, shortest, total_speed)
+        chunk = self._cut(miner, shortest, level)
         self._owed += chunk.nonces.size // (OLDEST_SHARE - 1)
         return chunk
 
@@ -111,12 +137,12 @@ class Policy:
                     return Chunk(chunk.job, miner, piece)
         return None
 
-    def _cut(self, miner: Miner, job: Job, total_speed: float) -> Chunk:
-        """Cut a chunk for a miner from the lowest nonces of a job that it may have."""
+    def _cut(self, miner: Miner, job: Job, level: Level) -> Chunk:
+        """Cut a chunk for a miner from the lowest unassigned nonces of a job."""
         count = self.sizes.first
         if miner.speed.known:
-            share = miner.speed.nonces_per_second / total_speed
-            count = max(int(job.unassigned.size * share), miner.speed.nonces_in(TAIL_CHUNK_MICROS))
-            count = min(count, miner.speed.nonces_in(CHUNK_MICROS), self.sizes.most)
-        (lowest,) = job.available_to(miner).lowest(1)
+            even = level.micros_until_even(job.unassigned.size) - miner.backlog(level.now)
+            micros = min(max(int(even / 2), TAIL_CHUNK_MICROS), CHUNK_MICROS)
+            count = min(miner.speed.nonces_in(micros), self.sizes.most)
+        (lowest,) = job.unassigned.lowest(1)
         return Chunk(job, miner, lowest.first(max(count, self.sizes.least)))

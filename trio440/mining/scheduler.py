@@ -29,7 +29,7 @@ import attrs
 from trio440.mining.hashing import Found, hash_of
 from trio440.mining.jobs import Chunk, Job, Miner
 from trio440.mining.messages import Join, Message, Request, Result
-from trio440.mining.policy import CHUNKS_IN_HAND, DEFAULT_CHUNK_SIZES, ChunkSizes, Policy
+from trio440.mining.policy import CHUNKS_IN_HAND, DEFAULT_CHUNK_SIZES, ChunkSizes, Level, Policy
 from trio440.mining.ranges import NonceRange
 
 __all__ = [
@@ -282,11 +282,10 @@ class Scheduler:
             return
         punctual = [miner for miner in self._miners.values() if not miner.late]
         punctual.sort(key=lambda miner: (-miner.speed.nonces_per_second, miner.conn_id))
-        total_speed = sum(miner.speed.nonces_per_second for miner in punctual)
         for in_hand in range(CHUNKS_IN_HAND):
             for miner in punctual:
                 if len(miner.hand) == in_hand:
-                    self._give(self._policy.choose_chunk(miner, jobs, total_speed), now)
+                    self._give(self._policy.choose_chunk(miner, jobs, Level.of(punctual, now)), now)
         for miner in punctual:
             if not miner.hand:
                 copy = self._policy.choose_copy(miner, jobs, now)
