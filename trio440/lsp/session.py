@@ -348,15 +348,16 @@ class Session:
     def _has_room_to_receive(self, seq_num: int, size: int) -> bool:
         """Judge by what waits for the application; early Data must not shut out its predecessor.
 
-        Early messages count only against one another, so that the message they all wait for
-        finds room as soon as the application has read enough.
+        The message that all early ones wait for needs room among the unread alone, so that it
+        enters as soon as the application has read enough. An early one needs room among the
+        early, and in twice the limit beside the unread, which it may join at any moment.
         """
-        waiting = (
-            self._unread_bytes
-            if seq_num == self._receive_window.expected
-            else self._receive_window.buffered
-        )
-        return not waiting or waiting + size + MESSAGE_OVERHEAD <= self._limits.receive_buffer
+        limit = self._limits.receive_buffer
+        charge = size + MESSAGE_OVERHEAD
+        if seq_num == self._receive_window.expected:
+            return not self._unread or self._unread_bytes + charge <= limit
+        early = self._receive_window.buffered + charge
+        return early <= limit and self._unread_bytes + early <= 2 * limit
 
     def _sign_of_life(self) -> None:
         self._silent_epochs = 0
