@@ -110,7 +110,7 @@ class MemoryNetwork:
     Attributes:
         default: the link of every pair that has none of its own.
         filter: sees every datagram first and may drop, delay, double and change it.
-        wire: every datagram sent, in order.
+        wire: every datagram sent, in order, while ``recording`` is True.
         dropped: how many datagrams went lost, by reason: ``loss``, ``filter``, ``queue``,
             ``no socket``, ``no route``, ``too big``.
         names: what :meth:`~trio440.core.host.Net.resolve` knows beside literals.
@@ -124,6 +124,7 @@ class MemoryNetwork:
         self.default = Link()
         self.filter: Filter | None = None
         self.wire: list[WireRecord] = []
+        self.recording = True
         self.dropped: Counter[str] = Counter()
         self.names: dict[str, list[str]] = {"localhost": list(LOOPBACK)}
         self.queue_limit = 1024
@@ -155,7 +156,7 @@ class MemoryNetwork:
 
     def inject(self, data: bytes, source: Address, destination: Address) -> None:
         """Put a datagram on the wire in anybody's name; it meets neither filter nor loss."""
-        self.wire.append(WireRecord(trio.current_time(), source, destination, data))
+        self._record(data, source, destination)
         self.schedule(0, lambda: self._machines[destination[0]].land(data, source, destination))
 
     @property
@@ -168,7 +169,7 @@ class MemoryNetwork:
         self, sender: "MemoryNet", data: bytes, source: Address, destination: Address
     ) -> None:
         """Send one datagram on its way, or lose it."""
-        self.wire.append(WireRecord(trio.current_time(), source, destination, data))
+        self._record(data, source, destination)
         if len(data) > MAX_DATAGRAM:
             self.dropped["too big"] += 1
             return
@@ -189,6 +190,10 @@ class MemoryNetwork:
             for _ in range(1 + twice):
                 land = partial(receiver.land, copy, source, destination)
                 self.schedule(delay + link.draw_latency(self._rng), land)
+
+    def _record(self, data: bytes, source: Address, destination: Address) -> None:
+        if self.recording:
+            self.wire.append(WireRecord(trio.current_time(), source, destination, data))
 
     def route(
         self, sender: "MemoryNet", source: Address, destination: Address
