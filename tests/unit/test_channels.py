@@ -5,9 +5,11 @@ from functools import partial
 
 import pytest
 import trio
+from outcome import Error, Value
 from trio.testing import wait_all_tasks_blocked
 
 from trio440.core import Chan, Ended, Received, Sent, select
+from trio440.core.parking import Parked, Turn
 from trio440.errors import InvalidParameter
 
 Log = list[object]
@@ -365,6 +367,61 @@ async def test_the_statistics_count_plain_waits_and_selects(nursery: trio.Nurser
     with pytest.raises(AttributeError):
         now.closed = True  # type: ignore[misc]
     ch.close()
+
+
+async def test_no_hand_over_is_interrupted_in_the_middle_by_ctrl_c(
+    nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protected: list[bool] = []
+    wake = Parked.wake
+
+    def watched_wake(parked: Parked, result: Value[object] | Error) -> None:
+        protected.append(trio.lowlevel.currently_ki_protected())
+        wake(parked, result)
+
+    async def close(ch: Chan[int]) -> None:
+        ch.close()
+
+    async def send_nowait(ch: Chan[int]) -> None:
+        ch.send_nowait(1)
+
+    async def receive_nowait(ch: Chan[int]) -> None:
+        ch.receive_nowait()
+
+    async def send(ch: Chan[int]) -> None:
+        await ch.send(1)
+
+    async def receive(ch: Chan[int]) -> None:
+        await ch.receive()
+
+    monkeypatch.setattr(Parked, "wake", watched_wake)
+    assert not trio.lowlevel.currently_ki_protected()
+    for operation in (send_nowait, receive_nowait, send, receive, close):
+        ch = Chan[int]()
+        await start(nursery, Log(), partial(select, ch.sending(0), ch.receiving()))
+        await operation(ch)
+    assert protected == [True] * 5
+
+
+@pytest.mark.parametrize("kind", ["send", "receive"])
+async def test_no_value_in_hand_is_dropped_by_ctrl_c(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the hand-over and the return of the awaited operation, too."""
+    protected: list[bool] = []
+
+    def watched_is_over(_: Turn) -> bool:
+        protected.append(trio.lowlevel.currently_ki_protected())
+        return False
+
+    monkeypatch.setattr(Turn, "is_over", watched_is_over)
+    ch = Chan[int](2)
+    ch.send_nowait(0)
+    if kind == "send":
+        await ch.send(1)
+    else:
+        await ch.receive()
+    assert protected == [True]
 
 
 def test_the_repr_says_what_state_the_channel_is_in() -> None:
