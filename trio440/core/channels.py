@@ -349,7 +349,7 @@ class Chan(Generic[T]):
         parked, (index, next_value) = next(iter(senders.items()))
         try:
             self._memory_send.send_nowait(next_value)
-        except trio.WouldBlock:  # an older send, waiting in the memory channel, took the room
+        except trio.WouldBlock:  # an older send, waiting in the memory channel, was served
             return value
         parked.wake(Value((index, SENT)))
         return value
