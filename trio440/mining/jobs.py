@@ -80,6 +80,9 @@ class Miner:
     hand: "deque[Chunk]" = attrs.field(factory=deque, repr=False)
     since: int = 0
     """When it began with the oldest chunk in hand, in microseconds."""
+    before: "tuple[int, int] | None" = None
+    """The nonces of the chunk answered just before the oldest in hand, and when it was begun;
+    None if the miner was idle in between."""
     late: bool = False
     """The answer to the oldest chunk is overdue: what it has in hand was released."""
 
@@ -98,9 +101,15 @@ class Miner:
         return len(useful)
 
     def done(self, chunk: "Chunk", found: Found, now: int) -> None:
-        """Take in the answer to a chunk in hand."""
+        """Take in the answer to a chunk in hand.
+
+        Two answers may arrive together, the first one late, and the second then seems to have
+        taken no time. Speed is therefore measured over two chunks, the most that can be held up.
+        """
         if chunk is self.hand[0]:
-            self.speed.sample(chunk.nonces.size, now - self.since)
+            nonces, began = self.before or (0, self.since)
+            self.speed.sample(nonces + chunk.nonces.size, now - began)
+            self.before = (chunk.nonces.size, self.since) if len(self.hand) > 1 else None
             self.since = now
         self.hand.remove(chunk)
         chunk.job.answer(chunk, found)
