@@ -56,8 +56,9 @@ class Client:
 
         The protocol does not say where an answer ends. So a line follows the request that the
         server refuses, and what comes before the refusal is the answer. Refusals of earlier
-        requests that nobody has received yet are dropped. Cancelled: the rest of the answer
-        arrives later; use the client no more.
+        requests that nobody has received yet are dropped. Whoever has left more answers unread
+        than the server queues must first receive them: the refusal would be dropped, too.
+        Cancelled: the rest of the answer arrives later; use the client no more.
 
         Raises:
             InvalidParameter: the key cannot be written in the protocol.

@@ -1,0 +1,105 @@
+"""The demo does what it says, without a terminal and on one, and cleans up after itself."""
+
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import PATIENCE_SECONDS, ROOT, TRIO440, finished, started
+
+pytestmark = pytest.mark.real
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that are still there."""
+    listed = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(word) for text in listed for word in text.split()]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_the_linekv_part() -> None:
+    status, out, err = finished([*TRIO440, "demo", "linekv"])
+    assert (status, err) == (0, "")
+    assert re.search(r"^A server listens on 127\.0\.0\.1:\d+; ", out, re.MULTILINE)
+    rounds = re.search(r"Meanwhile 3 clients did (\d+) rounds", out)
+    assert rounds is not None
+    assert int(rounds[1]) > 0
+    woken = re.search(r"The sleeper wakes and gets (\d+) lines; (\d+) found", out)
+    assert woken is not None
+    assert int(woken[1]) >= 500
+    assert int(woken[1]) + int(woken[2]) == 2000
+    assert "SIGTERM: the server ended with status 0.\n" in out
+
+
+def test_a_terminal_is_drawn_on() -> None:
+    controller, terminal = pty.openpty()
+    try:
+        with subprocess.Popen(
+            [*TRIO440, "demo", "linekv"],
+            stdin=subprocess.DEVNULL,
+            stdout=terminal,
+            cwd=ROOT,
+            env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+        ) as process:
+            os.close(terminal)
+            drawn = bytearray()
+            while True:
+                try:
+                    data = os.read(controller, 65_536)
+                except OSError:  # the last one that had the terminal open is gone
+                    break
+                drawn += data
+            assert process.wait(PATIENCE_SECONDS) == 0
+    finally:
+        os.close(controller)
+    assert b"\x1b[" in drawn
+    assert b"SIGTERM: the server ended with status 0." in drawn
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_demo_that_is_interrupted_leaves_no_process(number: signal.Signals) -> None:
+    with started([*TRIO440, "demo", "linekv"]) as program:
+        assert program.line().startswith("== linekv")
+        program.line()
+        children = children_of(program.pid)
+        assert children
+        start = time.monotonic()
+        program.signal(number)
+        status, _, err = program.end()
+        assert time.monotonic() - start < 1
+    assert (status, err) == (128 + number, "")
+    assert not any(is_running(child) for child in children)
+
+
+def test_an_unknown_part_is_one_line() -> None:
+    status, out, err = finished([*TRIO440, "demo", "nonsense"])
+    assert (status, out) == (2, "")
+    assert err.startswith("trio440 demo: error: Invalid value for '[")
+    assert err.count("\n") == 1
+
+
+def test_a_part_that_fails_is_one_line(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from trio440.cli import demo, running\n"
+        "from trio440.cli.demo import linekv, processes\n"
+        "linekv.KEPT = 3000\n"
+        "sys.exit(running.guard(lambda: demo.command(['linekv'], standalone_mode=False)))\n"
+    )
+    status, _, err = finished([sys.executable, program])
+    assert status == 1
+    assert re.fullmatch(r"trio440: error: the sleeper got \d+ lines\n", err)

@@ -1,0 +1,60 @@
+"""``trio440 demo``: each system at work, for a person to watch and for a script to check.
+
+A part starts this package's own commands as processes, on loopback sockets, shows what they do
+and checks what they answer. It takes about 20 seconds at most and fails with one line when
+something was not as it should be.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from importlib import import_module
+from typing import Final, TypeAlias
+
+import click
+import trio
+
+from trio440.cli.demo.screen import Screen, open_screen
+from trio440.cli.running import run
+from trio440.errors import Trio440Error
+
+__all__ = ["PARTS", "command"]
+
+Show: TypeAlias = Callable[[Screen], Awaitable[None]]
+
+PARTS: Final = {
+    "linekv": "a key-value server, busy clients, and one that does not read",
+}
+"""The parts in the order of the show; the module of each has its name and a ``show``."""
+
+LIMIT_SECONDS: Final = 60.0
+"""When a part is given up; it means to take a third of that."""
+
+
+class DemoFailed(Trio440Error):
+    """A part of the demo did not go as it should."""
+
+
+@click.command()
+@click.argument("part", type=click.Choice([*PARTS]), required=False)
+def command(part: str | None) -> int:
+    r"""Show the systems at work: all of them, or one PART.
+
+    \b
+    linekv  a key-value server, clients, and one that does not read
+    """
+    names = [*PARTS] if part is None else [part]
+    return run(lambda: _show_all(names))
+
+
+async def _show_all(names: list[str]) -> None:
+    with open_screen(sys.stdout) as screen:
+        for name in names:
+            show: Show = import_module(f"{__name__}.{name}").show
+            screen.title(f"{name}: {PARTS[name]}")
+            start = trio.current_time()
+            try:
+                with trio.fail_after(LIMIT_SECONDS):
+                    await show(screen)
+            except trio.TooSlowError:
+                raise DemoFailed(f"{name}: not over after {LIMIT_SECONDS:.0f} s") from None
+            screen.say(f"All of that in {trio.current_time() - start:.1f} s.")
