@@ -21,6 +21,7 @@
     │   ├── PayloadTooLarge (ValueError)             a payload does not fit one datagram
     │   └── SendBufferFull                           too much is waiting to be sent
     └── MiningError
+        ├── EngineFailed                             a process of a hash engine died
         └── ServerLost (BrokenResourceError)         the mining server fell silent
 
 Trio's own words keep their meaning: ``ClosedResourceError`` (you closed it),
@@ -44,6 +45,7 @@ __all__ = [
     "ConnectionClosed",
     "ConnectionLost",
     "ConnectionRefused",
+    "EngineFailed",
     "EngineUnavailable",
     "FlushFailed",
     "InvalidParameter",
@@ -189,6 +191,10 @@ class SendBufferFull(LspError):
 
 class MiningError(Trio440Error):
     """Base of the errors of the distributed miner."""
+
+
+class EngineFailed(MiningError):
+    """A process of a hash engine died, or said what it should not."""
 
 
 class ServerLost(MiningError, BrokenResourceError):

@@ -49,6 +49,16 @@ def test_first_nonces() -> None:
     assert NonceRange(MAX_NONCE, MAX_NONCE).first(2) == NonceRange(MAX_NONCE, MAX_NONCE)
 
 
+@given(small_ranges(), st.integers(1, 40))
+def test_splitting(nonces: NonceRange, count: int) -> None:
+    low, high = nonces.split(count)
+    assert low.size == min(count, nonces.size)
+    assert nonces_of(NonceSet([low])) | nonces_of(NonceSet([high] if high else [])) == nonces_of(
+        NonceSet([nonces])
+    )
+    assert low.size + (high.size if high else 0) == nonces.size
+
+
 @given(
     st.lists(st.tuples(st.booleans(), small_ranges()), max_size=20),
     small_ranges(),

@@ -48,10 +48,10 @@ class NonceRange:
         """Return the ``count`` lowest nonces (at least 1), or all when there are fewer."""
         return NonceRange(self.lower, min(self.upper, self.lower + count - 1))
 
-    def common(self, other: "NonceRange") -> "NonceRange | None":
-        """Return the nonces that are in both ranges, None when there are none."""
-        lower, upper = max(self.lower, other.lower), min(self.upper, other.upper)
-        return NonceRange(lower, upper) if lower <= upper else None
+    def split(self, count: int) -> "tuple[NonceRange, NonceRange | None]":
+        """Return the ``count`` lowest nonces (at least 1) and the rest, None if there is none."""
+        low = self.first(count)
+        return low, NonceRange(low.upper + 1, self.upper) if low.upper < self.upper else None
 
 
 class NonceSet:
