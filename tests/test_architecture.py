@@ -53,13 +53,25 @@ MODULES = {
     "trio440.lsp.session": PURE,
     "trio440.lsp.window": PURE,
     "trio440.mining": FACE,
+    "trio440.mining.client": SHELL,
+    "trio440.mining.engines": FACE,
+    "trio440.mining.engines.compiled": ENGINE,
+    "trio440.mining.engines.hashlib_child": ENGINE,
+    "trio440.mining.engines.hashlib_engine": ENGINE,
+    "trio440.mining.engines.kernel": ENGINE,
+    "trio440.mining.engines.numba_engine": ENGINE,
+    "trio440.mining.engines.opening": ENGINE,
+    "trio440.mining.engines.sliced": SHELL,
+    "trio440.mining.engines.warm": ENGINE,
     "trio440.mining.hashing": PURE,
     "trio440.mining.jobs": PURE,
     "trio440.mining.messages": PURE,
     "trio440.mining.policy": PURE,
     "trio440.mining.ranges": PURE,
     "trio440.mining.scheduler": PURE,
+    "trio440.mining.server": SHELL,
     "trio440.mining.speed": PURE,
+    "trio440.mining.worker": SHELL,
 }
 """Every module and what it is.
 
@@ -188,6 +200,16 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "trio440.errors": {
         "trio.BrokenResourceError": "trio's word for what the other side did",
         "trio.ClosedResourceError": "trio's word for what this side did",
+    },
+    ENGINE: {
+        "subprocess": "processes are how hashlib uses every core",
+        "trio.lowlevel.open_process": "the same",
+        "trio.run_process": "numba compiles in a process that Ctrl-C can end",
+        "signal": "a hash process leaves Ctrl-C to its parent",
+        "select": "a hash process looks whether its parent is still there",
+        "os": "its pipes by their descriptors, and the cores that there are",
+        "importlib": "numba is imported when it is asked for",
+        "pathlib.Path": "the script of a hash process, and what numba has compiled",
     },
     COMMAND: {
         "click": "the command line is made with it",

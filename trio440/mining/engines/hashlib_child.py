@@ -16,6 +16,8 @@ import os
 import select
 import signal
 
+__all__ = ["Interrupted", "search", "serve"]
+
 STDIN, STDOUT = 0, 1
 BLOCK = 1000
 """Nonces between two looks at standard input."""
