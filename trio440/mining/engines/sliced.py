@@ -83,15 +83,16 @@ class SlicedEngine:
 
     async def _share_out(self, prefix: bytes, nonces: NonceRange) -> Found:
         rest: NonceRange | None = nonces
-        results: list[Found] = []
+        best: Found | None = None
         idle_lanes = 0
         over = trio.Event()
 
         async def work(number: int) -> None:
-            nonlocal rest, idle_lanes
+            nonlocal rest, best, idle_lanes
             while rest is not None:
                 part, rest = rest.split(self._slices[number])
-                results[:] = [min([*results, await self._search_slice(number, prefix, part)])]
+                found = await self._search_slice(number, prefix, part)
+                best = found if best is None else min(best, found)
             idle_lanes += 1
             if idle_lanes == len(self._lanes):
                 over.set()
@@ -100,7 +101,9 @@ class SlicedEngine:
             for number in range(len(self._lanes)):
                 nursery.start_soon(work, number)
             await over.wait()
-        return results[0]
+        if best is None:
+            raise AssertionError("a range is never empty")
+        return best
 
     async def _search_slice(self, number: int, prefix: bytes, part: NonceRange) -> Found:
         """Search one slice, and size the lane's next one by the time this one took."""
