@@ -3,7 +3,7 @@
 import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import attrs
 import pytest
@@ -220,6 +220,26 @@ async def test_a_client_that_stalls_and_reads_on_again(world: World) -> None:
                     assert await client.receive_line() == b"k:" + value
             assert await client.get(b"k") == [value]
         assert 0 < server.statistics().messages_dropped < 150
+        dropped = server.statistics().messages_dropped
+        for number in range(40):
+            await client.put(b"long", b"%d" % number)
+        assert len(await client.get(b"long")) == 40
+        assert server.statistics().messages_dropped == dropped
+
+
+async def test_every_line_of_a_cut_answer_counts_as_dropped(world: World) -> None:
+    limits = Limits(queued_messages=10)
+    async with world.server(limits) as server, world.client() as client:
+        for _ in range(100):
+            await client.put(b"k", b"x" * BURST_BYTES)
+        await client.send_line(b"Get:k")
+        await trio.sleep(STALL_SECONDS * 2)
+        received = 0
+        with trio.move_on_after(1):
+            while await client.receive_line():
+                received += 1
+        assert received + server.statistics().messages_dropped == 100
+        assert received < 30
 
 
 async def test_queued_answers_are_flushed_after_a_half_close(world: World) -> None:
@@ -286,6 +306,17 @@ async def test_a_line_that_never_ends(world: World) -> None:
         assert server.count_active() == 1
 
 
+async def test_a_refused_client_reads_to_the_end_though_more_is_on_its_way(world: World) -> None:
+    world.network.stream_capacity = 1 << 20
+    async with world.server():
+        stream = await world.stream()
+        await stream.send_all(b"x" * (1 << 20))
+        await trio.sleep(1)
+        expected = b"Error: a line is too long, the limit is 65536 bytes\n"
+        assert await receive_to_the_end(stream) == expected
+        await stream.aclose()
+
+
 async def test_a_line_of_the_limit_passes(world: World) -> None:
     async with world.server(Limits(line_bytes=100)), world.client() as client:
         value = b"x" * (100 - len(b"Put:k:"))
@@ -316,8 +347,12 @@ async def test_a_full_store_refuses_and_serves_on(world: World) -> None:
         for key in (b"a", b"b", b"c"):
             await client.put(key, b"1")
         assert await client.receive_line() == b"Error: the store is full, its limit is 2 keys"
+        await client.send(b"Put:a:2\nPut:c:2\nnonsense\nPut:d:1\n")
+        lines = [await client.receive_line() for _ in range(3)]
+        assert lines[0] == lines[2] == b"Error: the store is full, its limit is 2 keys"
+        assert lines[1] == b"Error: unknown command 'nonsense'"
         assert await client.get(b"c") == []
-        assert await client.get(b"a") == [b"1"]
+        assert await client.get(b"a") == [b"1", b"2"]
         assert server.statistics().keys == 2
 
 
@@ -347,15 +382,27 @@ async def test_leaving_the_server_flushes(world: World) -> None:
             await trio.sleep(0.15)
 
             async def read() -> None:
-                await trio.sleep(2)
+                await trio.sleep(1)
+                with pytest.raises(ConnectionRefused):
+                    await world.stream()
+                await trio.sleep(1)
                 assert await receive_to_the_end(busy) == b"a:1\n" * 100
                 await busy.aclose()
 
             nursery.start_soon(read)
         assert await idle.receive_some() == b""
         await idle.aclose()
-        with pytest.raises(ConnectionRefused):
-            await world.stream()
+
+
+async def test_a_client_that_comes_as_the_server_leaves_is_let_go(world: World) -> None:
+    for _ in range(20):
+        async with world.server():
+            stream = await world.stream()
+            start = trio.current_time()
+        assert trio.current_time() - start <= LINGER_SECONDS
+        with suppress(trio.BrokenResourceError):
+            assert await stream.receive_some() == b""
+        await stream.aclose()
 
 
 async def test_leaving_the_server_waits_only_so_long_for_a_client(world: World) -> None:
@@ -369,10 +416,12 @@ async def test_leaving_the_server_waits_only_so_long_for_a_client(world: World) 
 
 
 async def test_leaving_the_server_with_idle_clients_takes_no_flushing_time(world: World) -> None:
-    async with world.server(), world.client():
+    async with world.server():
+        stream = await world.stream()
         await trio.sleep(0.1)
         start = trio.current_time()
     assert trio.current_time() - start <= LINGER_SECONDS
+    await stream.aclose()
 
 
 async def test_an_exception_ends_the_server_at_once_and_as_it_is(world: World) -> None:

@@ -97,7 +97,7 @@ class Store:
         else:
             place = None if replaced is None or replaced not in values else values.index(replaced)
             growth = _cost(value) - (0 if place is None else _cost(values[place]))
-        if growth > 0 and self._bytes + growth > self._max_bytes:
+        if self._bytes + growth > self._max_bytes:
             return Refused(f"the store is full, its limit is {self._max_bytes} bytes")
         values = self._values.setdefault(key, [])
         if place is not None:
