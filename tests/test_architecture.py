@@ -213,6 +213,10 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     COMMAND: {
         "click": "the command line is made with it",
+        "rich": "progress on a terminal is drawn with it",
+        "select": "whether somebody still reads standard output",
+        "subprocess": "the demo is made of processes",
+        "trio.lowlevel.open_process": "the same",
         "importlib": "a sub-command is imported when it is called for",
         "signal": "Ctrl-C and SIGTERM are for the whole process",
         "os": "exit statuses, and standard output and input by their descriptors",

@@ -6,6 +6,7 @@ import trio
 
 from trio440.cli.demo.processes import ProcessFailed, open_command
 from trio440.cli.demo.screen import Screen
+from trio440.core import REAL_HOST
 from trio440.linekv import Client, Limits, connect
 
 __all__ = ["show"]
@@ -79,7 +80,7 @@ async def _count_lines(client: Client) -> int:
     line: bytes | None = b""
     while line is not None:
         line = None
-        with trio.move_on_after(SILENCE_SECONDS):
+        with REAL_HOST.clock.move_on_after(SILENCE_SECONDS):
             line = await client.receive_line()
             count += 1
     if await client.get(b"big") != [VALUE]:
