@@ -375,18 +375,19 @@ async def test_statistics(world: World) -> None:
 
 async def test_leaving_the_server_flushes(world: World) -> None:
     world.network.default.latency = 0.1
+    value = b"x" * 60_000
     async with trio.open_nursery() as nursery:
         async with world.server():
             busy, idle = await world.stream(), await world.stream()
-            await busy.send_all(b"Put:a:1\n" + b"Get:a\n" * 100)
-            await trio.sleep(0.15)
+            await busy.send_all(b"Put:a:%b\n" % value + b"Get:a\n" * 10)
+            await trio.sleep(0.5)
 
             async def read() -> None:
                 await trio.sleep(1)
                 with pytest.raises(ConnectionRefused):
                     await world.stream()
                 await trio.sleep(1)
-                assert await receive_to_the_end(busy) == b"a:1\n" * 100
+                assert await receive_to_the_end(busy) == b"a:%b\n" % value * 10
                 await busy.aclose()
 
             nursery.start_soon(read)
