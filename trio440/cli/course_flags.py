@@ -7,6 +7,7 @@ import attrs
 import click
 
 from trio440.cli.echo import EchoOptions
+from trio440.cli.protocol import LspOptions
 from trio440.lsp import Params
 from trio440.lsp.faults import Faults
 
@@ -71,10 +72,14 @@ def lsp_options(flags: argparse.Namespace) -> EchoOptions:
     return EchoOptions(
         host=flags.host,
         port=flags.port,
-        params=Params(flags.elim, flags.ems, flags.wsize, flags.maxbackoff, flags.maxUnackMessages),
-        sending=_faults(flags, "w"),
-        receiving=_faults(flags, "r"),
-        seed=flags.seed,
+        lsp=LspOptions(
+            params=Params(
+                flags.elim, flags.ems, flags.wsize, flags.maxbackoff, flags.maxUnackMessages
+            ),
+            sending=_faults(flags, "w"),
+            receiving=_faults(flags, "r"),
+            seed=flags.seed,
+        ),
         verbose=flags.v,
     )
 

@@ -1,15 +1,13 @@
 """The LSP echo server and client behind ``trio440 lsp`` and the course's two runners."""
 
-import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 
 import attrs
 import trio
 
+from trio440.cli.protocol import LspOptions
 from trio440.cli.running import Stop, announce, emit, note, read_stdin
-from trio440.core.host import Host
-from trio440.core.real import REAL_HOST
 from trio440.errors import (
     ConnectionClosed,
     ConnectionLost,
@@ -18,8 +16,7 @@ from trio440.errors import (
     SendBufferFull,
     UnknownConnection,
 )
-from trio440.lsp import Client, EndpointStatistics, Params, Server, connect, open_server
-from trio440.lsp.faults import Faults, open_faulty_ports
+from trio440.lsp import Client, EndpointStatistics, Server, connect, open_server
 
 __all__ = ["EchoOptions", "run_client", "run_server"]
 
@@ -29,29 +26,12 @@ MAX_LINE = 65_536
 
 @attrs.frozen(kw_only=True)
 class EchoOptions:
-    """What both sides take: where, how, and on how bad a network."""
+    """What both sides take: where and how."""
 
     host: str
     port: int
-    params: Params
-    sending: Faults
-    receiving: Faults
-    seed: int | None = None
-    """Seeds the faults; None: another seed each time."""
+    lsp: LspOptions
     verbose: bool = False
-
-
-@asynccontextmanager
-async def _open_ports(options: EchoOptions) -> AsyncIterator[Host]:
-    """Give the real machine, behind the wanted faults if there are any."""
-    if options.sending == options.receiving == Faults():
-        yield REAL_HOST
-        return
-    rng = None if options.seed is None else random.Random(options.seed)
-    async with open_faulty_ports(
-        REAL_HOST, sending=options.sending, receiving=options.receiving, rng=rng
-    ) as ports:
-        yield ports
 
 
 async def run_server(options: EchoOptions, stop: Stop) -> None:
@@ -61,8 +41,10 @@ async def run_server(options: EchoOptions, stop: Stop) -> None:
     """
     say = note if options.verbose else _say_nothing
     async with (
-        _open_ports(options) as ports,
-        open_server(options.port, host=options.host, params=options.params, ports=ports) as server,
+        options.lsp.open_ports() as ports,
+        open_server(
+            options.port, host=options.host, params=options.lsp.params, ports=ports
+        ) as server,
     ):
         announce(server.address)
         with stop.cuts_short():
@@ -102,8 +84,8 @@ async def run_client(options: EchoOptions, lines_in_flight: int | None) -> None:
     if lines_in_flight is not None and lines_in_flight < 1:
         raise InvalidParameter("lines", lines_in_flight, "at least 1")
     async with (
-        _open_ports(options) as ports,
-        connect(options.host, options.port, params=options.params, ports=ports) as client,
+        options.lsp.open_ports() as ports,
+        connect(options.host, options.port, params=options.lsp.params, ports=ports) as client,
     ):
         if options.verbose:
             note(f"connection {client.conn_id} is open")
