@@ -57,8 +57,8 @@ class Side:
         self.written: list[bytes] = []
         self.read: list[bytes] = []
         self.events: list[Event] = []
-        self.taken: set[int] = set()
-        """Numbers that this side has acknowledged, and so must deliver."""
+        self.taken: dict[int, int] = {}
+        """Numbers that this side has acknowledged, and so must deliver; with their bytes."""
         self._flying: dict[int, _Flying] = {}
         self._last_sent = isn
         self._silent_ticks = 0
@@ -212,7 +212,8 @@ class Side:
         refused = new and (beyond or (was_full and not answers))
         if refused or not isinstance(check_payload(message), bytes):
             return []
-        self.taken.add(number)
+        if new:
+            self.taken[number] = message.size + MESSAGE_OVERHEAD
         return [Ack(CONN_ID, number)]
 
     def _is_full_for(self, message: Message) -> bool:
@@ -229,7 +230,10 @@ class Side:
         """Check what must hold at any time."""
         statistics = self.session.statistics()
         assert statistics.outstanding == len(self._flying) or self.session.over
+        assert statistics.received == len(self.taken)
         if not self.closed:
-            room = max(2 * self.limits.receive_buffer, LARGEST)
-            assert statistics.receive_buffered <= room
-            assert len(self.read) + statistics.unread == self.expected - self.isn - 1
+            first_unread = self.isn + 1 + len(self.read)
+            waiting = sum(size for n, size in self.taken.items() if n >= first_unread)
+            assert statistics.receive_buffered == waiting
+            assert statistics.receive_buffered <= max(2 * self.limits.receive_buffer, LARGEST)
+            assert statistics.unread == self.expected - first_unread

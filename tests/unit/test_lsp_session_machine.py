@@ -76,9 +76,10 @@ class Histories(RuleBasedStateMachine):
 
     # What time and the network do
 
-    @rule(at_server=st.booleans())
-    def tick(self, at_server: bool) -> None:
-        self.let_an_epoch_pass(at_server=at_server)
+    @rule(at_server=st.booleans(), count=st.integers(1, 12))
+    def tick(self, at_server: bool, count: int) -> None:
+        for _ in range(count if self.client.params.epoch_limit == PATIENT else 1):
+            self.let_an_epoch_pass(at_server=at_server)
 
     @rule(to_server=TO_SERVER, place=PLACES)
     def deliver(self, to_server: bool, place: int) -> None:
@@ -118,6 +119,25 @@ class Histories(RuleBasedStateMachine):
             message = bag[place % len(bag)]
             if isinstance(message, Ack) and sender.isn < message.seq_num < sender.expected:
                 bag[place % len(bag)] = CAck(message.conn_id, message.seq_num)
+
+    @rule(to_server=TO_SERVER, beyond=st.sampled_from([0, 1, 20, 2**62]), acks=st.booleans())
+    def forge(self, to_server: bool, beyond: int, acks: bool) -> None:
+        """Say what no honest peer says: Data beyond the window, Acks of what was never sent."""
+        side = self.side(to_server)
+        if side and side.connected:
+            number = side.expected + side.params.window_size + beyond
+            forgery = Ack(CONN_ID, number) if acks else Data.of(CONN_ID, number, b"forged")
+            if not acks or number > side.isn + len(side.written):
+                self.arrive(forgery, to_server=to_server)
+
+    @rule(to_server=TO_SERVER, back=st.integers(0, 20))
+    def repeat(self, to_server: bool, back: int) -> None:
+        """Send Data again that was delivered long ago."""
+        side, peer = self.side(to_server), self.side(not to_server)
+        number = side.expected - 1 - back if side else 0
+        if side and peer and side.connected and number > side.isn:
+            data = Data.of(CONN_ID, number, peer.written[number - side.isn - 1])
+            self.arrive(data, to_server=to_server)
 
     # What must hold
 
