@@ -103,9 +103,12 @@ class World:
 
 
 @asynccontextmanager
-async def open_world(seed: int, *, loss: float = 0.0) -> AsyncIterator[World]:
-    """A mining server that is left by cancellation, as a killed process leaves it."""
-    params = lsp.Params(epoch_limit=5, epoch_millis=500, window_size=8, max_unacked_messages=8)
+async def open_world(seed: int, *, loss: float = 0.0, epoch_limit: int = 5) -> AsyncIterator[World]:
+    """A mining server that is left by cancellation, as a killed process leaves it.
+
+    With loss the epoch limit must be so high that bad luck alone never looks like silence.
+    """
+    params = lsp.Params(epoch_limit, 500, window_size=8, max_unacked_messages=8)
     async with open_memory_network(random.Random(seed)) as network:
         network.default.latency = lambda rng: rng.uniform(0.0001, 0.003)
         network.default.loss = loss
@@ -137,7 +140,7 @@ async def test_three_miners_of_different_speed_find_the_least_hash(
 async def test_killed_miners_and_lost_datagrams_change_no_answer(
     seed: int, autojump_clock: trio.testing.MockClock
 ) -> None:
-    async with open_world(seed, loss=0.1) as world:
+    async with open_world(seed, loss=0.1, epoch_limit=20) as world:
         scopes = [world.start_miner(300.0)[1] for _ in range(4)]
         answers: dict[str, Found] = {}
 
