@@ -14,8 +14,27 @@ from trio440.mining.ranges import MAX_NONCE
 __all__ = ["command"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+MAX_DIGITS: Final = 2 * len(str(MAX_NONCE))
 
-NONCE: Final = click.IntRange(0, MAX_NONCE)
+
+class _Nonce(click.ParamType[int]):
+    """A number from 0 to 2⁶⁴-1, in plain digits."""
+
+    name = "nonce"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Turn the text into a number in range."""
+        digits = str(value)
+        is_number = digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS
+        nonce = int(digits) if is_number else -1
+        if not 0 <= nonce <= MAX_NONCE:
+            shown = repr(digits) if len(digits) <= MAX_DIGITS else "so long a number"
+            self.fail(f"{shown} is no nonce, they go from 0 to {MAX_NONCE}", param, ctx)
+        return nonce
+
+
+NONCE: Final = _Nonce()
+"""The highest nonce of a job."""
 SPEED: Final = click.FloatRange(min=0, min_open=True)
 
 
