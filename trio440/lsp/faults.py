@@ -144,7 +144,7 @@ class _FaultySocket(UdpSocket):
     def __init__(self, socket: UdpSocket, net: "FaultyNet") -> None:
         self._socket = socket
         self._net = net
-        self._late: deque[Datagram] = deque()
+        self._ready: deque[Datagram] = deque()
         self._receiving: trio.CancelScope | None = None
 
     @property
@@ -153,22 +153,21 @@ class _FaultySocket(UdpSocket):
 
     async def receive(self, limit: int = 64) -> list[Datagram]:
         while True:
-            if self._late:
+            if self._ready:
                 await trio.lowlevel.checkpoint()
-                return self._take_late(limit)
+                if batch := self.receive_nowait(limit):
+                    return batch
             with trio.CancelScope() as self._receiving:
-                batch = await self._socket.receive(limit)
-                if survivors := self._sieve(batch):
-                    return survivors
+                self._sieve(await self._socket.receive(limit))
+                if self._ready:
+                    return self._take_ready(limit)
 
     def receive_nowait(self, limit: int = 64) -> list[Datagram]:
-        batch = self._take_late(limit)
-        while len(batch) < limit:
-            found = self._socket.receive_nowait(limit - len(batch))
-            if not found:
+        while found := self._socket.receive_nowait(limit):
+            self._sieve(found)
+            if len(self._ready) >= limit:
                 break
-            batch += self._sieve(found)
-        return batch
+        return self._take_ready(limit)
 
     def send_nowait(self, datagrams: Sequence[Datagram]) -> int:
         at_once: list[Datagram] = []
@@ -178,24 +177,24 @@ class _FaultySocket(UdpSocket):
                     self._net.later(delay, partial(self._send_late, (data, address)))
                 else:
                     at_once.append((data, address))
-        self._socket.send_nowait(at_once)
+        refused = len(at_once) - self._socket.send_nowait(at_once)
+        if refused:
+            self._net.counts["send buffer full"] += refused
         return len(datagrams)
 
     def close(self) -> None:
         self._socket.close()
 
-    def _sieve(self, batch: list[Datagram]) -> list[Datagram]:
-        survivors: list[Datagram] = []
+    def _sieve(self, batch: list[Datagram]) -> None:
         for datagram, address in batch:
             for delay, data in self._net.draw_receiving(datagram):
                 if delay:
                     self._net.later(delay, partial(self._receive_late, (data, address)))
                 else:
-                    survivors.append((data, address))
-        return survivors
+                    self._ready.append((data, address))
 
-    def _take_late(self, limit: int) -> list[Datagram]:
-        return [self._late.popleft() for _ in range(min(limit, len(self._late)))]
+    def _take_ready(self, limit: int) -> list[Datagram]:
+        return [self._ready.popleft() for _ in range(min(limit, len(self._ready)))]
 
     def _send_late(self, datagram: Datagram) -> None:
         try:
@@ -204,7 +203,7 @@ class _FaultySocket(UdpSocket):
             return
 
     def _receive_late(self, datagram: Datagram) -> None:
-        self._late.append(datagram)
+        self._ready.append(datagram)
         if self._receiving is not None:
             self._receiving.cancel()
 
@@ -224,7 +223,7 @@ class FaultyNet(Net):
         self.sending = sending
         self.receiving = receiving
         self.counts: Counter[str] = Counter()
-        """Faults that happened, by name."""
+        """Faults that happened, by name; what the wrapped socket refuses is lost and counted."""
         self._ports = ports
         self._rng = rng
         self._nursery = nursery
