@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import PATIENCE_SECONDS, ROOT, TRIO440, finished, started
+from trio440.mining import hash_of
 
 pytestmark = pytest.mark.real
 
@@ -44,6 +45,25 @@ def test_the_linekv_part() -> None:
     assert "SIGTERM: the server ended with status 0.\n" in out
 
 
+def test_the_mining_part() -> None:
+    with started([*TRIO440, "demo", "mining"]) as program:
+        assert program.line().startswith("== mining: ")
+        status, out, err = program.end(seconds=60)
+    assert (status, err) == (0, "")
+    results = re.findall(r"^(a \w+ job), after ([\d.]+) s: Result (\d+) (\d+)$", out, re.MULTILINE)
+    assert [result[0] for result in results] == ["a small job", "a huge job"]
+    for text, _, found_hash, nonce in results:
+        assert hash_of(text, int(nonce)) == int(found_hash)
+    assert out.count(" is ready: engine ") == 3
+    assert "SIGKILL for miner 1, in the midst of its work.\n" in out
+    seen = re.search(r"answered 2 jobs in (\d+) chunks; (\d+) of the killed miner's", out)
+    assert seen is not None
+    assert int(seen[2]) >= 1
+    assert re.search(r"^It resent \d+ datagrams. The miners did [\d,]+ hashes", out, re.MULTILINE)
+    assert out.count("   a huge job: ") >= 2
+    assert "Both answers are right.\n" in out
+
+
 def test_a_terminal_is_drawn_on() -> None:
     controller, terminal = pty.openpty()
     try:
@@ -70,12 +90,18 @@ def test_a_terminal_is_drawn_on() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_demo_that_is_interrupted_leaves_no_process(number: signal.Signals) -> None:
-    with started([*TRIO440, "demo", "linekv"]) as program:
-        assert program.line().startswith("== linekv")
-        program.line()
+@pytest.mark.parametrize(
+    ("part", "sign", "processes"),
+    [("linekv", "A client asks", 1), ("mining", "miner 2 is ready", 4)],
+)
+def test_a_demo_that_is_interrupted_leaves_no_process(
+    part: str, sign: str, processes: int, number: signal.Signals
+) -> None:
+    with started([*TRIO440, "demo", part]) as program:
+        while not program.line().startswith(sign):
+            pass
         children = children_of(program.pid)
-        assert children
+        assert len(children) >= processes
         start = time.monotonic()
         program.signal(number)
         status, _, err = program.end()

@@ -69,11 +69,11 @@ class Program:
         assert match is not None, line
         return int(match[2])
 
-    def end(self) -> tuple[int, str, str]:
-        """Wait for the end; return the status and the rest of both outputs."""
+    def end(self, *, seconds: float = PATIENCE_SECONDS) -> tuple[int, str, str]:
+        """Wait so long for the end; return the status and the rest of both outputs."""
         if self._process.stdout is not None and self._process.stdout.closed:
             self._process.stdout = None
-        out, err = self._process.communicate(timeout=PATIENCE_SECONDS)
+        out, err = self._process.communicate(timeout=seconds)
         return self._process.returncode, (self._out + (out or b"")).decode(), err.decode()
 
 

@@ -24,6 +24,7 @@ Show: TypeAlias = Callable[[Screen], Awaitable[None]]
 
 PARTS: Final = {
     "linekv": "a key-value server, busy clients, and one that does not read",
+    "mining": "a hash search over bad datagrams, with a miner that dies",
 }
 """The parts in the order of the show; the module of each has its name and a ``show``."""
 
@@ -42,6 +43,7 @@ def command(part: str | None) -> int:
 
     \b
     linekv  a key-value server, clients, and one that does not read
+    mining  a hash search over bad datagrams, with a miner that dies
     """
     names = [*PARTS] if part is None else [part]
     return run(lambda: _show_all(names))

@@ -5,33 +5,59 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import trio
 
 from trio440.errors import Trio440Error
 
-__all__ = ["Process", "ProcessFailed", "open_command"]
+__all__ = ["Lines", "Process", "ProcessFailed", "open_command"]
 
-READ_BYTES = 65_536
+READ_BYTES: Final = 65_536
 
 
 class ProcessFailed(Trio440Error):
     """A process of the demo ended, or spoke, as it should not have."""
 
 
+class Lines:
+    """The lines of one of a process's outputs."""
+
+    def __init__(self, stream: trio.abc.ReceiveStream) -> None:
+        self._stream = stream
+        self._unfinished = b""
+
+    async def next(self) -> str | None:
+        """Return the next line, or None when the output has ended."""
+        while b"\n" not in self._unfinished:
+            data = await self._stream.receive_some(READ_BYTES)
+            if not data:
+                return None
+            self._unfinished += data
+        line, _, self._unfinished = self._unfinished.partition(b"\n")
+        return line.decode()
+
+
 class Process:
-    """A running command whose standard output is read line by line."""
+    """A running command.
 
-    def __init__(self, name: str, process: trio.Process, stdout: trio.abc.ReceiveStream) -> None:
+    Attributes:
+        name: what it is called in the demo.
+        out: its standard output.
+        notes: its standard error; to be read on, or the process would wait.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        process: trio.Process,
+        out: trio.abc.ReceiveStream,
+        notes: trio.abc.ReceiveStream,
+    ) -> None:
         self.name = name
+        self.out = Lines(out)
+        self.notes = Lines(notes)
         self._process = process
-        self._stdout = stdout
-        self._read = b""
-
-    @property
-    def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
 
     async def line(self) -> str:
         """Return the next line of its standard output.
@@ -39,17 +65,17 @@ class Process:
         Raises:
             ProcessFailed: there is none: it has ended.
         """
-        while b"\n" not in self._read:
-            data = await self._stdout.receive_some(READ_BYTES)
-            if not data:
-                status = await self._process.wait()
-                raise ProcessFailed(f"{self.name} ended with status {status}")
-            self._read += data
-        line, _, self._read = self._read.partition(b"\n")
-        return line.decode()
+        line = await self.out.next()
+        if line is None:
+            raise ProcessFailed(await self._explain_end())
+        return line
 
     async def address(self) -> tuple[str, int]:
-        """Return where a server says in its first line that it listens."""
+        """Return where a server says in its first line that it listens.
+
+        Raises:
+            ProcessFailed: it says something else, or nothing.
+        """
         line = await self.line()
         host, _, port = line.removeprefix("listening on ").rpartition(":")
         if not port.isdecimal():
@@ -67,12 +93,15 @@ class Process:
             ProcessFailed: its status was not 0.
         """
         self._process.send_signal(signal.SIGTERM)
-        if status := await self._process.wait():
-            raise ProcessFailed(f"{self.name} ended with status {status}")
+        if await self._process.wait():
+            raise ProcessFailed(await self._explain_end())
 
-    async def wait(self) -> int:
-        """Wait for its end and return its status."""
-        return await self._process.wait()
+    async def _explain_end(self) -> str:
+        status = await self._process.wait()
+        last = None
+        while (line := await self.notes.next()) is not None:
+            last = line
+        return f"{self.name} ended with status {status}" + (f": {last}" if last else "")
 
 
 @asynccontextmanager
@@ -80,16 +109,17 @@ async def open_command(name: str, *words: object) -> AsyncIterator[Process]:
     """Start ``trio440 WORDS...``; it is killed when the context ends, if it is still there."""
     command = [sys.executable, "-m", "trio440", *map(str, words)]
     process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    stdout = process.stdout
-    if stdout is None:
-        raise AssertionError("standard output was to be a pipe")
+    out, notes = process.stdout, process.stderr
+    if out is None or notes is None:
+        raise AssertionError("both outputs were to be pipes")
     try:
-        yield Process(name, process, stdout)
+        yield Process(name, process, out, notes)
     finally:
         if process.returncode is None:
             process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
-        await stdout.aclose()
+            await out.aclose()
+            await notes.aclose()
