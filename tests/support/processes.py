@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 30.0
@@ -23,7 +25,7 @@ class Program:
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
-        self._out = b""
+        self._unread: defaultdict[IO[bytes] | None, bytes] = defaultdict(bytes)
 
     @property
     def pid(self) -> int:
@@ -51,16 +53,22 @@ class Program:
 
     def line(self) -> str:
         """Wait for the next line of standard output; its line end is cut."""
-        assert self._process.stdout is not None
-        descriptor = self._process.stdout.fileno()
+        return self._read_line(self._process.stdout)
+
+    def note(self) -> str:
+        """Wait for the next line of standard error; its line end is cut."""
+        return self._read_line(self._process.stderr)
+
+    def _read_line(self, pipe: IO[bytes] | None) -> str:
+        assert pipe is not None
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while b"\n" not in self._out:
-            ready, _, _ = select.select([descriptor], [], [], deadline - time.monotonic())
-            data = os.read(descriptor, 65_536) if ready else b""
+        while b"\n" not in self._unread[pipe]:
+            ready, _, _ = select.select([pipe], [], [], deadline - time.monotonic())
+            data = os.read(pipe.fileno(), 65_536) if ready else b""
             if not data:
-                raise AssertionError(f"no line on standard output; so far: {self._out!r}")
-            self._out += data
-        line, _, self._out = self._out.partition(b"\n")
+                raise AssertionError(f"no line more; so far: {self._unread[pipe]!r}")
+            self._unread[pipe] += data
+        line, _, self._unread[pipe] = self._unread[pipe].partition(b"\n")
         return line.decode()
 
     def port(self) -> int:
@@ -71,10 +79,12 @@ class Program:
 
     def end(self, *, seconds: float = PATIENCE_SECONDS) -> tuple[int, str, str]:
         """Wait so long for the end; return the status and the rest of both outputs."""
-        if self._process.stdout is not None and self._process.stdout.closed:
+        out_pipe, err_pipe = self._process.stdout, self._process.stderr
+        if out_pipe is not None and out_pipe.closed:
             self._process.stdout = None
         out, err = self._process.communicate(timeout=seconds)
-        return self._process.returncode, (self._out + (out or b"")).decode(), err.decode()
+        out, err = self._unread[out_pipe] + (out or b""), self._unread[err_pipe] + err
+        return self._process.returncode, out.decode(), err.decode()
 
 
 @contextmanager
