@@ -144,20 +144,19 @@ def run_server(main: Callable[[Stop], Awaitable[Status]], *, grace_seconds: floa
 def _run(main: Callable[[Stop], Awaitable[Status]], stop: Stop, grace_seconds: float | None) -> int:
     """Run ``main`` under trio, a server if there is a grace period."""
     life = _Life(stop, grace_seconds)
+    status: Status = None
 
-    async def root() -> Status:
-        status: Status = None
+    async def root() -> None:
+        nonlocal status
         with life.under_signals():
             status = await main(stop)
-        return status
 
     try:
-        status = trio.run(root)
+        trio.run(root)
     except (Trio440Error, BaseExceptionGroup) as error:
         # What a command that was cut short says about its cut connections interests nobody.
         if life.ended is None or not all(isinstance(e, Trio440Error) for e in _leaves(error)):
             raise
-        status = None
     return life.ended or status or os.EX_OK
 
 
