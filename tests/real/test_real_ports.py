@@ -1,5 +1,6 @@
 """What only the real host can promise: descriptors, threads, signals and other processes."""
 
+import errno
 import os
 import signal
 import socket
@@ -91,6 +92,34 @@ async def test_accept_goes_on_after_connections_that_were_reset() -> None:
                 with pytest.raises(trio.BrokenResourceError):
                     await receive_to_end(server)
                 await server.aclose()
+        await client.aclose()
+        await server.aclose()
+
+
+class _BreakingSocket:
+    """A listening socket some of whose connections are gone before they are accepted."""
+
+    def __init__(self, sock: trio.socket.SocketType, errors: list[int]) -> None:
+        self._sock = sock
+        self._errors = errors
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._sock, name)
+
+    async def accept(self) -> object:
+        if self._errors:
+            await trio.lowlevel.checkpoint()
+            raise OSError(self._errors.pop(), "gone before it was accepted")
+        return await self._sock.accept()
+
+
+async def test_accept_passes_over_connections_that_the_kernel_reports_as_gone() -> None:
+    gone = [errno.ECONNABORTED, errno.EPROTO, errno.ENETDOWN, errno.EHOSTUNREACH]
+    async with aclosing(await REAL_HOST.net.listen_tcp()) as listener:
+        listener._sock = _BreakingSocket(listener._sock, gone)  # type: ignore[attr-defined]  # no kernel reports them when asked to
+        client = await REAL_HOST.net.connect_tcp(*listener.local_address[:2])
+        server = await listener.accept()
+        assert gone == []
         await client.aclose()
         await server.aclose()
 
@@ -187,6 +216,18 @@ def test_a_forked_child_does_not_keep_a_lock_that_was_given_up(tmp_path: Path) -
     assert (status, out, err) == (0, "free\n", "")
 
 
+def test_an_append_goes_on_where_the_kernel_stopped_short(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, data[:7]))
+    disk = REAL_HOST.disk(str(tmp_path))
+    with closing(disk.open_append("log")) as file:
+        file.append(b"more than seven bytes")
+        assert file.size == 21
+    assert disk.read("log") == b"more than seven bytes"
+
+
 def test_syncing_reaches_the_kernel(tmp_path: Path) -> None:
     strace = require_tool("strace")
     trace = tmp_path / "trace"
@@ -203,6 +244,8 @@ def test_syncing_reaches_the_kernel(tmp_path: Path) -> None:
     status, _, err = finished(
         [strace, "-f", "-y", "-qq", "-o", trace, "-e", "trace=fsync,fdatasync", *program]
     )
+    if "ptrace" in err and "not permitted" in err:
+        pytest.skip("strace may not trace processes here")
     assert status == 0, err
     calls = [line.split(None, 1)[1] for line in trace.read_text().splitlines() if "sync(" in line]
     names = [(call.split("(")[0], call.split("<")[1].split(">")[0]) for call in calls]
@@ -304,10 +347,11 @@ async def test_a_resting_worker_keeps_nothing_alive() -> None:
         watched = weakref.ref(argument)
         result = weakref.ref(await worker.run(lambda given: given, argument))
         del argument
-        await worker.run(time.sleep, 0)
-        await worker.run(time.sleep, 0)
-        assert watched() is None
-        assert result() is None
+        for _ in range(1000):
+            if watched() is None and result() is None:
+                return
+            await trio.sleep(0.001)  # the thread is about to rest
+        pytest.fail("the thread holds on to its last call")
 
 
 @pytest.mark.parametrize("holder", ["the main task", "a child task"])

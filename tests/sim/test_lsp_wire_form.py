@@ -146,6 +146,9 @@ GARBAGE = {
     "an exponent": '{"Type":2,"ConnID":<id>,"SeqNum":1e1}',
     "a number in quotes": '{"Type":2,"ConnID":<id>,"SeqNum":"18"}',
     "a checksum beyond 16 bits": '{"Type":2,"ConnID":<id>,"SeqNum":18,"Checksum":65536}',
+    "a checksum beyond 16 bits in Go's form": wire(2, 0, 18, 0, 65536, "null").replace(
+        '"ConnID":0', '"ConnID":<id>'
+    ),
     "a negative checksum": '{"Type":2,"ConnID":<id>,"SeqNum":18,"Checksum":-1}',
     "a number beyond 64 bits": '{"Type":2,"ConnID":<id>,"SeqNum":9223372036854775808}',
     "a huge number": '{"Type":2,"ConnID":<id>,"SeqNum":' + "9" * 1500 + "}",

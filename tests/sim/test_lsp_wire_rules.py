@@ -129,8 +129,12 @@ async def test_what_is_inside_the_window_is_acknowledged_at_once_and_kept(role: 
         for number in (5, 3, 2, 4, 3):
             assert await rig.say(rig.data(number, b"%d" % number)) == [rig.ack(number)]
             assert await rig.readable() == []
+        assert rig.ours.statistics().receive_buffered == 4 * (1 + 64)
         assert await rig.say(rig.data(1, b"1")) == [rig.ack(1)]
+        assert rig.ours.statistics().received == 5
+        assert rig.ours.statistics().duplicates == 1
         assert await rig.readable() == [b"1", b"2", b"3", b"4", b"5"]
+        assert rig.ours.statistics().receive_buffered == 0
 
 
 async def test_what_lies_past_the_window_is_dropped_without_an_ack(role: Role) -> None:
