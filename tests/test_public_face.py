@@ -109,6 +109,10 @@ def test_importing_a_package_loads_nothing_heavy(module_name: str) -> None:
     assert loaded_by(module_name) & HEAVY == set()
 
 
+def test_starting_the_command_loads_click_and_nothing_else_heavy() -> None:
+    assert loaded_by("trio440.cli") & HEAVY == {"click"}
+
+
 def test_the_probe_sees_what_is_heavy() -> None:
     assert "click" in loaded_by("click") & HEAVY
 
