@@ -22,7 +22,7 @@ from trio440.lsp.message import (
 from trio440.lsp.params import MESSAGE_OVERHEAD, Limits, Params
 from trio440.lsp.session import Event, Session, State
 
-__all__ = ["CONN_ID", "MAX_PAYLOAD", "Side"]
+__all__ = ["CONN_ID", "LARGEST", "MAX_PAYLOAD", "Side"]
 
 CONN_ID: Final = 3
 MAX_PAYLOAD: Final = 100
