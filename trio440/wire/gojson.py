@@ -22,6 +22,7 @@ import enum
 import json
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, Final, NoReturn
 
 from trio440.errors import BadMessage
@@ -89,7 +90,8 @@ _DECODER: Final = json.JSONDecoder(
 )
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STRING_LITERAL: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKET: Final = re.compile(rb"[\[\]{}]")
+_STEPS: Final = {bracket: 1 if bracket in b"[{" else -1 for bracket in b"[]{}"}
+_NO_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _STEPS)
 
 
 def decode_object_untrusted(data: bytes, fields: Mapping[str, GoType]) -> dict[str, Any] | None:
@@ -119,8 +121,12 @@ def decode_object_untrusted(data: bytes, fields: Mapping[str, GoType]) -> dict[s
     if not isinstance(document, _Object):
         raise BadMessage("not a JSON object")
     values: dict[str, Any] = {name: _ZERO[kind] for name, kind in fields.items()}
+    folded: dict[str, str] = {}
     for key, value in document:
-        name = key if key in fields else _field_of(key, fields)
+        name: str | None = key
+        if key not in fields:
+            folded = folded or {_fold(field): field for field in fields}
+            name = folded.get(_fold(key))
         if name is not None:
             kind = fields[name]
             if value is not None:
@@ -132,11 +138,8 @@ def decode_object_untrusted(data: bytes, fields: Mapping[str, GoType]) -> dict[s
 
 def _depth(data: bytes) -> int:
     """Return how deep brackets nest outside of strings; more than the truth if not JSON."""
-    deepest = depth = 0
-    for bracket in _BRACKET.findall(_STRING_LITERAL.sub(b"", data)):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
-    return deepest
+    brackets = _STRING_LITERAL.sub(b"", data).translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
 
 def _fold(key: str) -> str:
@@ -144,15 +147,12 @@ def _fold(key: str) -> str:
 
     Beside the ASCII letters, Go's folding knows the long s and the Kelvin sign.
     """
+    if key.isascii():
+        return key.lower()
     return key.replace("\u017f", "s").replace("\u212a", "k").translate(_ASCII_LOWER)
 
 
 _ASCII_LOWER: Final = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
-
-
-def _field_of(key: str, fields: Mapping[str, GoType]) -> str | None:
-    folded = _fold(key)
-    return next((name for name in fields if _fold(name) == folded), None)
 
 
 def _convert(name: str, kind: GoType, value: Any) -> int | str | bytes:
