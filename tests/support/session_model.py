@@ -231,7 +231,10 @@ class Side:
         statistics = self.session.statistics()
         assert statistics.outstanding == len(self._flying) or self.session.over
         assert statistics.received == len(self.taken)
-        if not self.closed:
+        if self.closed:
+            assert statistics.unread == 0
+            assert self.session.over or self.unacknowledged > 0
+        else:
             first_unread = self.isn + 1 + len(self.read)
             waiting = sum(size for n, size in self.taken.items() if n >= first_unread)
             assert statistics.receive_buffered == waiting

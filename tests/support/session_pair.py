@@ -109,6 +109,11 @@ class SessionPair:
             data = Data.of(CONN_ID, number, peer.written[number - side.isn - 1])
             self._arrive(data, to_server=to_server)
 
+    def ask_again(self, isn: int) -> None:
+        """Let another Connect arrive from the client's address."""
+        if self.server is not None:
+            self._arrive(Connect(isn), to_server=True)
+
     # What must hold
 
     def check_order(self) -> None:
@@ -214,6 +219,7 @@ def walk_at_random(pair: SessionPair, rng: random.Random, steps: int) -> None:
         (5, lambda side, _: pair.forge(rng.choice(BEYOND), to_server=side, acks=False)),
         (5, lambda side, _: pair.forge(rng.choice(BEYOND), to_server=side, acks=True)),
         (5, lambda side, place: pair.repeat(place % 20, to_server=side)),
+        (5, lambda _, place: pair.ask_again(place)),
     ]
     weights = [weight for weight, _ in moves]
     for _, move in rng.choices(moves, weights, k=steps):

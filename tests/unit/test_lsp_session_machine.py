@@ -103,6 +103,10 @@ class Histories(RuleBasedStateMachine):
     def repeat(self, to_server: bool, back: int) -> None:
         self.pair.repeat(back, to_server=to_server)
 
+    @rule(isn=st.sampled_from(ISNS))
+    def ask_again(self, isn: int) -> None:
+        self.pair.ask_again(isn)
+
     @invariant()
     def everything_is_read_once_and_in_order(self) -> None:
         self.pair.check_order()
