@@ -168,20 +168,48 @@ async def test_other_exceptions_end_the_server(handler: Handler) -> None:
         assert SERVER_SOCKET not in world.network.open_endpoints
 
 
-async def test_the_loss_of_another_connection_is_no_normal_end() -> None:
-    async def fail_with_the_loss_of_another(connection: lsp.Connection) -> None:
+async def fail_with_the_loss_of_another(connection: lsp.Connection) -> None:
+    with pytest.raises(lsp.ConnectionLost):
         await connection.receive()
-        raise lsp.ConnectionLost(77)
+    raise lsp.ConnectionLost(77)
 
+
+async def fail_with_a_loss_elsewhere_under_the_same_id(connection: lsp.Connection) -> None:
+    assert connection.statistics().state == "open"
+    raise lsp.ConnectionLost(connection.conn_id)
+
+
+@pytest.mark.parametrize(
+    "handler", [fail_with_the_loss_of_another, fail_with_a_loss_elsewhere_under_the_same_id]
+)
+async def test_the_loss_of_another_connection_is_no_normal_end(handler: Handler) -> None:
     async with open_world(0) as world, world.open_peer() as peer:
 
         async def run() -> None:
-            async with serving(world, fail_with_the_loss_of_another):
-                peer.say(Connect(5), Data.of(1, 6, b"x"))
+            async with serving(world, handler):
+                peer.say(Connect(5))
                 await trio.sleep_forever()
 
-        with pytest.RaisesGroup(lsp.ConnectionLost, flatten_subgroups=True):
+        with trio.fail_after(5), pytest.RaisesGroup(lsp.ConnectionLost, flatten_subgroups=True):
             await run()
+
+
+async def test_a_cancelled_close_in_a_handler_aborts_its_connection() -> None:
+    async def close_impatiently(connection: lsp.Connection) -> None:
+        connection.write(b"pending")
+        with trio.move_on_after(0.5):
+            await connection.close()
+        await trio.sleep_forever()
+
+    async with (
+        open_world(0) as world,
+        world.open_peer() as peer,
+        serving(world, close_impatiently),
+    ):
+        assert await peer.ask(Connect(5)) == [Ack(1, 5), Data.of(1, 6, b"pending")]
+        await trio.sleep(2.5)
+        assert await peer.ask() == []
+        assert await peer.ask(Connect(5)) == [Ack(2, 5), Data.of(2, 6, b"pending")]
 
 
 async def test_cancelling_aborts_everything_in_silence() -> None:

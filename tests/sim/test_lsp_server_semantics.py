@@ -5,9 +5,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.lsp_world import (
+    SERVER,
     LspWorld,
     collect,
     is_ack,
@@ -17,7 +18,7 @@ from tests.support.lsp_world import (
     together,
 )
 from trio440 import lsp
-from trio440.lsp.message import Ack, Connect, Data
+from trio440.lsp.message import Ack, Connect, Data, encode
 
 PARAMS = lsp.Params(5, 1000, 10, 0, 10)
 
@@ -296,3 +297,35 @@ async def test_no_connection_begins_while_the_server_is_closed() -> None:
             peer.say(Ack(1, 41))
         assert await newcomer.ask(Connect(60)) == []
         assert server.statistics().dropped["closing"] == 1
+
+
+# A process that stalls
+
+
+async def stall(seconds: float) -> None:
+    """Let time pass without letting any task run, then let them all."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    clock.jump(seconds)
+    await wait_all_tasks_blocked()
+
+
+async def test_what_is_readable_is_handled_before_a_tick() -> None:
+    params = lsp.Params(2, 1000)
+    async with open_served(0, params=params) as (world, server, _), world.open_peer() as peer:
+        assert await peer.ask(Connect(40)) == [Ack(1, 40)]
+        for _ in range(30):
+            world.server_net.land(encode(Ack(1, 0)), peer.address, SERVER)
+            await stall(1.0)
+            assert server.conn_ids == (1,)
+
+
+async def test_ticks_missed_in_a_stall_count_as_one() -> None:
+    params = lsp.Params(3, 1000)
+    async with open_served(0, params=params) as (world, server, _), world.open_peer() as peer:
+        assert await peer.ask(Connect(40)) == [Ack(1, 40)]
+        for _ in range(2):
+            await stall(100.0)
+            assert server.conn_ids == (1,)
+        await stall(1.0)
+        assert server.conn_ids == ()

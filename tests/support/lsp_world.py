@@ -33,6 +33,7 @@ __all__ = [
     "is_ack",
     "is_anything",
     "is_data",
+    "open_pair",
     "open_world",
     "read_to_loss",
     "running",
@@ -129,7 +130,8 @@ class LspWorld:
     def __init__(self, network: MemoryNetwork, rng: random.Random) -> None:
         self.network = network
         self.rng = rng
-        self.server_ports = memory_host(net=network.at(SERVER[0]), rng=random.Random(1))
+        self.server_net = network.at(SERVER[0])
+        self.server_ports = memory_host(net=self.server_net, rng=random.Random(1))
         self._machines = 0
 
     def now(self) -> float:
@@ -315,3 +317,16 @@ async def read_to_loss(client: lsp.Client) -> list[bytes]:
             loss = error
     assert loss.conn_id == client.conn_id
     return found
+
+
+@asynccontextmanager
+async def open_pair(
+    params: lsp.Params, seed: int = 0
+) -> AsyncIterator[tuple[LspWorld, lsp.Server, lsp.Client]]:
+    """Open a world with one client; its connection has id 1."""
+    async with (
+        open_world(seed) as world,
+        world.open_server(params) as server,
+        world.connect(params) as client,
+    ):
+        yield world, server, client
