@@ -62,7 +62,8 @@ class MiningServer:
                 with self._ports.clock.move_on_at(deadline / 1e6) as waiting:
                     await self._take_next_input()
                 if waiting.cancelled_caught:
-                    self._scheduler.on_deadline(self._now())
+                    # Rounding may put the moment of the deadline a microsecond before it.
+                    self._scheduler.on_deadline(max(self._now(), deadline))
             self._carry_out()
 
     async def _take_next_input(self) -> None:
