@@ -8,12 +8,13 @@ from typing import Final, Protocol
 from trio440.cli.running import note
 from trio440.mining import JobProgress
 
-__all__ = ["Display", "describe", "open_display", "rate"]
+__all__ = ["Display", "describe", "duration", "name", "open_display", "rate"]
 
 LINE_SECONDS: Final = 2.0
 BAR_SECONDS: Final = 0.2
 SHOWN_TEXT: Final = 20
-HOUR: Final = 3600
+MINUTE: Final = 60
+HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 YEAR: Final = 365 * DAY
 
@@ -74,12 +75,13 @@ def rate(nonces_per_second: float) -> str:
 
 def duration(seconds: float) -> str:
     """Write a time in two units at most, e.g. ``2 h 5 min``."""
-    if seconds >= YEAR:
-        return f"{seconds / YEAR:,.0f} years"
-    if seconds >= DAY:
-        return f"{seconds // DAY:.0f} d {seconds % DAY // HOUR:.0f} h"
-    if seconds >= HOUR:
-        return f"{seconds // HOUR:.0f} h {seconds % HOUR // 60:.0f} min"
-    if seconds >= 60:  # noqa: PLR2004 - a minute
-        return f"{seconds // 60:.0f} min {seconds % 60:.0f} s"
-    return f"{seconds:.0f} s"
+    whole = round(seconds)
+    if whole >= YEAR:
+        return f"{whole / YEAR:,.0f} years"
+    if whole >= DAY:
+        return f"{whole // DAY} d {whole % DAY // HOUR} h"
+    if whole >= HOUR:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+    if whole >= MINUTE:
+        return f"{whole // MINUTE} min {whole % MINUTE} s"
+    return f"{whole} s"

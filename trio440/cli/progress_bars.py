@@ -31,6 +31,7 @@ class _Bars:
             self._progress.update(
                 self._tasks[job.number], completed=job.share, detail=describe(job)
             )
+        self._progress.refresh()
 
 
 @contextmanager
@@ -42,5 +43,6 @@ def open_bars(period_seconds: float) -> Iterator[Display]:
         TaskProgressColumn(),
         TextColumn("{task.fields[detail]}", markup=False),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, auto_refresh=False) as progress:
         yield _Bars(period_seconds, progress)
