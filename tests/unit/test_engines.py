@@ -196,6 +196,19 @@ async def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
         numba_engine.warm_up()
 
 
+@needs_numba
+async def test_auto_does_without_a_numba_that_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> None:
+        raise ImportError(f"{name}: Numba needs another NumPy")
+
+    monkeypatch.setattr(importlib, "import_module", fail)
+    async with open_engine("auto", lanes=1) as engine:
+        assert engine.name == "hashlib"
+    with pytest.raises(EngineUnavailable, match=r"not usable here: .* Numba needs another NumPy"):
+        async with open_engine("numba", lanes=1):
+            pass
+
+
 @pytest.mark.parametrize(("name", "lanes"), [("openssl", 1), ("auto", 0), ("hashlib", 257)])
 async def test_bad_parameters(name: Any, lanes: int) -> None:
     with pytest.raises(InvalidParameter):

@@ -2,14 +2,15 @@
 
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, TypeAlias, get_args
 
 from trio440.core.host import Host
 from trio440.core.real import REAL_HOST
-from trio440.errors import InvalidParameter
+from trio440.errors import EngineUnavailable, InvalidParameter
 from trio440.mining.engines.hashlib_engine import open_hashlib_engine
-from trio440.mining.engines.numba_engine import is_numba_installed, open_numba_engine
+from trio440.mining.engines.numba_engine import open_numba_engine
+from trio440.mining.engines.sliced import SlicedEngine
 from trio440.mining.hashing import HashEngine
 from trio440.mining.ranges import NonceRange
 
@@ -18,7 +19,7 @@ __all__ = ["ENGINES", "EngineName", "cores", "measure_rate", "open_engine"]
 EngineName: TypeAlias = Literal["auto", "hashlib", "numba"]
 
 ENGINES: Final[tuple[EngineName, ...]] = get_args(EngineName)
-"""The names of the engines; ``"auto"`` is numba where it is installed, else hashlib."""
+"""The names of the engines; ``"auto"`` is numba where it is usable, else hashlib."""
 
 MAX_LANES: Final = 256
 """More threads or processes than any machine here has cores."""
@@ -43,7 +44,7 @@ async def open_engine(
         ports: the machine to run on; hashlib's processes are real on any.
 
     Raises:
-        EngineUnavailable: numba was asked for and is not installed.
+        EngineUnavailable: numba was asked for and is not installed, or not usable here.
         InvalidParameter: there is no such engine, or ``lanes`` is out of range.
     """
     if name not in ENGINES:
@@ -51,10 +52,19 @@ async def open_engine(
     lanes = cores() if lanes is None else lanes
     if not 1 <= lanes <= MAX_LANES:
         raise InvalidParameter("lanes", lanes, f"from 1 to {MAX_LANES}")
-    is_compiled = name == "numba" or (name == "auto" and is_numba_installed())
-    opened = (open_numba_engine if is_compiled else open_hashlib_engine)(lanes, ports=ports)
-    async with opened as engine:
-        yield engine
+    async with AsyncExitStack() as stack:
+        yield await _start(stack, name, lanes, ports)
+
+
+async def _start(stack: AsyncExitStack, name: EngineName, lanes: int, ports: Host) -> SlicedEngine:
+    """Start the engine; ``"auto"`` falls back to hashlib where numba is absent or broken."""
+    if name != "hashlib":
+        try:
+            return await stack.enter_async_context(open_numba_engine(lanes, ports=ports))
+        except EngineUnavailable:
+            if name == "numba":
+                raise
+    return await stack.enter_async_context(open_hashlib_engine(lanes, ports=ports))
 
 
 async def measure_rate(
