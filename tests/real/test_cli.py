@@ -15,7 +15,7 @@ import click
 import pytest
 
 from tests.support.processes import PATIENCE_SECONDS, TRIO440, Program, finished, started
-from trio440 import cli
+from trio440.cli import root
 
 pytestmark = pytest.mark.real
 
@@ -47,7 +47,7 @@ def all_commands() -> Iterator[list[str]]:
                 assert inner is not None
                 yield from walk(inner, [*words, name])
 
-    return walk(cli.command, [])
+    return walk(root.command, [])
 
 
 @contextmanager
@@ -256,6 +256,22 @@ def test_sigterm_ends_what_is_no_server(name: str) -> None:
     with BUSY[name]() as program:
         program.signal(signal.SIGTERM)
         assert program.end() == (143, "", "")
+
+
+@named("module", ["trio440.cli.root", "trio", "click", "trio440.cli.mine", "trio440.mining"])
+def test_ctrl_c_while_a_command_loads_is_quiet(tmp_path: Path, module: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import os, signal, sys\n"
+        "from trio440.cli import main\n"
+        "class Interrupter:\n"
+        "    def find_spec(name, *rest):\n"
+        f"        if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupter)\n"
+        "sys.argv = ['trio440', 'mine', 'run', 'msg', str(2**64 - 1)]\n"
+        "main()\n"
+    )
+    assert finished([sys.executable, program]) == (130, "", "")
 
 
 def test_ctrl_c_of_a_server_flushes_nothing() -> None:
