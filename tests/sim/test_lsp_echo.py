@@ -153,7 +153,7 @@ async def test_a_server_may_start_three_epochs_late(seed: int, count: int) -> No
         ]
 
 
-@seeds(4)
+@seeds(2)
 async def test_the_first_numbers_on_the_wire_follow_the_isn(seed: int) -> None:
     params = lsp.Params(5, 2000, 1, 0, 1)
     async with (

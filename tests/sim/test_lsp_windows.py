@@ -89,7 +89,7 @@ either_direction = pytest.mark.parametrize(
 )
 
 
-@seeds(4)
+@seeds(3)
 @either_direction
 @pytest.mark.parametrize(
     ("count", "messages", "window", "unacked"),
@@ -165,7 +165,7 @@ def first_data_numbers(world: LspWorld, clients: Sequence[lsp.Client]) -> dict[i
     return numbers
 
 
-@seeds(6)
+@seeds(4)
 @pytest.mark.parametrize(("count", "messages"), [(1, 10), (5, 25), (10, 25)])
 async def test_half_of_the_datagrams_come_half_a_second_late(
     seed: int, count: int, messages: int
@@ -262,7 +262,7 @@ async def test_resends_follow_the_back_off_schedule(
             await (client if to_server else server).close()
 
 
-@seeds(4)
+@seeds(3)
 @either_direction
 @pytest.mark.parametrize("window", [20, 15])
 @pytest.mark.parametrize("count", [1, 5])
@@ -293,7 +293,7 @@ async def test_unacknowledged_messages_are_limited_apart_from_the_window(
         assert rest == {key: second[key][5:] for key in second}
 
 
-@seeds(4)
+@seeds(2)
 @either_direction
 @pytest.mark.parametrize(
     ("window", "unacked", "least", "most"),
