@@ -191,3 +191,17 @@ async def test_leaving_by_cancellation_aborts_at_once() -> None:
         assert tasks_living() == before
         await trio.sleep(5)
         assert world.packets(lambda packet: packet.time > 2.5) == []
+
+
+@seeds(2)
+async def test_cancelling_the_handshake_leaves_nothing(seed: int) -> None:
+    async with open_world(seed) as world:
+        before = tasks_living()
+        cancel_at = world.rng.uniform(0, 3)
+        with trio.move_on_at(cancel_at) as scope:
+            async with world.connect(PARAMS):
+                pytest.fail("nobody is there to answer")
+        assert scope.cancelled_caught
+        assert world.now() == cancel_at
+        assert tasks_living() == before
+        assert world.network.open_endpoints == []
