@@ -8,6 +8,8 @@ SHELL := /bin/bash
 PYTHON ?= python3.11 python3 python3.12 python3.13 python
 BIN := .venv/bin
 PYTEST_ARGS ?=
+# Test processes at a time.
+PYTEST_WORKERS ?= 2
 
 help:
 	@echo 'make setup     prepare .venv with every extra and group, from requirements.lock'
@@ -54,13 +56,10 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST_ARGS)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
 
 campaign: setup
-	$(BIN)/python -m pytest -m campaign $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m campaign --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 demo: setup
 	$(BIN)/trio440 demo
