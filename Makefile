@@ -56,7 +56,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
 
 campaign: setup
 	$(BIN)/python -m pytest -m campaign --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
