@@ -186,6 +186,15 @@ def test_what_arrived_in_order_is_readable_after_a_loss() -> None:
     assert [session.read(), session.read(), session.read()] == [b"a", b"b", None]
 
 
+def test_closing_after_a_loss_discards_what_is_unread() -> None:
+    session = connected(Params(epoch_limit=1))
+    feed(session, data(1))
+    tick(session)
+    session.close()
+    assert session.read() is None
+    assert session.statistics().receive_buffered == 0
+
+
 def test_a_heartbeat_goes_out_exactly_when_no_data_did() -> None:
     session = connected(Params(epoch_limit=99, max_backoff_interval=4))
     assert tick(session) == [Ack(3, 0)]

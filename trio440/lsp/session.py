@@ -220,10 +220,11 @@ class Session:
         """Close this side: what is written is still delivered, what is unread is discarded."""
         if self._state is State.CONNECTING:
             self.abort()
-        elif self._state is State.OPEN:
+            return
+        self._unread.clear()
+        self._unread_bytes = 0
+        if self._state is State.OPEN:
             self._state = State.FLUSHING
-            self._unread.clear()
-            self._unread_bytes = 0
             self._check_flushed()
 
     def abort(self) -> None:
