@@ -97,11 +97,12 @@ class Link:
         return self.latency(rng) if callable(self.latency) else self.latency
 
 
-@attrs.frozen(order=True)
-class _Flight:
+class _Flight(NamedTuple):
+    """Ordered by time, then by number, which no two share."""
+
     due: float
     number: int
-    land: Callable[[], None] = attrs.field(order=False)
+    land: Callable[[], None]
 
 
 class MemoryNetwork:

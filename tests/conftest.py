@@ -1,0 +1,24 @@
+"""What holds for every test.
+
+Hypothesis draws the same examples in every run, so that a run says something about the change
+and not about its luck; ``TRIO440_RANDOM=1`` lets it look elsewhere each time.
+"""
+
+import gc
+import os
+
+import hypothesis
+import pytest
+
+hypothesis.settings.register_profile(
+    "same", derandomize=True, deadline=None, print_blob=True, database=None
+)
+hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("random" if os.environ.get("TRIO440_RANDOM") else "same")
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the collector the modules and test items, which live to the end anyway."""
+    del session
+    gc.collect()
+    gc.freeze()
