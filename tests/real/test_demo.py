@@ -89,10 +89,13 @@ def test_a_terminal_is_drawn_on() -> None:
     assert b"SIGTERM: the server ended with status 0." in drawn
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(
-    ("part", "sign", "processes"),
-    [("linekv", "A client asks", 1), ("mining", "miner 2 is ready", 4)],
+    ("part", "sign", "processes", "number"),
+    [
+        ("linekv", "A client asks", 1, signal.SIGINT),
+        ("linekv", "A client asks", 1, signal.SIGTERM),
+        ("mining", "miner 2 is ready", 4, signal.SIGINT),
+    ],
 )
 def test_a_demo_that_is_interrupted_leaves_no_process(
     part: str, sign: str, processes: int, number: signal.Signals
