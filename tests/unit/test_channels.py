@@ -243,6 +243,35 @@ async def test_every_64th_ready_operation_lets_others_run(kind: str) -> None:
     trio.lowlevel.remove_instrument(counter)
 
 
+@pytest.mark.parametrize("kind", ["send", "receive", "select"])
+async def test_ready_operations_on_new_channels_let_others_run(kind: str) -> None:
+    counter = StepCounter()
+    trio.lowlevel.add_instrument(counter)
+    for calls in range(1, 257):
+        ch = Chan[int](2)
+        ch.send_nowait(0)
+        if kind == "send":
+            await ch.send(0)
+        elif kind == "receive":
+            await ch.receive()
+        else:
+            await select(ch.receiving(), Chan[int]().receiving())
+        assert counter.steps == calls // 64
+    trio.lowlevel.remove_instrument(counter)
+
+
+def test_every_run_counts_its_ready_operations_from_zero() -> None:
+    async def main() -> int:
+        ch = Chan[int](200)
+        counter = StepCounter()
+        trio.lowlevel.add_instrument(counter)
+        for _ in range(100):
+            await ch.send(0)
+        return counter.steps
+
+    assert [trio.run(main) for _ in range(3)] == [1, 1, 1]
+
+
 async def test_waiting_receivers_are_served_in_order_of_arrival(nursery: trio.Nursery) -> None:
     ch, log = Chan[int](), Log()
     await start(

@@ -21,7 +21,7 @@ import attrs
 import trio
 from outcome import Error, Value
 
-from trio440.core.parking import Parked, Turn, WaitQueue
+from trio440.core.parking import Parked, WaitQueue, current_turn
 from trio440.errors import InvalidParameter
 
 __all__ = [
@@ -85,14 +85,13 @@ class Case(Generic[OutcomeT_co]):
     selects, also at the same time: each time it happens is an operation of its own.
     """
 
-    __slots__ = ("attempt", "offer", "queue", "turn")
+    __slots__ = ("attempt", "offer", "queue")
 
     def __init__(
         self,
         attempt: Callable[[], OutcomeT_co | None],
         queue: WaitQueue[tuple[int, Any]],
         offer: Any,
-        turn: Turn,
     ) -> None:
         self.attempt = attempt
         """Does it if that is possible without waiting, and otherwise returns None."""
@@ -100,8 +99,6 @@ class Case(Generic[OutcomeT_co]):
         """Where to wait for it, with the number of the case and the offer."""
         self.offer = offer
         """The value to be sent; None in a receive case."""
-        self.turn = turn
-        """The channel's count of operations that did not wait."""
 
 
 ReceiveCase: TypeAlias = Case[Received[T] | Ended]
@@ -125,7 +122,7 @@ class Chan(Generic[T]):
 
     Every operation checks for cancellation first, and one that raises ``Cancelled`` has done
     nothing: no value was taken and none was given. Operations that do not have to wait return
-    without a switch to other tasks, except for every 64th of a channel.
+    without a switch to other tasks, except for every 64th, counted over all channels of the run.
 
     Not safe for use from several threads.
     """
@@ -140,7 +137,6 @@ class Chan(Generic[T]):
         "_plain_sends",
         "_receivers",
         "_senders",
-        "_turn",
     )
 
     def __init__(self, capacity: int = 0) -> None:
@@ -165,7 +161,6 @@ class Chan(Generic[T]):
         # Made for the first select: most channels never see one, and checking for None is quick.
         self._receivers: WaitQueue[tuple[int, None]] | None = None
         self._senders: WaitQueue[tuple[int, T]] | None = None
-        self._turn = Turn()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -199,7 +194,7 @@ class Chan(Generic[T]):
         except trio.WouldBlock:
             pass
         else:
-            if self._turn.is_over():
+            if current_turn().is_over():
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return
         if self._senders:
@@ -240,7 +235,7 @@ class Chan(Generic[T]):
         except trio.WouldBlock:
             pass
         else:
-            if self._turn.is_over():
+            if current_turn().is_over():
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return value
         if self._receivers:
@@ -265,7 +260,7 @@ class Chan(Generic[T]):
         """
         if self._receivers is None:
             self._receivers = OrderedDict()
-        return Case(self._attempt_receive, self._receivers, None, self._turn)
+        return Case(self._attempt_receive, self._receivers, None)
 
     def sending(self, value: T) -> SendCase:
         """Make the case of a select that sends ``value`` to this channel.
@@ -275,7 +270,7 @@ class Chan(Generic[T]):
         """
         if self._senders is None:
             self._senders = OrderedDict()
-        return Case(partial(self._attempt_send, value), self._senders, value, self._turn)
+        return Case(partial(self._attempt_send, value), self._senders, value)
 
     @trio.lowlevel.enable_ki_protection
     def close(self) -> None:

@@ -16,10 +16,10 @@ from typing import Any, Final, TypeAlias, TypeVar, final
 import trio
 from outcome import Error, Value
 
-__all__ = ["READY_CALLS_PER_TURN", "Parked", "Turn", "WaitQueue"]
+__all__ = ["READY_CALLS_PER_TURN", "Parked", "Turn", "WaitQueue", "current_turn"]
 
 READY_CALLS_PER_TURN: Final = 64
-"""How many operations of one channel may find what they need before one of them yields."""
+"""How many operations, on whatever channels, may not have to wait before one of them yields."""
 
 EntryT = TypeVar("EntryT")
 
@@ -71,7 +71,8 @@ class Turn:
     """Counts operations that did not have to wait, so that every 64th lets others run.
 
     A switch to the scheduler costs many times what a ready channel operation costs. A task that
-    never has to wait still must not keep the others from running.
+    never has to wait still must not keep the others from running, be its operations on one
+    channel or each on a new one: so all channels of a trio run share one count.
     """
 
     __slots__ = ("_calls",)
@@ -83,3 +84,16 @@ class Turn:
         """Count one ready operation; true when it must be followed by a schedule point."""
         self._calls = (self._calls + 1) % READY_CALLS_PER_TURN
         return self._calls == 0
+
+
+_TURN: Final = trio.lowlevel.RunVar[Turn]("trio440 turn")
+
+
+def current_turn() -> Turn:
+    """Return the count that all channels of the current trio run share."""
+    try:
+        return _TURN.get()
+    except LookupError:
+        turn = Turn()
+        _TURN.set(turn)
+        return turn

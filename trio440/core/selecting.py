@@ -30,7 +30,7 @@ import trio
 
 from trio440.core.channels import Case
 from trio440.core.host import Host
-from trio440.core.parking import Parked
+from trio440.core.parking import Parked, current_turn
 from trio440.core.real import REAL_HOST
 from trio440.errors import InvalidParameter
 
@@ -219,10 +219,9 @@ async def select(
     order = _draw_order(len(cases), ports.rng)
     chosen = _first_possible(cases, order)
     if chosen is not None:
-        case, index, outcome = chosen
-        if case.turn.is_over():
+        if current_turn().is_over():
             await trio.lowlevel.cancel_shielded_checkpoint()
-        return index, outcome
+        return chosen
     if timeout_seconds is None:
         return await _wait_for_any(cases, order)
     with ports.clock.move_on_after(timeout_seconds):
@@ -293,20 +292,19 @@ def select_nowait(*cases: Case[Any] | None, ports: Host = REAL_HOST) -> tuple[in
     Raises:
         trio.ClosedResourceError: a send case was chosen, and its channel is closed.
     """
-    chosen = _first_possible(cases, _draw_order(len(cases), ports.rng))
-    return None if chosen is None else chosen[1:]
+    return _first_possible(cases, _draw_order(len(cases), ports.rng))
 
 
 def _first_possible(
     cases: Sequence[Case[Any] | None], order: Sequence[int]
-) -> tuple[Case[Any], int, Any] | None:
-    """Let the first case happen that can, and return it with its index and outcome."""
+) -> tuple[int, Any] | None:
+    """Let the first case happen that can, and return its index and outcome."""
     for index in order:
         case = cases[index]
         if case is not None:
             outcome = case.attempt()
             if outcome is not None:
-                return case, index, outcome
+                return index, outcome
     return None
 
 
