@@ -59,7 +59,7 @@ test: lint
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
 
 campaign: setup
-	$(BIN)/python -m pytest -m campaign --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	TRIO440_RANDOM=1 $(BIN)/python -m pytest -m campaign --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
 
 demo: setup
 	$(BIN)/trio440 demo

@@ -218,7 +218,7 @@ class Side:
 
     def _is_full_for(self, message: Message) -> bool:
         """Whether the receive buffer may refuse this message."""
-        if self.closed or not isinstance(message, Data):
+        if not isinstance(message, Data):
             return False
         statistics = self.session.statistics()
         if message.seq_num == self.expected and not statistics.unread:

@@ -247,6 +247,51 @@ def test_a_flushing_side_acknowledges_what_it_discards() -> None:
     assert session.statistics().receive_buffered == 0
 
 
+def test_the_receive_buffer_is_a_limit_while_flushing_too() -> None:
+    session = connected(
+        Params(window_size=1000), Limits(receive_buffer=2 * (1000 + MESSAGE_OVERHEAD))
+    )
+    session.write(b"x")
+    session.close()
+    session.messages_to_send(0)
+    acks = feed(session, *(data(number, bytes(1000)) for number in range(2, 900)))
+    assert acks == [Ack(3, ISN + 2), Ack(3, ISN + 3)]
+    assert feed(session, data(1)) == [Ack(3, ISN + 1)]
+    assert session.statistics().receive_buffered == 0
+
+
+def test_a_payload_that_its_writer_changes_afterwards_is_resent_as_it_was() -> None:
+    session = connected()
+    payload = bytearray(b"before")
+    session.write(payload)
+    payload[:] = b"after!"
+    assert session.messages_to_send(0) == [data(1, b"before")]
+    with pytest.raises(TypeError):
+        session.write("text")  # type: ignore[arg-type]  # what is being tested
+
+
+def test_silence_counts_from_the_answer_to_the_connect() -> None:
+    session = client(Params(epoch_limit=5))
+    for _ in range(4):
+        tick(session)
+    feed(session, Ack(3, ISN))
+    for _ in range(4):
+        tick(session)
+        assert state_of(session) is State.OPEN
+    tick(session)
+    assert state_of(session) is State.LOST
+
+
+def test_the_window_in_use_spans_what_was_acknowledged_early() -> None:
+    session = connected(Params(window_size=5, max_unacked_messages=5))
+    for _ in range(9):
+        session.write(b"x")
+    session.messages_to_send(0)
+    feed(session, Ack(3, ISN + 2), Ack(3, ISN + 3))
+    statistics = session.statistics()
+    assert (statistics.window, statistics.outstanding) == (5, 3)
+
+
 def test_a_lost_flush_says_what_was_not_delivered() -> None:
     session = connected(Params(epoch_limit=1))
     session.write(b"x")

@@ -30,7 +30,7 @@ class Client(Connection):
 
     def __init__(self, session: Session, remote_address: Address, endpoint: Endpoint) -> None:
         """Wrap a session on ``endpoint``; use :func:`connect` instead."""
-        super().__init__(session, remote_address, endpoint.transmit)
+        super().__init__(session, remote_address, endpoint.transmit, endpoint.turn)
         self._endpoint = endpoint
 
     @property
@@ -79,6 +79,7 @@ async def connect(
     Raises:
         ConnectFailed: nobody answered within ``epoch_limit`` epochs.
         ResolutionFailed: the host has no address.
+        AddressUnavailable: this machine gives no socket.
         InvalidParameter: the port or the initial sequence number is out of range.
         ConnectionLost: on leaving, see :meth:`Connection.close`.
     """

@@ -1,32 +1,40 @@
 """One connection as its user sees it: a session, and the tasks that wait for it."""
 
 from collections.abc import Callable
-from typing import Final
 
 import trio
 
 from trio440.core.host import Address
+from trio440.core.parking import Turn
 from trio440.errors import ConnectionClosed, ConnectionLost
 from trio440.lsp.session import ConnectionStatistics, Event, Session, State
 
 __all__ = ["Connection"]
 
-CALLS_PER_YIELD: Final = 64
-"""Messages that may be received or sent without waiting before other tasks are let run."""
-
 
 class Connection(trio.abc.Channel[bytes]):
     """A reliable, ordered connection; made by ``connect``, ``open_server`` and ``serve``.
 
-    Messages are bytes, each at most :attr:`largest_payload` of them. One task may read while
-    others write. The protocol has no goodbye: the end of the other side is known by its silence
-    and raised as ``ConnectionLost``, never as ``EndOfChannel``.
+    A message is bytes whose datagram fits 1472, about 1050 of them; up to 1000 always do. Several
+    tasks may read and write. The protocol has no goodbye: the end of the other side is known by
+    its silence and raised as ``ConnectionLost``, never as ``EndOfChannel``.
     """
 
     def __init__(
-        self, session: Session, remote_address: Address, transmit: Callable[["Connection"], None]
+        self,
+        session: Session,
+        remote_address: Address,
+        transmit: Callable[["Connection"], None],
+        turn: Turn,
     ) -> None:
-        """Wrap a session; ``transmit`` sends what the session has to send."""
+        """Wrap a session of a port.
+
+        Args:
+            session: the protocol.
+            remote_address: the other side.
+            transmit: sends what the session has to send.
+            turn: the port's count of calls that did not wait.
+        """
         self.session = session
         self._remote_address = remote_address
         self._transmit = transmit
@@ -34,7 +42,7 @@ class Connection(trio.abc.Channel[bytes]):
         self._writers = trio.lowlevel.ParkingLot()
         self._ended = trio.Event()
         self._loss_reported = False
-        self._calls_in_a_row = 0
+        self._turn = turn
 
     @property
     def conn_id(self) -> int:
@@ -71,10 +79,11 @@ class Connection(trio.abc.Channel[bytes]):
         """Wait for the next message: ``receive`` under the course's name."""
         return await self.receive()
 
-    def write(self, payload: bytes) -> None:
+    def write(self, payload: bytes | bytearray | memoryview) -> None:
         """Send a message without waiting; it is on its way or queued when this returns.
 
         Raises:
+            TypeError: the payload is not bytes-like.
             PayloadTooLarge: its datagram would pass 1472 bytes.
             SendBufferFull: ``Limits.send_buffer`` bytes are written and not acknowledged.
             ConnectionLost: the other side fell silent.
@@ -156,10 +165,8 @@ class Connection(trio.abc.Channel[bytes]):
                 self._wake_all()
 
     async def yield_now_and_then(self) -> None:
-        """Let other tasks run after every 64th call; cannot be cancelled."""
-        self._calls_in_a_row += 1
-        if self._calls_in_a_row >= CALLS_PER_YIELD:
-            self._calls_in_a_row = 0
+        """Let other tasks run after every 64th call on this port; cannot be cancelled."""
+        if self._turn.is_over():
             await trio.lowlevel.cancel_shielded_checkpoint()
 
     def _wake_all(self) -> None:

@@ -13,6 +13,7 @@ import trio
 
 from trio440.core.epochs import EpochTimer
 from trio440.core.host import Address, Datagram, Host, UdpSocket
+from trio440.core.parking import Turn
 from trio440.errors import BadMessage
 from trio440.lsp.connection import Connection
 from trio440.lsp.message import Connect, decode_untrusted, encode
@@ -47,6 +48,10 @@ class EndpointStatistics:
     """Data messages sent again."""
     received: int
     """Data messages taken in, each once."""
+    outstanding: int
+    """Data messages sent and unacknowledged, now."""
+    round_trip_seconds: float | None
+    """The mean of the connections that know theirs, now; None if none does."""
     dropped: dict[str, int]
     """Datagrams and messages dropped, by reason."""
 
@@ -73,6 +78,8 @@ class Endpoint:
             on_event: is told of every event of every connection, after the connection.
         """
         self.connections: dict[Address, Connection] = {}
+        self.turn = Turn()
+        """Counts the calls of all connections that did not have to wait."""
         self.dropped: Counter[str] = Counter()
         self._socket = socket
         self._params = params
@@ -128,6 +135,8 @@ class Endpoint:
         live = list(self.connections.values())
         for connection in live:
             self._add_counts(connection, counts, dropped)
+        now = [connection.statistics() for connection in live]
+        known = [each.round_trip_seconds for each in now if each.round_trip_seconds is not None]
         return EndpointStatistics(
             connections=len(live),
             half_open=sum(connection.session.half_open for connection in live),
@@ -138,6 +147,8 @@ class Endpoint:
             sent=counts["sent"],
             resent=counts["resent"],
             received=counts["received"],
+            outstanding=sum(each.outstanding for each in now),
+            round_trip_seconds=sum(known) / len(known) if known else None,
             dropped=dict(dropped),
         )
 
@@ -175,7 +186,9 @@ class Endpoint:
                 self.dropped["no message"] += 1
                 continue
             connection = self.connections.get(address)
-            if message is None:
+            if address == self._socket.local_address:
+                self.dropped["own address"] += 1  # forged: its answers would keep it alive
+            elif message is None:
                 self.dropped["null"] += 1
             elif connection is not None:
                 connection.session.receive(message, now)

@@ -179,7 +179,7 @@ def decode_untrusted(datagram: bytes) -> Message | None:
     if exact is None:
         return _decode_slowly_untrusted(datagram)
     kind, conn_id, seq_num, size, claimed, text = exact.groups()
-    if kind == b"2":
+    if kind == b"2" and not text:
         return _checked(2, int(conn_id), int(seq_num), 0, int(claimed), b"")
     payload = b""
     if text:

@@ -71,16 +71,19 @@ class _Acceptor:
         if self.closing:
             self.endpoint.dropped["closing"] += 1
             return None
+        oldest: Connection | None = None
         if len(self._half_open) >= self._limits.max_half_open:
             oldest = next(iter(self._half_open))
-            oldest.session.drop()
-            self.endpoint.transmit(oldest)
-        if len(self._held) >= self._limits.max_connections:
+        gives_its_place = oldest is not None and oldest not in self._in_use
+        if len(self._held) - gives_its_place >= self._limits.max_connections:
             self.endpoint.dropped["too many connections"] += 1
             return None
+        if oldest is not None:
+            oldest.session.drop()
+            self.endpoint.transmit(oldest)
         self._last_id += 1
         session = Session(self._params, self._limits, message.seq_num, conn_id=self._last_id)
-        connection = Connection(session, address, self.endpoint.transmit)
+        connection = Connection(session, address, self.endpoint.transmit, self.endpoint.turn)
         self._half_open[connection] = None
         self._held.add(connection)
         self._on_accept(connection)
@@ -153,10 +156,11 @@ class Server:
         await connection.yield_now_and_then()
         return connection.conn_id, payload
 
-    def write(self, conn_id: int, payload: bytes) -> None:
+    def write(self, conn_id: int, payload: bytes | bytearray | memoryview) -> None:
         """Send a message without waiting; it is on its way or queued when this returns.
 
         Raises:
+            TypeError: the payload is not bytes-like.
             UnknownConnection: no open connection has this id.
             PayloadTooLarge: its datagram would pass 1472 bytes.
             SendBufferFull: ``Limits.send_buffer`` bytes are written and not acknowledged.

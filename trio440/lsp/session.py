@@ -85,6 +85,8 @@ class ConnectionStatistics:
     """Messages that wait for the application."""
     outstanding: int
     """Data messages sent and unacknowledged."""
+    window: int
+    """Numbers from the oldest unacknowledged one to the last sent, of ``window_size`` at most."""
     send_buffered: int
     """Bytes charged against ``Limits.send_buffer``."""
     receive_buffered: int
@@ -177,10 +179,11 @@ class Session:
             else:
                 self._acknowledged(self._send_window.acknowledge_through(message.seq_num), now)
 
-    def write(self, payload: bytes) -> None:
-        """Queue a message.
+    def write(self, payload: bytes | bytearray | memoryview) -> None:
+        """Queue a message; what is not ``bytes`` is copied.
 
         Raises:
+            TypeError: it is not bytes-like.
             PayloadTooLarge: its datagram would pass 1472 bytes.
             SendBufferFull: it would pass ``Limits.send_buffer``; nothing was queued. An empty
                 buffer takes any message.
@@ -191,6 +194,8 @@ class Session:
             raise ConnectionLost(self.conn_id)
         if self._state is not State.OPEN:
             raise ConnectionClosed(self.conn_id)
+        if not isinstance(payload, bytes):
+            payload = bytes(memoryview(payload))  # a copy, for it may be sent again much later
         self.check_size(payload)
         if not self.has_room(payload):
             raise SendBufferFull(self._limits.send_buffer)
@@ -295,6 +300,7 @@ class Session:
             heartbeats_sent=counts["heartbeats_sent"],
             unread=len(self._unread),
             outstanding=self._send_window.outstanding,
+            window=self._send_window.span,
             send_buffered=self._send_window.buffered,
             receive_buffered=self._unread_bytes + self._receive_window.buffered,
             round_trip_seconds=self._round_trip,
@@ -332,14 +338,13 @@ class Session:
 
     def _take_in(self, seq_num: int, payload: bytes) -> None:
         """Take in new Data if the receive buffer has room; a closed side takes and discards."""
-        flushing = self._state is State.FLUSHING
-        if not flushing and not self._has_room_to_receive(seq_num, len(payload)):
+        if not self._has_room_to_receive(seq_num, len(payload)):
             self._dropped["receive buffer full"] += 1
             return
         deliverable = self._receive_window.accept(seq_num, payload)
         self._counts["received"] += 1
         self._acknowledge(seq_num)
-        if deliverable and not flushing:
+        if deliverable and self._state is State.OPEN:
             if not self._unread:
                 self._events.append(Event.READABLE)
             for message in deliverable:

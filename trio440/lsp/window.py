@@ -59,6 +59,11 @@ class SendWindow:
         return len(self._outstanding)
 
     @property
+    def span(self) -> int:
+        """How many numbers there are from the oldest unacknowledged one to the last sent."""
+        return self._next - self._base
+
+    @property
     def unfinished(self) -> int:
         """How many messages are written and not acknowledged."""
         return len(self._outstanding) + len(self._waiting)
