@@ -4,6 +4,7 @@ import random
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import attrs
 import pytest
@@ -482,6 +483,17 @@ async def test_a_busy_address(world: World) -> None:
                 pytest.fail("two servers on one port")
 
 
+@pytest.mark.parametrize("key", [b"a", b"Error"])
+async def test_values_that_look_like_refusals_are_values(world: World, key: bytes) -> None:
+    values = [f" unknown command 'Fence{number}'".encode() for number in range(5)]
+    values += [b"Error:" + value for value in values]
+    async with world.server(), world.client() as client:
+        for value in values:
+            await client.put(key, value)
+        for _ in range(3):
+            assert await client.get(key) == values
+
+
 async def test_the_client_tells_a_server_that_has_gone(world: World) -> None:
     async with AsyncExitStack() as stack:
         async with world.server():
@@ -517,6 +529,10 @@ async def test_the_client_refuses_what_the_protocol_cannot_carry(
     "limits",
     [
         {"clients": 0},
+        {"clients": 1.5},
+        {"clients": True},
+        {"keys": "1"},
+        {"line_bytes": 100.0},
         {"line_bytes": 0},
         {"queued_messages": 0},
         {"keys": 0},
@@ -524,6 +540,6 @@ async def test_the_client_refuses_what_the_protocol_cannot_carry(
         {"flush_seconds": -1},
     ],
 )
-def test_limits_are_checked(limits: dict[str, int]) -> None:
+def test_limits_are_checked(limits: dict[str, Any]) -> None:
     with pytest.raises(InvalidParameter, match="must be"):
         Limits(**limits)

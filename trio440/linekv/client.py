@@ -1,5 +1,6 @@
 """A client of the line protocol, small on purpose: netcat does as well."""
 
+import random
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,13 +11,15 @@ import trio
 from trio440.core.host import ByteStream, Host, format_address
 from trio440.core.real import REAL_HOST
 from trio440.errors import BadMessage, ConnectionBroken, InvalidParameter
-from trio440.linekv.protocol import DEFAULT_PORT, LineSplitter
+from trio440.linekv.protocol import DEFAULT_PORT, LineSplitter, error_line, unknown_command
 
 __all__ = ["Client", "connect"]
 
 ANSWER_LIMIT_BYTES: Final = 1 << 20
 """The longest line that a server may send."""
 READ_BYTES: Final = 65_536
+FENCE_BITS: Final = 128
+"""How much chance is in a fence: too much for a stored value to look like its refusal."""
 
 
 class Client:
@@ -26,11 +29,11 @@ class Client:
     Several tasks may share a client only if no two call the same method at once.
     """
 
-    def __init__(self, stream: ByteStream) -> None:
+    def __init__(self, stream: ByteStream, rng: random.Random) -> None:
         self._stream = stream
         self._splitter = LineSplitter(ANSWER_LIMIT_BYTES)
         self._lines: deque[bytes] = deque()
-        self._fences = 0
+        self._rng = rng
         self._server = format_address(stream.remote_address)
 
     async def put(self, key: bytes, value: bytes) -> None:
@@ -55,7 +58,8 @@ class Client:
         """Return the key's values in order, after everything this client asked before.
 
         The protocol does not say where an answer ends. So a line follows the request that the
-        server refuses, and what comes before the refusal is the answer. Refusals of earlier
+        server refuses, drawn at random so that no value is taken for its refusal, and what comes
+        before the refusal is the answer. Refusals of earlier
         requests that nobody has received yet are dropped. Whoever has left more answers unread
         than the server queues must first receive them: the refusal would be dropped, too.
         Cancelled: the rest of the answer arrives later; use the client no more.
@@ -65,13 +69,13 @@ class Client:
             ConnectionBroken: the connection broke, or the server closed it.
             BadMessage: the server sent a line that is longer than 1 MiB.
         """
-        self._fences += 1
-        fence = b"Fence%d" % self._fences
+        fence = b"Fence%032x" % self._rng.getrandbits(FENCE_BITS)
+        refusal = error_line(unknown_command(fence)).removesuffix(b"\n")
         await self.send(b"Get:%b\n%b\n" % (_part("key", key), fence))
         prefix = key + b":"
         values: list[bytes] = []
         while (line := await self.receive_line()) is not None:
-            if line.startswith(b"Error: ") and fence in line:
+            if line == refusal:
                 return values
             if line.startswith(prefix):
                 values.append(line.removeprefix(prefix))
@@ -140,7 +144,7 @@ async def connect(
     """
     stream = await ports.net.connect_tcp(host, port)
     try:
-        yield Client(stream)
+        yield Client(stream, ports.rng)
     finally:
         await stream.aclose()
 

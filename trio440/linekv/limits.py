@@ -1,5 +1,7 @@
 """The bounds of a line-protocol server, and the counts of what it has seen."""
 
+from typing import Any
+
 import attrs
 
 from trio440.errors import InvalidParameter
@@ -8,10 +10,10 @@ from trio440.linekv.protocol import DEFAULT_LINE_LIMIT_BYTES
 __all__ = ["Counters", "Limits", "Statistics"]
 
 
-def _at_least_one(instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
+def _at_least_one(instance: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
     del instance
-    if value < 1:
-        raise InvalidParameter(attribute.name, value, "at least 1")
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidParameter(attribute.name, value, "a whole number of at least 1")
 
 
 def _not_negative(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:

@@ -30,6 +30,7 @@ __all__ = [
     "Update",
     "error_line",
     "parse_untrusted_request",
+    "unknown_command",
     "value_line",
 ]
 
@@ -97,7 +98,7 @@ def parse_untrusted_request(line: bytes) -> Request:
             if b":" in line and b":" not in rest:
                 request = Get(rest) if command == b"Get" else Delete(rest)
         case _:
-            raise BadMessage(f"unknown command {_shown(command)}")
+            raise BadMessage(unknown_command(command))
     if request is None:
         raise BadMessage(f"a request of this kind is {shape}")
     return request
@@ -106,6 +107,11 @@ def parse_untrusted_request(line: bytes) -> Request:
 def value_line(key: bytes, value: bytes) -> bytes:
     """Return the answer that carries one value, with its line end."""
     return b"%b:%b\n" % (key, value)
+
+
+def unknown_command(command: bytes) -> str:
+    """Return what is wrong with a request that begins with a command that there is not."""
+    return f"unknown command {_shown(command)}"
 
 
 def error_line(problem: str) -> bytes:
