@@ -3,26 +3,21 @@
 Try it with ``nc 127.0.0.1 9999`` and lines like ``Put:a:1`` and ``Get:a``.
 """
 
-import argparse
 import sys
 
 from trio440 import linekv
-from trio440.cli.running import Stop, announce, guard, run_server
+from trio440.cli.course_flags import make_parser
+from trio440.cli.linekv import serve_lines
+from trio440.cli.running import guard, run_server
 
 
 def main() -> int:
     """Read the arguments and serve until SIGTERM or Ctrl-C."""
-    parser = argparse.ArgumentParser(description="A key-value server that speaks in lines.")
+    parser = make_parser("A key-value server that speaks in lines.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=linekv.DEFAULT_PORT)
     arguments = parser.parse_args()
-
-    async def serve(stop: Stop) -> None:
-        async with linekv.open_server(arguments.port, host=arguments.host) as server:
-            announce(server.address)
-            await stop.wait()
-
-    return run_server(serve)
+    return run_server(lambda stop: serve_lines(stop, arguments.host, arguments.port))
 
 
 if __name__ == "__main__":

@@ -118,6 +118,29 @@ def test_the_examples_talk_to_each_other() -> None:
         assert server.end() == (0, "", "")
 
 
+@pytest.mark.parametrize("name", ["linekv_server", "linekv_client"])
+@pytest.mark.parametrize("flags", [["--port", "abc"], ["--port", "70000"], ["--nonsense"]])
+def test_wrong_flags_of_the_examples_are_one_line(name: str, flags: list[str]) -> None:
+    status, out, err = finished([TRIO440[0], f"examples/{name}.py", *flags], stdin=b"")
+    assert status != 0
+    assert out == ""
+    assert err.startswith(f"{name}: error: ")
+    assert err.count("\n") == 1
+
+
+async def test_a_refused_client_that_has_sent_something_reads_the_refusal() -> None:
+    async with linekv.open_server(0, limits=linekv.Limits(clients=1)) as server:
+        _, port = server.address[:2]
+        async with linekv.connect(port=port) as first:
+            assert await first.get(b"a") == []
+            for _ in range(20):
+                async with linekv.connect(port=port) as refused:
+                    await refused.send(b"Put:a:1\nGet:a\n" * 100)
+                    line = await refused.receive_line()
+                    assert line == b"Error: too many clients, the limit is 1"
+                    assert await refused.receive_line() is None
+
+
 def test_stopping_flushes_what_a_reading_client_has_asked_for() -> None:
     with started(SERVE) as server:
         with socket.create_connection(("127.0.0.1", server.port())) as client:

@@ -9,11 +9,13 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio.testing import wait_all_tasks_blocked
 
 from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
 from trio440.core.host import ByteStream, Host
 from trio440.errors import AddressInUse, ConnectionBroken, ConnectionRefused, InvalidParameter
 from trio440.linekv import Client, Limits, Server, Statistics, connect, open_server, serve
+from trio440.linekv.server import REFUSAL_SECONDS, REFUSALS_AT_A_TIME
 from trio440.linekv.session import BURST_BYTES, LINGER_SECONDS, STALL_SECONDS
 
 SERVER = "10.0.0.1"
@@ -341,6 +343,36 @@ async def test_one_client_too_many_is_told_so(world: World) -> None:
         async with world.client() as fourth:
             assert await fourth.get(b"a") == []
         assert server.statistics().clients_refused == 1
+
+
+async def test_a_refused_client_that_has_sent_something_reads_the_refusal(world: World) -> None:
+    async with world.server(Limits(clients=1)), world.client() as first:
+        assert await first.get(b"a") == []
+        stream = await world.stream()
+        for _ in range(2):
+            await stream.send_all(b"Put:a:1\nGet:a\n")
+            await trio.sleep(REFUSAL_SECONDS / 4)
+        assert await receive_to_the_end(stream) == b"Error: too many clients, the limit is 1\n"
+        await stream.aclose()
+
+
+async def test_refused_clients_that_stay_hold_up_nobody_and_are_closed(world: World) -> None:
+    async with world.server(Limits(clients=1)) as server, AsyncExitStack() as stack:
+        async with world.client() as first:
+            assert await first.get(b"a") == []
+            refused = [await world.stream() for _ in range(REFUSALS_AT_A_TIME + 10)]
+            for stream in refused:
+                stack.push_async_callback(stream.aclose)
+            with trio.fail_after(0.1):
+                await wait_all_tasks_blocked()
+        await trio.sleep(LINGER_SECONDS)
+        async with world.client() as second:
+            with trio.fail_after(REFUSAL_SECONDS / 4):
+                assert await second.get(b"a") == []
+            assert server.statistics().clients_refused == len(refused)
+            lingering = len(world.network.open_endpoints)
+            await trio.sleep(REFUSAL_SECONDS)
+            assert lingering - len(world.network.open_endpoints) == REFUSALS_AT_A_TIME
 
 
 async def test_a_full_store_refuses_and_serves_on(world: World) -> None:

@@ -27,7 +27,10 @@ from trio440.linekv.store import Store
 __all__ = ["Server", "open_server", "serve"]
 
 REFUSAL_SECONDS: Final = 1.0
-"""How long a client that is one too many may take to be told so."""
+"""How long a client that is one too many may take to be told so and to close."""
+REFUSALS_AT_A_TIME: Final = 64
+"""How many such clients are waited for at a time; more are told so and closed at once."""
+READ_BYTES: Final = 65_536
 ACCEPT_AGAIN_SECONDS: Final = 0.1
 """How long to wait when the process is out of file descriptors."""
 
@@ -141,6 +144,7 @@ class _Front:
         self._accepting = trio.CancelScope()
         self._sessions: set[Session] = set()
         self._served = trio.Event()
+        self._refusals = 0
 
     async def finish(self) -> None:
         """Take no more clients and no more requests, and wait for the last session's end."""
@@ -168,7 +172,11 @@ class _Front:
                 continue
             if self._counters.clients_active >= self._limits.clients:
                 self._counters.clients_refused += 1
-                await self._refuse(stream)
+                if self._refusals < REFUSALS_AT_A_TIME:
+                    self._refusals += 1
+                    nursery.start_soon(self._refuse_patiently, stream)
+                else:
+                    await self._refuse(stream, linger=False)
                 continue
             session = Session(stream, self._requests, self._limits, self._counters, self._ports)
             if self._accepting.cancel_called:
@@ -185,11 +193,26 @@ class _Front:
             self._counters.clients_active -= 1
             self._counters.clients_dropped += 1
 
-    async def _refuse(self, stream: ByteStream) -> None:
+    async def _refuse_patiently(self, stream: ByteStream) -> None:
+        try:
+            await self._refuse(stream, linger=True)
+        finally:
+            self._refusals -= 1
+
+    async def _refuse(self, stream: ByteStream, *, linger: bool) -> None:
+        """Say why and close; lingering, read until the client has closed, too.
+
+        A connection that is closed with bytes unread is reset, and then the client may never
+        read why.
+        """
         line = error_line(f"too many clients, the limit is {self._limits.clients}")
         try:
             with self._ports.clock.move_on_after(REFUSAL_SECONDS):
                 await stream.send_all(line)
+                if linger:
+                    await stream.send_eof()
+                    while await stream.receive_some(READ_BYTES):
+                        pass
         except trio.BrokenResourceError:
             pass
         finally:
