@@ -10,8 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.support.mining_world import SECOND, MiningWorld
 from trio440.mining import jobs
 from trio440.mining.hashing import hash_of, least_hash
+from trio440.mining.jobs import CHUNKS_IN_HAND
 from trio440.mining.messages import Join, Request, Result
-from trio440.mining.policy import CHUNKS_IN_HAND, ChunkSizes
+from trio440.mining.policy import ChunkSizes
 from trio440.mining.ranges import MAX_NONCE, NonceRange
 from trio440.mining.scheduler import (
     LATE_AT_LEAST_MICROS,

@@ -24,27 +24,27 @@ last, if it should end it sooner than the miner that has it. The first answer co
 is copied twice, unless its holders are late (:mod:`trio440.mining.scheduler`).
 """
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import attrs
 
-from trio440.mining.jobs import Chunk, Job, Miner
+from trio440.mining.jobs import Chunk, Crew, Job, Miner
+from trio440.mining.ranges import NonceRange, NonceSet
 
 __all__ = [
-    "CHUNKS_IN_HAND",
     "CHUNK_MICROS",
     "COPY_GAIN_MICROS",
     "DEFAULT_CHUNK_SIZES",
     "OLDEST_SHARE",
     "TAIL_CHUNK_MICROS",
     "ChunkSizes",
+    "Copies",
     "Level",
     "Policy",
 ]
 
-CHUNKS_IN_HAND: Final = 2
-"""A miner works on one chunk and has the next one waiting."""
 CHUNK_MICROS: Final = 1_000_000
 """A chunk is about this much work for the miner that gets it."""
 TAIL_CHUNK_MICROS: Final = 100_000
@@ -67,28 +67,118 @@ class ChunkSizes:
     """The largest, whatever speed a miner seems to have."""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Level:
-    """How busy all miners are together."""
+    """How busy all miners are together at one moment, measured when first needed."""
 
+    crew: Crew
     now: int
-    speed: float
+    """In microseconds."""
+    _speed: float = attrs.field(default=0.0, init=False)
     """Nonces per second of all."""
-    backlog: float
-    """Nonces that all have still to hash of what they have in hand."""
+    _backlog: float | None = attrs.field(default=None, init=False)
+    """Nonces that all have still to hash of what they have in hand; None: not measured."""
 
-    @classmethod
-    def of(cls, miners: Iterable[Miner], now: int) -> "Level":
-        """Measure miners at a time in microseconds."""
-        speed = backlog = 0.0
-        for miner in miners:
-            speed += miner.speed.nonces_per_second
-            backlog += miner.speed.nonces_in(miner.backlog(now))
-        return cls(now, speed, backlog)
+    def micros_for(self, miner: Miner, nonces: int) -> int:
+        """Return how long a miner's next chunk should take, when ``nonces`` are unassigned."""
+        own = miner.backlog(self.now)
+        even = nonces / self.crew.speed * 1_000_000 - own  # at least, whatever is in hand
+        if even < 2 * CHUNK_MICROS:
+            backlog = self._measured()
+            even = (nonces + backlog) / self._speed * 1_000_000 - own
+        return min(max(int(even / 2), TAIL_CHUNK_MICROS), CHUNK_MICROS)
 
-    def micros_until_even(self, nonces: int) -> float:
-        """Return the microseconds until all would end if they shared ``nonces`` more evenly."""
-        return (nonces + self.backlog) / self.speed * 1_000_000
+    def give(self, chunk: Chunk) -> None:
+        """Give a miner a chunk, and count it in."""
+        miner = chunk.miner
+        before = miner.backlog(self.now)
+        miner.take(chunk, self.now)
+        self.crew.update(miner)
+        if self._backlog is not None:
+            after = miner.backlog(self.now)
+            self._backlog += miner.speed.nonces_in(after) - miner.speed.nonces_in(before)
+
+    def _measured(self) -> float:
+        if self._backlog is None:
+            self._backlog = 0.0
+            for miner in self.crew:
+                self._speed += miner.speed.nonces_per_second
+                self._backlog += miner.speed.nonces_in(miner.backlog(self.now))
+        return self._backlog
+
+
+@attrs.define(eq=False, init=False)
+class Copies:
+    """What may be copied at one moment. Ask for the known miners first, the fastest first.
+
+    A chunk that is no gain to one miner is none to a slower one either, so it is looked at once
+    for all miners of known speed and once for all others.
+
+    Args:
+        jobs: the first job of each client.
+        sizes: the bounds of a chunk.
+        now: the moment, in microseconds.
+    """
+
+    _least: int
+    _now: int
+    _held: dict[bool, deque[tuple[int, Chunk]]]
+    """For miners of known and of unknown speed: what is held and until when, the last first."""
+    _alone: dict[Job, NonceSet]
+    """What is in exactly one hand."""
+
+    def __init__(self, jobs: Iterable[Job], sizes: ChunkSizes, now: int) -> None:
+        self._least = sizes.least
+        self._now = now
+        self._alone = {}
+        chunks = [chunk for job in jobs for chunk in job.chunks if not chunk.miner.late]
+        held = [(chunk.miner.expected_end(chunk, now), chunk) for chunk in chunks]
+        held = [(end, chunk) for end, chunk in held if end >= now + COPY_GAIN_MICROS]
+        held.sort(key=lambda pair: (-pair[0], pair[1].job.number, pair[1].nonces))
+        self._held = {True: deque(held), False: deque(held)}
+
+    def __bool__(self) -> bool:
+        return any(self._held.values())
+
+    def choose(self, miner: Miner) -> Chunk | None:
+        """Return a copy of what is expected last, if an idle miner should end it sooner."""
+        held = self._held[miner.speed.known]
+        count = max(miner.speed.nonces_in(CHUNK_MICROS), self._least)
+        while held:
+            end, chunk = held[0]
+            for nonces in self._uncopied(chunk):
+                piece = nonces.first(count)
+                if self._now + miner.speed.micros_for(piece.size) + COPY_GAIN_MICROS <= end:
+                    self._alone[chunk.job].remove(piece)
+                    return Chunk(chunk.job, miner, piece)
+            held.popleft()
+        return None
+
+    def _uncopied(self, chunk: Chunk) -> list[NonceRange]:
+        """Return the lowest missing nonces of a chunk that nobody else has, if there are any."""
+        job = chunk.job
+        if job not in self._alone:
+            self._alone[job] = _held_once(job)
+        for alone in self._alone[job].within(chunk.nonces):
+            if lowest := job.missing.within(alone).lowest(1):
+                return lowest
+        return []
+
+
+def _held_once(job: Job) -> NonceSet:
+    """Return the nonces that exactly one punctual miner has in hand."""
+    edges = []
+    for chunk in job.chunks:
+        if not chunk.miner.late:
+            edges += [(chunk.nonces.lower, 1), (chunk.nonces.upper + 1, -1)]
+    edges.sort()
+    once, hands, begin = NonceSet(), 0, 0
+    for edge, change in edges:
+        if hands == 1 and begin < edge:
+            once.add(NonceRange(begin, edge - 1))
+        hands += change
+        begin = edge
+    return once
 
 
 DEFAULT_CHUNK_SIZES: Final = ChunkSizes()
@@ -102,19 +192,16 @@ class Policy:
     _owed: int = attrs.field(default=0, init=False)
     """Nonces that are due to the oldest job."""
 
-    def choose_chunk(self, miner: Miner, jobs: Sequence[Job], level: Level) -> Chunk | None:
-        """Return the next chunk for a miner out of what is unassigned, None if there is nothing.
+    def choose_chunk(self, miner: Miner, jobs: Sequence[Job], level: Level) -> Chunk:
+        """Return the next chunk for a miner out of what is unassigned.
 
         Args:
             miner: who asks.
-            jobs: the first job of each client.
+            jobs: the first job of each client that has unassigned nonces; at least one.
             level: how busy all miners are together.
         """
-        candidates = [job for job in jobs if job.unassigned]
-        if not candidates:
-            return None
-        shortest = min(candidates, key=lambda job: (job.unassigned.size, job.number))
-        oldest = min(candidates, key=lambda job: job.number)
+        shortest = min(jobs, key=lambda job: (job.unassigned.size, job.number))
+        oldest = min(jobs, key=lambda job: job.number)
         chunk = self._cut(miner, oldest, level)
         if oldest is shortest or self._owed >= chunk.nonces.size:
             self._owed = max(0, self._owed - chunk.nonces.size)
@@ -123,26 +210,11 @@ class Policy:
         self._owed += chunk.nonces.size // (OLDEST_SHARE - 1)
         return chunk
 
-    def choose_copy(self, miner: Miner, jobs: Sequence[Job], now: int) -> Chunk | None:
-        """Return a copy of what is expected last, if an idle miner should end it sooner."""
-        held = [chunk for job in jobs for chunk in job.chunks if not chunk.miner.late]
-        ends = {chunk: chunk.miner.expected_end(chunk, now) for chunk in held}
-        held.sort(key=lambda chunk: (-ends[chunk], chunk.job.number, chunk.nonces))
-        count = max(miner.speed.nonces_in(CHUNK_MICROS), self.sizes.least)
-        for chunk in held:
-            for nonces in chunk.job.covered_only_by(chunk).lowest(1):
-                piece = nonces.first(count)
-                end = now + miner.speed.micros_for(piece.size)
-                if end + COPY_GAIN_MICROS <= ends[chunk]:
-                    return Chunk(chunk.job, miner, piece)
-        return None
-
     def _cut(self, miner: Miner, job: Job, level: Level) -> Chunk:
         """Cut a chunk for a miner from the lowest unassigned nonces of a job."""
         count = self.sizes.first
         if miner.speed.known:
-            even = level.micros_until_even(job.unassigned.size) - miner.backlog(level.now)
-            micros = min(max(int(even / 2), TAIL_CHUNK_MICROS), CHUNK_MICROS)
+            micros = level.micros_for(miner, job.unassigned.size)
             count = min(miner.speed.nonces_in(micros), self.sizes.most)
         (lowest,) = job.unassigned.lowest(1)
         return Chunk(job, miner, lowest.first(max(count, self.sizes.least)))

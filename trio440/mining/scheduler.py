@@ -27,9 +27,17 @@ from typing import Final, TypeAlias
 import attrs
 
 from trio440.mining.hashing import Found, hash_of
-from trio440.mining.jobs import Chunk, Job, Miner
+from trio440.mining.jobs import (
+    CHUNKS_IN_HAND,
+    LATE_AT_LEAST_MICROS,
+    LATE_FACTOR,
+    Chunk,
+    Crew,
+    Job,
+    Miner,
+)
 from trio440.mining.messages import Join, Message, Request, Result
-from trio440.mining.policy import CHUNKS_IN_HAND, DEFAULT_CHUNK_SIZES, ChunkSizes, Level, Policy
+from trio440.mining.policy import DEFAULT_CHUNK_SIZES, ChunkSizes, Copies, Level, Policy
 from trio440.mining.ranges import NonceRange
 
 __all__ = [
@@ -45,10 +53,6 @@ __all__ = [
     "Send",
 ]
 
-LATE_FACTOR: Final = 4
-"""A miner is late when an answer takes so many times as long as expected ..."""
-LATE_AT_LEAST_MICROS: Final = 5_000_000
-"""... and at least this long, which a datagram lost twice does not reach."""
 MAX_REQUESTS_PER_CLIENT: Final = 16
 """Requests of one client that may wait, the one being served included."""
 MAX_JOBS: Final = 4096
@@ -136,6 +140,7 @@ class Scheduler:
     """
 
     _miners: dict[int, Miner]
+    _crew: Crew
     _clients: dict[int, deque[Job]]
     _policy: Policy
     _actions: list[Action]
@@ -144,6 +149,7 @@ class Scheduler:
 
     def __init__(self, sizes: ChunkSizes = DEFAULT_CHUNK_SIZES) -> None:
         self._miners = {}
+        self._crew = Crew()
         self._clients = {}
         self._policy = Policy(sizes)
         self._actions = []
@@ -160,7 +166,7 @@ class Scheduler:
         """
         match message:
             case Join() if conn_id not in self._clients:
-                self._miners.setdefault(conn_id, Miner(conn_id))
+                self._crew.update(self._miners.setdefault(conn_id, Miner(conn_id)))
             case Request(text, nonces) if conn_id not in self._miners:
                 self._enqueue(conn_id, text, nonces)
             case Result(found, nonce) if conn_id in self._miners:
@@ -181,14 +187,13 @@ class Scheduler:
 
     def next_deadline(self) -> int | None:
         """Return when :meth:`on_deadline` is next due, in microseconds; None for never."""
-        return min((_late_at(m) for m in self._miners.values() if _is_expected(m)), default=None)
+        return self._crew.next_due()
 
     def on_deadline(self, now: int) -> None:
         """Look for late miners; harmless when called early."""
-        for miner in self._miners.values():
-            if _is_expected(miner) and now >= _late_at(miner):
-                miner.late = True
-                self._counts.chunks_reassigned += miner.release()
+        for miner in self._crew.take_late(now):
+            miner.late = True
+            self._counts.chunks_reassigned += miner.release()
         self._hand_out(now)
 
     def actions(self) -> list[Action]:
@@ -199,7 +204,11 @@ class Scheduler:
     def progress(self) -> list[JobProgress]:
         """Return how far each client's first job is, the oldest job first."""
         jobs = sorted(self._served_jobs(), key=lambda job: job.number)
-        return [self._progress_of(job) for job in jobs]
+        at_work: dict[Job, list[Miner]] = {}
+        for miner in self._miners.values():
+            if miner.hand:
+                at_work.setdefault(miner.hand[0].job, []).append(miner)
+        return [_progress_of(job, at_work.get(job, [])) for job in jobs]
 
     def statistics(self) -> SchedulerStatistics:
         """Return a copy of the counts so far."""
@@ -214,19 +223,6 @@ class Scheduler:
     def jobs(self) -> int:
         """How many jobs there are now, those that wait for their client's first included."""
         return sum(map(len, self._clients.values()))
-
-    def _progress_of(self, job: Job) -> JobProgress:
-        at_work = [m for m in self._miners.values() if m.hand and m.hand[0].job is job]
-        return JobProgress(
-            number=job.number,
-            client=job.client,
-            text=job.text,
-            nonces=job.nonces,
-            done=job.nonces.size - job.missing.size,
-            miners=len(at_work),
-            nonces_per_second=sum(miner.speed.nonces_per_second for miner in at_work),
-            best=job.best,
-        )
 
     def _served_jobs(self) -> list[Job]:
         return [queue[0] for queue in self._clients.values() if queue]
@@ -254,6 +250,7 @@ class Scheduler:
             self._counts.jobs_dropped += 1
         miner = self._miners.pop(conn_id, None)
         if miner is not None:
+            self._crew.remove(miner)
             for chunk in miner.hand:
                 chunk.job.chunks.discard(chunk)
             if not miner.late:
@@ -267,6 +264,7 @@ class Scheduler:
             self._disconnect(miner.conn_id, "its Result fits nothing that it was asked for")
             return
         miner.done(chunk, found, now)
+        self._crew.update(miner)
         self._counts.nonces_answered += chunk.nonces.size
         job = chunk.job
         if not job.over and not job.missing and job.best is not None:
@@ -277,37 +275,60 @@ class Scheduler:
 
     def _hand_out(self, now: int) -> None:
         """Give work to every miner that has room for it, the idle and the fast ones first."""
-        jobs = self._served_jobs()
-        if not jobs:
+        if not self._crew.with_room:
             return
-        punctual = [miner for miner in self._miners.values() if not miner.late]
-        punctual.sort(key=lambda miner: (-miner.speed.nonces_per_second, miner.conn_id))
-        for in_hand in range(CHUNKS_IN_HAND):
-            for miner in punctual:
-                if len(miner.hand) == in_hand:
-                    self._give(self._policy.choose_chunk(miner, jobs, Level.of(punctual, now)), now)
-        for miner in punctual:
-            if not miner.hand:
-                copy = self._policy.choose_copy(miner, jobs, now)
-                self._counts.chunks_copied += copy is not None
-                self._give(copy, now)
+        served = self._served_jobs()
+        if not served:
+            return
+        with_room = sorted(
+            self._crew.with_room,
+            key=lambda miner: (-miner.speed.nonces_per_second, miner.conn_id),
+        )
+        level = Level(self._crew, now)
+        self._give_unassigned(with_room, [job for job in served if job.unassigned], level)
+        idle = [miner for miner in with_room if not miner.hand]
+        if idle:
+            self._give_copies(idle, Copies(served, self._policy.sizes, now), level)
 
-    def _give(self, chunk: Chunk | None, now: int) -> None:
-        if chunk is not None:
-            chunk.miner.take(chunk, now)
-            self._counts.chunks_assigned += 1
-            request = Request(chunk.job.text, chunk.nonces)
-            self._actions.append(Send(chunk.miner.conn_id, request))
+    def _give_unassigned(self, with_room: list[Miner], jobs: list[Job], level: Level) -> None:
+        for in_hand in range(CHUNKS_IN_HAND):
+            for miner in with_room:
+                if not jobs:
+                    return
+                if len(miner.hand) == in_hand:
+                    chunk = self._policy.choose_chunk(miner, jobs, level)
+                    self._give(chunk, level)
+                    if not chunk.job.unassigned:
+                        jobs.remove(chunk.job)
+
+    def _give_copies(self, idle: list[Miner], copies: Copies, level: Level) -> None:
+        for miner in idle:
+            if not copies:
+                return
+            copy = copies.choose(miner)
+            if copy is not None:
+                self._counts.chunks_copied += 1
+                self._give(copy, level)
+
+    def _give(self, chunk: Chunk, level: Level) -> None:
+        level.give(chunk)
+        self._counts.chunks_assigned += 1
+        request = Request(chunk.job.text, chunk.nonces)
+        self._actions.append(Send(chunk.miner.conn_id, request))
+
+
+def _progress_of(job: Job, at_work: list[Miner]) -> JobProgress:
+    return JobProgress(
+        number=job.number,
+        client=job.client,
+        text=job.text,
+        nonces=job.nonces,
+        done=job.nonces.size - job.missing.size,
+        miners=len(at_work),
+        nonces_per_second=sum(miner.speed.nonces_per_second for miner in at_work),
+        best=job.best,
+    )
 
 
 def _fits(found: Found, chunk: Chunk) -> bool:
     return found.nonce in chunk.nonces and hash_of(chunk.job.text, found.nonce) == found.hash
-
-
-def _is_expected(miner: Miner) -> bool:
-    return bool(miner.hand) and not miner.late
-
-
-def _late_at(miner: Miner) -> int:
-    expected = miner.speed.micros_for(miner.hand[0].nonces.size)
-    return miner.since + max(LATE_AT_LEAST_MICROS, LATE_FACTOR * expected)
