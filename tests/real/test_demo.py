@@ -61,7 +61,7 @@ def test_the_mining_part() -> None:
     assert int(seen[2]) >= 1
     assert re.search(r"^It resent \d+ datagrams. The miners did [\d,]+ hashes", out, re.MULTILINE)
     assert out.count("   a huge job: ") >= 2
-    assert "Both answers are right.\n" in out
+    assert "Now one engine computes both alone.\nBoth answers are right.\n" in out
 
 
 def test_a_terminal_is_drawn_on() -> None:
@@ -132,3 +132,21 @@ def test_a_part_that_fails_is_one_line(tmp_path: Path) -> None:
     status, _, err = finished([sys.executable, program])
     assert status == 1
     assert re.fullmatch(r"trio440: error: the sleeper got \d+ lines\n", err)
+
+
+def test_a_part_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\n"
+        "from trio440.cli import demo, running\n"
+        "demo.LIMIT_SECONDS /= 30\n"
+        "sys.exit(running.guard(lambda: demo.command(['linekv'], standalone_mode=False)))\n"
+    )
+    status, _, err = finished([sys.executable, program])
+    assert (status, err) == (1, "trio440: error: linekv: not over after 1 s\n")
+
+
+def test_the_help_tells_when_a_part_is_given_up() -> None:
+    status, out, _ = finished([*TRIO440, "demo", "--help"])
+    assert status == 0
+    assert "not over after 30 seconds is given up" in " ".join(out.split())

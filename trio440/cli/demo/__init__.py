@@ -1,8 +1,8 @@
 """``trio440 demo``: each system at work, for a person to watch and for a script to check.
 
 A part starts this package's own commands as processes, on loopback sockets, shows what they do
-and checks what they answer. It takes about 20 seconds at most and fails with one line when
-something was not as it should be.
+and checks what they answer. It means to take 15 seconds at most, is given up after 30 and fails
+with one line when something was not as it should be.
 """
 
 import sys
@@ -28,8 +28,8 @@ PARTS: Final = {
 }
 """The parts in the order of the show; the module of each has its name and a ``show``."""
 
-LIMIT_SECONDS: Final = 60.0
-"""When a part is given up; it means to take a third of that."""
+LIMIT_SECONDS: Final = 30.0
+"""When a part is given up; it means to take a half of that at most."""
 
 
 class DemoFailed(Trio440Error):
@@ -44,6 +44,8 @@ def command(part: str | None) -> int:
     \b
     linekv  a key-value server, clients, and one that does not read
     mining  a hash search over bad datagrams, with a miner that dies
+
+    A part that is not over after 30 seconds is given up, with one line and status 1.
     """
     names = [*PARTS] if part is None else [part]
     return run(lambda: _show_all(names))

@@ -1,7 +1,7 @@
 """The mining part: a server, three miners and two clients as processes, on a bad network.
 
 Every datagram passes the server's port, and there one in ten gets lost in each direction. One
-miner is killed while it holds work. Both answers are checked against this process's own.
+miner is killed while it holds work. Both answers are checked against those of one engine alone.
 """
 
 import re
@@ -30,7 +30,7 @@ VICTIM: Final = 1
 KILL_AT: Final = 0.1
 """How much of the huge job is done when the victim dies, at least."""
 
-HUGE_SECONDS: Final = 5.0
+HUGE_SECONDS: Final = 3.0
 """How long all miners would take for the huge job."""
 SMALL_SECONDS: Final = 0.25
 SMALL_AFTER_SECONDS: Final = 1.0
@@ -184,12 +184,12 @@ def _count(pattern: str, summary: str) -> int:
 
 
 async def _check(screen: Screen, answers: dict[_Job, _Answer]) -> None:
-    """Compute both answers again, in this process alone.
+    """Compute both answers again, with one engine alone.
 
     Raises:
         ProcessFailed: an answer is another, or the huge job did not wait for the small one.
     """
-    screen.say("Now this process computes both alone.")
+    screen.say("Now one engine computes both alone.")
     async with open_engine() as engine:
         for job, answer in answers.items():
             await _check_one(engine, job, answer.found)

@@ -1,7 +1,7 @@
 """SHA-256 of many nonces at once, compiled by numba.
 
-Importing this module imports numba, which takes its time; :mod:`trio440.mining.engines.numba`
-does so on a thread, when it is asked to.
+Importing this module imports numba, which takes its time;
+:mod:`trio440.mining.engines.numba_engine` does so on a thread, when it is asked to.
 
 The nonces of a *group* differ in their last digits only (three, where there are so many), so of
 the words that SHA-256 works on at most two differ from lane to lane. What the varying digits add
