@@ -338,6 +338,17 @@ def test_chunks_are_about_a_second_of_each_miners_work() -> None:
         assert world.miners[conn_id].hashed == pytest.approx(60 * speed, rel=0.1), "never idle"
 
 
+def test_no_chunk_is_larger_than_the_most() -> None:
+    sizes = ChunkSizes(first=5_000, least=1_000, most=20_000)
+    world = MiningWorld(Scheduler(sizes))
+    miner = world.add_miner(1e6)
+    world.request(2**64)
+    world.run(until=2 * SECOND)
+    chunks = world.miners[miner].chunks
+    assert chunks[:2] == [5_000, 5_000]
+    assert set(chunks[4:]) == {20_000}
+
+
 def test_a_small_request_after_a_huge_one_ends_first() -> None:
     world = MiningWorld()
     for _ in range(3):

@@ -26,10 +26,11 @@ is copied twice, unless its holders are late (:mod:`trio440.mining.scheduler`).
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import attrs
 
+from trio440.errors import InvalidParameter
 from trio440.mining.jobs import Chunk, Crew, Job, Miner
 from trio440.mining.ranges import NonceRange, NonceSet
 
@@ -55,16 +56,29 @@ COPY_GAIN_MICROS: Final = 200_000
 """A chunk is copied if the second miner is expected to end it this much sooner."""
 
 
+def _check_size(_: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidParameter(attribute.name, value, "a whole number of at least 1")
+
+
 @attrs.frozen
 class ChunkSizes:
-    """The bounds of a chunk, in nonces."""
+    """The bounds of a chunk, in nonces.
 
-    first: int = 65_536
+    Raises:
+        InvalidParameter: a size is no whole number of at least 1, or the least is above the most.
+    """
+
+    first: int = attrs.field(default=65_536, validator=_check_size)
     """For a miner whose speed is unknown."""
-    least: int = 1_000
+    least: int = attrs.field(default=1_000, validator=_check_size)
     """The smallest, unless less is left."""
-    most: int = 2**40
+    most: int = attrs.field(default=2**40, validator=_check_size)
     """The largest, whatever speed a miner seems to have."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.least > self.most:
+            raise InvalidParameter("least", self.least, f"at most the most, {self.most}")
 
 
 @attrs.define(eq=False)
