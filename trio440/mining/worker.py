@@ -47,6 +47,8 @@ async def work(
         BadMessage: the server sent what is no message.
         MiningError: the server sent what miners are not sent.
         ResolutionFailed: the host has no address.
+        InvalidParameter: the port is out of range.
+        EngineFailed: a process of the engine died.
     """
     try:
         async with lsp.connect(host, port, params=params, ports=ports) as client:
