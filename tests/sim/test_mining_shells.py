@@ -3,6 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import pytest
@@ -12,12 +13,13 @@ import trio.testing
 from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
 from trio440 import lsp
 from trio440.core.host import Host
-from trio440.errors import BadMessage, ServerLost
+from trio440.errors import BadMessage, MiningError, ServerLost
 from trio440.mining import (
     ChunkSizes,
     Found,
     MiningServer,
     NonceRange,
+    Throttled,
     find_least_hash,
     hash_of,
     least_hash,
@@ -25,6 +27,7 @@ from trio440.mining import (
     work,
 )
 from trio440.mining.messages import Join, Request, Result, encode
+from trio440.mining.scheduler import Scheduler
 
 SERVER = "10.0.0.1"
 PORT = 9999
@@ -373,3 +376,100 @@ async def test_a_wrong_answer_is_not_believed(autojump_clock: trio.testing.MockC
         with pytest.raises(Exception, match="5 is no hash of 1"):
             await find_least_hash(SERVER, PORT, "text", NonceRange(0, 1), ports=other)
         nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_outside_the_range_is_not_believed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The hash is right, but the nonce was not asked for."""
+
+    async def stray(connection: lsp.Connection) -> None:
+        await connection.receive()
+        connection.write(encode(Result(hash_of("text", 2), 2)))
+        await connection.receive()
+
+    async with open_memory_network(random.Random(13)) as network, trio.open_nursery() as nursery:
+        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
+        other = memory_host(net=network.at("10.0.0.2"), rng=random.Random(2))
+
+        async def serve(task_status: trio.TaskStatus[object]) -> None:
+            await lsp.serve(stray, PORT, host=SERVER, ports=ports, task_status=task_status)
+
+        await nursery.start(serve)
+        with pytest.raises(MiningError, match="answer is wrong"):
+            await find_least_hash(SERVER, PORT, "text", NonceRange(0, 1), ports=other)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_throttled_engine_takes_as_long_as_its_speed_says(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_memory_network(random.Random(14)) as network:
+        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
+        engine = VirtualEngine(1000.0)
+        for speed, seconds in ((100.0, 2.0), (1e6, 0.2)):
+            throttled = Throttled(engine, speed, ports=ports)
+            began = trio.current_time()
+            assert await throttled.search("t", NonceRange(0, 199)) == least_hash("t", 0, 199)
+            assert trio.current_time() - began == pytest.approx(seconds)
+
+
+async def test_a_miner_that_takes_in_nothing_is_disconnected_when_its_buffer_is_full(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The buffer holds one request of the two that a miner gets at once."""
+    text = "x" * 500
+    request = encode(Request(text, NonceRange(0, 49)))
+    limits = lsp.Limits(send_buffer=len(request) * 3 // 2)
+    async with open_memory_network(random.Random(15)) as network, trio.open_nursery() as nursery:
+        hosts = [
+            memory_host(net=network.at(f"10.0.0.{n}"), rng=random.Random(n)) for n in range(1, 4)
+        ]
+        async with (
+            open_mining_server(
+                PORT, host=SERVER, limits=limits, sizes=SIZES, ports=hosts[0]
+            ) as server,
+            lsp.connect(SERVER, PORT, ports=hosts[1]) as miner,
+        ):
+            miner.write(encode(Join()))
+            await trio.sleep(1)
+            assert server.miners == 1
+            nursery.start_soon(
+                partial(find_least_hash, SERVER, PORT, text, NonceRange(0, 999), ports=hosts[2])
+            )
+            assert await miner.receive() == request
+            with trio.fail_after(100), pytest.raises(lsp.ConnectionLost):
+                await miner.receive()
+            assert (server.miners, server.jobs) == (0, 1)
+            assert server.lsp_statistics().lost == 0
+            nursery.cancel_scope.cancel()
+
+
+class DueOnce(Scheduler):
+    """Has one deadline, and notes what it is told when it is over."""
+
+    def __init__(self, deadline: int) -> None:
+        super().__init__()
+        self.deadline = deadline
+        self.told: list[int] = []
+
+    def next_deadline(self) -> int | None:
+        return None if self.told else self.deadline
+
+    def on_deadline(self, now: int) -> None:
+        self.told.append(now)
+
+
+async def test_a_deadline_is_over_when_the_clock_shows_its_rounded_second(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Some moments, as seconds and back, are a microsecond early: the server must not spin."""
+    early = next(at for at in range(8_000_000, 9_000_000) if int(at / 1e6 * 1e6) < at)
+    scheduler = DueOnce(early)
+    async with open_memory_network(random.Random(16)) as network, trio.open_nursery() as nursery:
+        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
+        async with lsp.open_server(PORT, host=SERVER, ports=ports) as lsp_server:
+            nursery.start_soon(MiningServer(lsp_server, scheduler, ports).run)
+            await trio.sleep(10)
+            assert scheduler.told == [early]
+            nursery.cancel_scope.cancel()
