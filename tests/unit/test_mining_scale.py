@@ -96,7 +96,7 @@ def test_a_result_amid_a_huge_job_costs_nothing_for_the_other_miners(work: Work)
 
 @pytest.mark.parametrize("known", [False, True])
 def test_the_end_of_a_job_costs_as_much_for_each_miner_as_for_one(work: Work, known: bool) -> None:
-    """Half of the miners are idle and may copy what the others have."""
+    """Many miners are idle and may copy what the others have."""
     crowd = Crowd(ChunkSizes(first=1000, least=10))
     if known:
         crowd.ask(NonceRange(0, 2 * MINERS * 1000 - 1), 0)
@@ -105,13 +105,13 @@ def test_the_end_of_a_job_costs_as_much_for_each_miner_as_for_one(work: Work, kn
                 crowd.answer(miner, at)
         assert crowd.answered == 1
     work.take()
-    crowd.ask(NonceRange(0, MINERS // 2 * 1000 - 1), 10 * SECOND)
+    crowd.ask(NonceRange(0, MINERS // 2 * (50 if known else 1000) - 1), 10 * SECOND)
     assert work.take() < 30 * MINERS
     busy = [miner for miner in range(MINERS) if crowd.hands[miner]]
-    copied = crowd.scheduler.statistics().chunks_copied
-    crowd.answer(busy[0], 11 * SECOND)
+    assert len(busy) <= MINERS // 2
+    crowd.answer(busy[0], 20 * SECOND)
+    assert crowd.scheduler.statistics().chunks_copied > 0, "the others are long overdue"
     assert work.take() < 30 * MINERS
-    assert crowd.scheduler.statistics().chunks_copied >= copied
 
 
 def test_jobs_that_nobody_has_room_for_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
