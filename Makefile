@@ -13,7 +13,7 @@ PYTEST_WORKERS ?= 2
 
 help:
 	@echo 'make setup     prepare .venv with every extra and group, from requirements.lock'
-	@echo 'make test      lint, format check, types, all tests with branch coverage (minutes)'
+	@echo 'make test      lint, format check, types, all tests; COVERAGE=1 reports branch coverage'
 	@echo 'make demo      show the systems at work over real sockets and processes'
 	@echo 'make campaign  the long forms of the randomised tests'
 	@echo 'make bench     run every benchmark'
@@ -56,7 +56,8 @@ lint: setup
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal \
+	  $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
 
 campaign: setup
 	TRIO440_RANDOM=1 $(BIN)/python -m pytest -m campaign --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
