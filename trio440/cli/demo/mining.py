@@ -27,13 +27,17 @@ PROTOCOL: Final = ("--epoch-millis", 200, "--epoch-limit", 10)
 SHARES: Final = (0.5, 0.3, 0.15)
 """The speeds of the miners, as shares of what one core can do."""
 VICTIM: Final = 1
-KILL_AT: Final = 0.1
-"""How much of the huge job is done when the victim dies, at least."""
 
-HUGE_SECONDS: Final = 3.0
+HUGE_SECONDS: Final = 4.0
 """How long all miners would take for the huge job."""
 SMALL_SECONDS: Final = 0.25
-SMALL_AFTER_SECONDS: Final = 1.0
+
+SMALL_AT: Final = 0.05
+"""How much of the huge job is done when the small one is asked for, at least."""
+KILL_AT: Final = 0.1
+"""How much of it is done when the victim dies, at least, once the small job is answered."""
+KILL_AT_LATEST: Final = 0.6
+"""How much of it is done when the victim dies in any case."""
 
 PROGRESS: Final = re.compile(
     r"job \d+ '(?P<text>[^']*)': (?P<percent>[\d.]+) % done, (?P<detail>.*)"
@@ -94,7 +98,7 @@ async def show(screen: Screen) -> None:
         show = _Show(screen, server, miners[VICTIM])
         async with trio.open_nursery() as nursery:
             nursery.start_soon(show.watch)
-            answers = await _ask(screen, address, huge, small)
+            answers = await _ask(screen, show, address, huge, small)
             screen.progress(huge.text, 1.0, "answered")
             if not show.killed:
                 raise ProcessFailed("the huge job was done before a miner could be killed")
@@ -103,8 +107,10 @@ async def show(screen: Screen) -> None:
     await _check(screen, {huge: answers[0], small: answers[1]})
 
 
-async def _ask(screen: Screen, address: str, huge: _Job, small: _Job) -> list[_Answer]:
-    """Let two clients ask, the small job after the huge one; return their answers."""
+async def _ask(
+    screen: Screen, show: "_Show", address: str, huge: _Job, small: _Job
+) -> list[_Answer]:
+    """Let two clients ask, the small job amid the huge one; return their answers."""
     answers: dict[str, _Answer] = {}
 
     async def ask(job: _Job) -> None:
@@ -122,8 +128,9 @@ async def _ask(screen: Screen, address: str, huge: _Job, small: _Job) -> list[_A
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask, huge)
-        await REAL_HOST.clock.sleep(SMALL_AFTER_SECONDS)
-        nursery.start_soon(ask, small)
+        await show.under_way.wait()
+        await ask(small)
+        show.is_small_answered = True
     return [answers[huge.text], answers[small.text]]
 
 
@@ -133,6 +140,8 @@ class _Show:
     def __init__(self, screen: Screen, server: Process, victim: Process) -> None:
         self.killed = False
         self.summary = ""
+        self.under_way = trio.Event()
+        self.is_small_answered = False
         self._screen = screen
         self._server = server
         self._victim = victim
@@ -147,10 +156,18 @@ class _Show:
                 continue
             share = float(match["percent"]) / 100
             self._screen.progress(match["text"], share, match["detail"])
-            if match["text"] == "a huge job" and share >= KILL_AT and not self.killed:
-                self.killed = True
-                self._screen.say(f"SIGKILL for {self._victim.name}, in the midst of its work.")
-                self._victim.kill()
+            if match["text"] == "a huge job":
+                self._act(share)
+
+    def _act(self, share: float) -> None:
+        """Do what is due when ``share`` of the huge job is done."""
+        if share >= SMALL_AT:
+            self.under_way.set()
+        due = KILL_AT if self.is_small_answered else KILL_AT_LATEST
+        if share >= due and not self.killed:
+            self.killed = True
+            self._screen.say(f"SIGKILL for {self._victim.name}, in the midst of its work.")
+            self._victim.kill()
 
 
 def _tell(screen: Screen, summary: str, answers: list[_Answer]) -> None:
