@@ -6,6 +6,7 @@ and not about its luck; ``TRIO440_RANDOM=1`` lets it look elsewhere each time.
 
 import gc
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -15,6 +16,11 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("random" if os.environ.get("TRIO440_RANDOM") else "same")
+
+
+# A run that a shell has put into the background ignores Ctrl-C, and so would every process that
+# it starts; what the commands do at Ctrl-C is tested all the same.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
