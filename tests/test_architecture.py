@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "trio440"
 
 PURE, SHELL, REAL, FACE, COMMAND, ENGINE = "pure", "shell", "real", "face", "command", "engine"
+PORT = "port"
 
 MODULES = {
     "trio440": FACE,
@@ -35,6 +36,7 @@ MODULES = {
     "trio440.core.selecting": SHELL,
     "trio440.wire": FACE,
     "trio440.wire.gojson": PURE,
+    "trio440.journal": FACE,
     "trio440.linekv": FACE,
     "trio440.linekv.client": SHELL,
     "trio440.linekv.limits": PURE,
@@ -72,13 +74,19 @@ MODULES = {
     "trio440.mining.server": SHELL,
     "trio440.mining.speed": PURE,
     "trio440.mining.worker": SHELL,
+    "trio440.sim": FACE,
+    "trio440.sim.chance": PURE,
+    "trio440.sim.faults": PURE,
+    "trio440.sim.outcome": PURE,
+    "trio440.sim.power": PURE,
+    "trio440.sim.trace": PURE,
 }
 """Every module and what it is.
 
 ``pure``: standard library, attrs, msgspec and other pure modules. ``shell``: trio and its Host.
 ``real``: the Host of this machine. ``face``: imports and ``__all__``. ``command``: the command
 line, which is the process's own edge. ``engine``: computes hashes, by its own processes or
-threads.
+threads. ``port``: a simulated machine's Host, made of trio's virtual time and of values.
 """
 
 COMMANDS = "trio440.cli"
@@ -88,10 +96,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "core": {"errors"},
     "wire": {"errors"},
-    "linekv": {"errors", "core", "wire"},
+    "journal": {"errors", "core", "wire"},
+    "linekv": {"errors", "core", "wire", "journal"},
     "lsp": {"errors", "core", "wire"},
     "mining": {"errors", "core", "wire", "lsp"},
-    "cli": {"errors", "core", "wire", "linekv", "lsp", "mining"},
+    "sim": {"errors", "core", "wire", "journal", "linekv", "lsp", "mining"},
+    "cli": {"errors", "core", "wire", "journal", "linekv", "lsp", "mining", "sim"},
     "__main__": {"cli"},
     "": {"errors", "core"},
 }
@@ -244,6 +254,8 @@ def problems(module: str, kind: str, touches: list[Touch]) -> list[str]:
         ]
     elif kind != REAL:
         forbidden = WORLD | (PURE_TOO if kind == PURE else {})
+        if kind == PORT:
+            forbidden = {name: reason for name, reason in WORLD.items() if reason != TIME}
         found += [
             f"{module}:{touch.line} touches {touch.name}: {reason}"
             for touch, _, reason in matching(rest, forbidden)

@@ -20,9 +20,18 @@
     │   ├── UnknownConnection (LookupError)          no connection has that id
     │   ├── PayloadTooLarge (ValueError)             a payload does not fit one datagram
     │   └── SendBufferFull                           too much is waiting to be sent
-    └── MiningError
-        ├── EngineFailed                             a process of a hash engine died
-        └── ServerLost (BrokenResourceError)         the mining server fell silent
+    ├── MiningError
+    │   ├── EngineFailed                             a process of a hash engine died
+    │   └── ServerLost (BrokenResourceError)         the mining server fell silent
+    ├── JournalError
+    │   ├── JournalBusy                              another process, or task, has it open
+    │   ├── JournalCorrupt                           what is on disk was damaged after it was synced
+    │   ├── JournalFailed (BrokenResourceError)      a write or sync failed; reopen to go on
+    │   └── RecordTooLarge (ValueError)              a record passes the journal's limit
+    └── SimulationError
+        ├── InvariantViolated (AssertionError)       a simulated system broke a promise
+        ├── SchedulerUnavailable                     trio's scheduler cannot be seeded
+        └── RealWorldTouched                         a simulated program started a thread
 
 Trio's own words keep their meaning: ``ClosedResourceError`` (you closed it),
 ``BrokenResourceError`` (the other side or the network did), ``BusyResourceError``,
@@ -49,12 +58,21 @@ __all__ = [
     "EngineUnavailable",
     "FlushFailed",
     "InvalidParameter",
+    "InvariantViolated",
+    "JournalBusy",
+    "JournalCorrupt",
+    "JournalError",
+    "JournalFailed",
     "LspError",
     "MiningError",
     "PayloadTooLarge",
+    "RealWorldTouched",
+    "RecordTooLarge",
     "ResolutionFailed",
+    "SchedulerUnavailable",
     "SendBufferFull",
     "ServerLost",
+    "SimulationError",
     "Trio440Error",
     "UnknownConnection",
 ]
@@ -199,3 +217,67 @@ class EngineFailed(MiningError):
 
 class ServerLost(MiningError, BrokenResourceError):
     """The mining server fell silent before it answered."""
+
+
+class JournalError(Trio440Error):
+    """Base of the errors of the journal."""
+
+
+class JournalBusy(JournalError):
+    """Another process, or another task of this one, has the journal open."""
+
+    def __init__(self, directory: str) -> None:
+        """Say which directory."""
+        super().__init__(f"the journal in {directory} is open elsewhere")
+        self.directory = directory
+
+
+class JournalCorrupt(JournalError):
+    """What had been synced is damaged or missing; opening it could lose acknowledged data."""
+
+    def __init__(self, path: str, offset: int, problem: str) -> None:
+        """Name the file, the byte in it, and what is wrong there."""
+        super().__init__(f"{path} is damaged at byte {offset}: {problem}")
+        self.path = path
+        self.offset = offset
+
+
+class JournalFailed(JournalError, BrokenResourceError):
+    """A write or a sync failed, and what is on disk is no longer known; reopen to go on."""
+
+    def __init__(self, problem: str) -> None:
+        """Say what the disk said."""
+        super().__init__(f"the journal has stopped: {problem}")
+        self.problem = problem
+
+
+class RecordTooLarge(JournalError, ValueError):
+    """A record passes the journal's limit; nothing was written."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Give the record's size and the limit, both in bytes."""
+        super().__init__(f"a record of {size} bytes is too large, the limit is {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class SimulationError(Trio440Error):
+    """Base of the errors of the simulator."""
+
+
+class InvariantViolated(SimulationError, AssertionError):
+    """A simulated system broke one of its promises."""
+
+    def __init__(self, invariant: str, detail: str) -> None:
+        """Name the promise in a few words, and say what was seen."""
+        super().__init__(f"{invariant}: {detail}")
+        self.invariant = invariant
+        self.detail = detail
+
+
+class SchedulerUnavailable(SimulationError):
+    """This version of trio keeps its scheduler's randomness elsewhere; it cannot be seeded."""
+
+
+class RealWorldTouched(SimulationError):
+    """A simulated program did what only the real world can: it started a thread or a process."""

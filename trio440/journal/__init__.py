@@ -1,0 +1,1 @@
+"""Durable state: an append-only journal with group commit, over the disk port."""
