@@ -1,0 +1,540 @@
+"""The fabric: what is on its way in a simulated world, and when it arrives.
+
+One heap holds datagrams, segments of streams and timers in the order of their times. What
+happens to a datagram is drawn from a stream of chance that belongs to its link and direction, so
+that traffic on one link disturbs no other. Time is passed in, as microseconds; the driver asks
+:meth:`Fabric.next_due` and takes what is due.
+
+The rules of a link, in one direction:
+
+- Its weather is that of the fault that began last among those that speak of the link, else the
+  base weather.
+- A cut link drops datagrams, when they are sent as well as when they would arrive, and holds
+  segments until it is whole again.
+- A clogged link holds all that is sent on it, and lets it go in order, within a millisecond,
+  when it is neither clogged nor cut. What was on its way already arrives.
+- From a host to itself there is a small fixed delay and no fault at all.
+"""
+
+import random
+from collections import deque
+from collections.abc import Hashable
+from heapq import heappop, heappush
+from typing import Any, Final, NamedTuple, TypeAlias
+
+import attrs
+
+from trio440.sim.chance import Seed, stream
+from trio440.sim.faults import (
+    CLEAR,
+    EVERYBODY,
+    Clog,
+    Fault,
+    Flap,
+    Partition,
+    Weather,
+    WeatherFault,
+)
+
+__all__ = [
+    "LOOPBACK_DELAY",
+    "Arrival",
+    "Fabric",
+    "FabricStatistics",
+    "LinkFault",
+    "corrupted",
+    "truncated",
+]
+
+LOOPBACK_DELAY: Final = 20
+"""Microseconds from a host to itself."""
+RELEASE_SPREAD: Final = 1_000
+"""Microseconds within which all that a link held arrives."""
+FIRST_RETRANSMISSION: Final = 200_000
+"""Microseconds until a lost segment is sent again; doubles each time."""
+MAX_RETRANSMISSIONS: Final = 6
+"""A segment is lost so many times in a row at most: 12.6 seconds."""
+MOST_FLIPPED_BITS: Final = 8
+STREAMS_BEFORE_PRUNING: Final = 64
+MILLION: Final = 1_000_000
+
+LinkFault: TypeAlias = WeatherFault | Partition | Flap | Clog
+"""The faults that a fabric knows of; all others are the driver's."""
+
+
+class Arrival(NamedTuple):
+    """Something whose time has come."""
+
+    due: int
+    """Microseconds of virtual time."""
+    number: int
+    """Decides between equal times; unique, but not without gaps."""
+    source: str
+    """The sending host; empty for a timer."""
+    destination: str
+    """The receiving host; empty for a timer."""
+    data: bytes
+    """What is left of the datagram; empty for a segment or a timer."""
+    tag: Any
+    """What the sender passed in; every copy of a datagram has the tag of its original."""
+
+
+@attrs.frozen
+class FabricStatistics:
+    """What became of the datagrams so far.
+
+    ``sent + duplicated`` is ``arrived + lost + overflowed + cut`` and what is on its way.
+    """
+
+    sent: int
+    arrived: int
+    duplicated: int
+    corrupted: int
+    """Copies, arrived or not."""
+    truncated: int
+    """Copies, arrived or not."""
+    lost: int
+    """By the weather."""
+    overflowed: int
+    """Dropped because the queue for the bandwidth was full."""
+    cut: int
+    """Dropped because the link was cut, when they were sent or when they would have arrived."""
+    on_the_way: int
+    """Copies that travel or are held."""
+
+
+class _Stream:
+    """Segments of one stream in one direction.
+
+    The heap holds a slot for each segment; a slot that comes due delivers the oldest segment,
+    so that no fault can change their order.
+    """
+
+    __slots__ = ("last_due", "tags")
+
+    def __init__(self) -> None:
+        self.tags: deque[Any] = deque()
+        self.last_due = 0
+
+
+class _Toggle(NamedTuple):
+    """The next change of a flapping partition."""
+
+    place: int
+    fault: Flap
+    cut: bool
+
+
+class _Link:
+    """One direction between two hosts, with what the active faults make of it."""
+
+    __slots__ = (
+        "clogged",
+        "cut",
+        "destination",
+        "free_at",
+        "held",
+        "plain",
+        "rng",
+        "source",
+        "streams",
+        "version",
+        "weather",
+    )
+
+    def __init__(self, source: str, destination: str, rng: random.Random) -> None:
+        self.source = source
+        self.destination = destination
+        self.rng = rng
+        self.version = -1
+        self.weather = CLEAR
+        self.cut = False
+        self.clogged = False
+        self.plain = True
+        """Nothing but a delay and a jitter happens to a datagram."""
+        self.free_at = 0
+        """When the bandwidth has nothing more to do."""
+        self.held: list[tuple[bytes, Any]] = []
+        self.streams: dict[Hashable, _Stream] = {}
+
+
+class Fabric:
+    """All links of a world; see the module's text for the rules."""
+
+    def __init__(self, seed: Seed, base: Weather = CLEAR) -> None:
+        """Start with nothing on the way.
+
+        Args:
+            seed: of the world.
+            base: the weather where no fault says otherwise.
+        """
+        self._seed = seed
+        self._base = base
+        self._heap: list[Arrival] = []
+        self._links: dict[tuple[str, str], _Link] = {}
+        self._holding: dict[_Link, None] = {}
+        self._faults: dict[int, LinkFault] = {}
+        self._flaps_cut: dict[int, bool] = {}
+        self._stormy = False
+        self._version = 0
+        self._number = 0
+        self._now = 0
+        self._sent = self._arrived = self._duplicated = 0
+        self._corrupted = self._truncated = 0
+        self._lost = self._overflowed = self._cut = 0
+        self.dropped: list[Arrival] = []
+        """The datagrams that the last call of ``take_due`` or ``take_next`` dropped because
+        their link was cut when they would have arrived."""
+
+    @property
+    def base(self) -> Weather:
+        """The weather where no fault says otherwise."""
+        return self._base
+
+    @base.setter
+    def base(self, weather: Weather) -> None:
+        self._base = weather
+        self._version += 1
+
+    # Sending
+
+    def datagram(
+        self, now: int, source: str, destination: str, data: bytes, tag: Any
+    ) -> str | None:
+        """Send a datagram; each copy of it arrives with ``tag``.
+
+        Returns:
+            None when it is on its way, else why nothing of it is: ``"loss"``, ``"queue"`` (for
+            the bandwidth, full) or ``"cut"``.
+        """
+        link = self._links.get((source, destination)) or self._open(source, destination)
+        if link.version != self._version:
+            self._refresh(link)
+        self._sent += 1
+        if not link.plain:
+            return self._through_weather(link, now, data, tag)
+        weather = link.weather
+        number = self._number
+        self._number = number + 1
+        due = now + weather.delay + int(link.rng.random() * (weather.jitter + 1))
+        heappush(self._heap, Arrival(due, number, source, destination, data, tag))
+        return None
+
+    def segment(  # noqa: PLR0917 - as datagram, which has one less
+        self, now: int, source: str, destination: str, size: int, stream: Hashable, tag: Any
+    ) -> None:
+        """Send a part of a stream: it arrives, once, after all that was sent on it before.
+
+        Args:
+            now: the time.
+            source: the sending host.
+            destination: the receiving host.
+            size: its bytes, for the bandwidth.
+            stream: which stream it belongs to; the other direction is another stream.
+            tag: what the arrival carries.
+        """
+        link = self._links.get((source, destination)) or self._open(source, destination)
+        if link.version != self._version:
+            self._refresh(link)
+        queue = link.streams.get(stream)
+        if queue is None:
+            if len(link.streams) >= STREAMS_BEFORE_PRUNING:
+                _prune(link.streams, now)
+            queue = link.streams[stream] = _Stream()
+        queue.tags.append(tag)
+        if link.cut or link.clogged:
+            self._hold(link, b"", queue)
+            return
+        rng, weather = link.rng, link.weather
+        start, wait = now, FIRST_RETRANSMISSION
+        for _ in range(MAX_RETRANSMISSIONS):
+            if not weather.loss or rng.random() >= weather.loss:
+                break
+            start += wait
+            wait *= 2
+        if weather.bandwidth is not None:
+            start = link.free_at = max(start, link.free_at) + _serialisation(
+                size, weather.bandwidth
+            )
+        queue.last_due = max(queue.last_due, start + _travel(weather, rng))
+        self._push(queue.last_due, source, destination, b"", queue)
+
+    def at(self, when: int, tag: Any) -> None:
+        """Have an arrival without source, destination and data at ``when``."""
+        self._push(when, "", "", b"", tag)
+
+    # Arriving
+
+    def next_due(self) -> int | None:
+        """Return when to take again, or None while nothing is on its way.
+
+        What a cut or clogged link holds has no time yet. The turns of a flapping partition count
+        though nothing arrives with them.
+        """
+        return self._heap[0][0] if self._heap else None
+
+    def take_due(self, now: int) -> list[Arrival]:
+        """Take all that is due by ``now``, in the order of (due, number).
+
+        A driver that goes from one :meth:`next_due` to the next has faults begin and end exactly
+        on time.
+        """
+        taken: list[Arrival] = []
+        dropped: list[Arrival] = []
+        while (arrival := self.take_next(now)) is not None:
+            taken.append(arrival)
+            dropped += self.dropped
+        self.dropped = dropped + self.dropped
+        return taken
+
+    def take_next(self, now: int) -> Arrival | None:
+        """Take the first of what is due by ``now``, or None when nothing is.
+
+        For drivers that let each arrival have its effects, a fault's begin for one, before the
+        next of the same time is taken.
+        """
+        heap = self._heap
+        if self.dropped:
+            self.dropped = []
+        while heap and heap[0][0] <= now:
+            arrival = heappop(heap)
+            due, number, source, destination, data, tag = arrival
+            self._now = due
+            if tag.__class__ is _Toggle:
+                self._turn(due, tag)
+            elif not source:
+                return arrival
+            elif self._stormy and self._links_state(source, destination).cut:
+                if tag.__class__ is _Stream:
+                    self._hold(self._links[source, destination], b"", tag)
+                else:
+                    self._cut += 1
+                    self.dropped.append(arrival)
+            elif tag.__class__ is _Stream:
+                return Arrival(due, number, source, destination, data, tag.tags.popleft())
+            else:
+                self._arrived += 1
+                return arrival
+        return None
+
+    # Faults
+
+    def begin(self, place: int, fault: Fault) -> None:
+        """Let a fault act, to be called at its start; faults of other things are passed over.
+
+        Args:
+            place: its position in the plan, by which :meth:`end` knows it.
+            fault: where it speaks of weather, it wins over those that began before.
+        """
+        if not isinstance(fault, LinkFault):
+            return
+        self._faults.pop(place, None)
+        self._faults[place] = fault
+        if isinstance(fault, Flap):
+            self._turn(fault.start, _Toggle(place, fault, cut=True))
+        self._changed()
+
+    def end(self, place: int, fault: Fault) -> None:
+        """Let a fault act no longer, to be called at its end; unknown ones are passed over.
+
+        What its links held arrives after the later of the fault's end and the present time, if
+        no other fault holds it.
+        """
+        if self._faults.get(place) != fault:
+            return
+        del self._faults[place]
+        self._flaps_cut.pop(place, None)
+        self._changed()
+        self._release(max(self._now, fault.end))
+
+    def is_cut(self, source: str, destination: str) -> bool:
+        """Whether nothing passes in this direction at present."""
+        if source == destination:
+            return False
+        return any(
+            _cuts(fault, source, destination)
+            for place, fault in self._faults.items()
+            if self._flaps_cut.get(place, True)
+        )
+
+    def statistics(self) -> FabricStatistics:
+        """Return what became of the datagrams so far."""
+        held = sum(tag.__class__ is not _Stream for link in self._holding for _, tag in link.held)
+        flying = sum(bool(entry[2]) and entry[5].__class__ is not _Stream for entry in self._heap)
+        return FabricStatistics(
+            sent=self._sent,
+            arrived=self._arrived,
+            duplicated=self._duplicated,
+            corrupted=self._corrupted,
+            truncated=self._truncated,
+            lost=self._lost,
+            overflowed=self._overflowed,
+            cut=self._cut,
+            on_the_way=held + flying,
+        )
+
+    # Within
+
+    def _open(self, source: str, destination: str) -> _Link:
+        rng = stream(self._seed, "link", source, destination)
+        link = self._links[source, destination] = _Link(source, destination, rng)
+        if source == destination:
+            link.weather = _LOOPBACK
+        return link
+
+    def _links_state(self, source: str, destination: str) -> _Link:
+        link = self._links[source, destination]
+        if link.version != self._version:
+            self._refresh(link)
+        return link
+
+    def _refresh(self, link: _Link) -> None:
+        """Work out what the active faults make of a link."""
+        link.version = self._version
+        source, destination = link.source, link.destination
+        if source == destination:
+            return
+        weather = self._base
+        clogged = False
+        for fault in self._faults.values():
+            if isinstance(fault, WeatherFault):
+                if _speaks_of(fault, source, destination):
+                    weather = fault.weather
+            elif isinstance(fault, Clog):
+                clogged = clogged or _speaks_of(fault, source, destination)
+        link.weather = weather
+        link.clogged = clogged
+        link.cut = self.is_cut(source, destination)
+        troubles = (weather.loss, weather.duplicate, weather.corrupt, weather.truncate)
+        link.plain = not (
+            link.cut or clogged or any(troubles) or weather.slow or weather.bandwidth is not None
+        )
+
+    def _changed(self) -> None:
+        self._version += 1
+        self._stormy = any(isinstance(fault, Partition | Flap) for fault in self._faults.values())
+
+    def _turn(self, now: int, toggle: _Toggle) -> None:
+        """Cut or mend a flapping partition and plan its next turn."""
+        place, fault, cut = toggle
+        if self._faults.get(place) is not fault:
+            return
+        self._flaps_cut[place] = cut
+        self._version += 1
+        first_half = fault.period // 2
+        length = max(1, first_half if cut else fault.period - first_half)
+        if now + length < fault.end:
+            self._push(now + length, "", "", b"", _Toggle(place, fault, not cut))
+        if not cut:
+            self._release(now)
+
+    def _hold(self, link: _Link, data: bytes, tag: Any) -> None:
+        link.held.append((data, tag))
+        self._holding[link] = None
+
+    def _release(self, now: int) -> None:
+        """Let go what is held by links that are whole again."""
+        for link in list(self._holding):
+            self._refresh(link)
+            if link.cut or link.clogged:
+                continue
+            del self._holding[link]
+            held, link.held = link.held, []
+            for index, (data, tag) in enumerate(held):
+                due = now + RELEASE_SPREAD * index // len(held)
+                if tag.__class__ is _Stream:
+                    tag.last_due = max(tag.last_due, due)
+                self._push(due, link.source, link.destination, data, tag)
+
+    def _push(self, due: int, source: str, destination: str, data: bytes, tag: Any) -> None:
+        heappush(self._heap, Arrival(due, self._number, source, destination, data, tag))
+        self._number += 1
+
+    def _through_weather(self, link: _Link, now: int, data: bytes, tag: Any) -> str | None:
+        """Send a datagram over a link where more can happen to it than a delay."""
+        rng, weather = link.rng, link.weather
+        if link.cut:
+            self._cut += 1
+            return "cut"
+        if link.clogged:
+            self._hold(link, data, tag)
+            return None
+        if weather.loss and rng.random() < weather.loss:
+            self._lost += 1
+            return "loss"
+        start = now
+        if weather.bandwidth is not None:
+            waiting = max(0, link.free_at - now) * weather.bandwidth // MILLION
+            if weather.queue is not None and waiting + len(data) > weather.queue:
+                self._overflowed += 1
+                return "queue"
+            start = max(now, link.free_at) + _serialisation(len(data), weather.bandwidth)
+            link.free_at = start
+        self._copy(link, start, data, tag)
+        if weather.duplicate and rng.random() < weather.duplicate:
+            self._duplicated += 1
+            self._copy(link, start, data, tag)
+        return None
+
+    def _copy(self, link: _Link, start: int, data: bytes, tag: Any) -> None:
+        """Send one copy on its way, harmed as the weather will have it."""
+        rng, weather = link.rng, link.weather
+        due = start + _travel(weather, rng)
+        if weather.corrupt and data and rng.random() < weather.corrupt:
+            data = corrupted(data, rng)
+            self._corrupted += 1
+        if weather.truncate and data and rng.random() < weather.truncate:
+            data = truncated(data, rng)
+            self._truncated += 1
+        self._push(due, link.source, link.destination, data, tag)
+
+
+_LOOPBACK: Final = Weather(delay=LOOPBACK_DELAY, jitter=0)
+
+
+def corrupted(data: bytes, rng: random.Random) -> bytes:
+    """Return ``data``, not empty, with 1 to 8 bits flipped or one byte replaced."""
+    harmed = bytearray(data)
+    if rng.random() < 0.5:  # noqa: PLR2004 - either with the same chance
+        harmed[rng.randrange(len(harmed))] ^= rng.randrange(1, 256)
+    else:
+        for bit in rng.sample(range(len(harmed) * 8), rng.randint(1, MOST_FLIPPED_BITS)):
+            harmed[bit // 8] ^= 1 << bit % 8
+    return bytes(harmed)
+
+
+def truncated(data: bytes, rng: random.Random) -> bytes:
+    """Return ``data``, not empty, cut to some shorter length."""
+    return data[: rng.randrange(len(data))]
+
+
+def _travel(weather: Weather, rng: random.Random) -> int:
+    delay = weather.delay + int(rng.random() * (weather.jitter + 1))
+    if weather.slow and rng.random() < weather.slow:
+        delay += int(rng.random() * (weather.slow_delay + 1))
+    return delay
+
+
+def _serialisation(size: int, bandwidth: int) -> int:
+    return -(-size * MILLION // bandwidth)
+
+
+def _prune(streams: dict[Hashable, _Stream], now: int) -> None:
+    """Forget streams that have nothing on its way: a new start keeps their order as well."""
+    for name in [
+        name for name, queue in streams.items() if not queue.tags and queue.last_due <= now
+    ]:
+        del streams[name]
+
+
+def _speaks_of(fault: WeatherFault | Clog, source: str, destination: str) -> bool:
+    return fault.source in (EVERYBODY, source) and fault.destination in (EVERYBODY, destination)
+
+
+def _cuts(fault: LinkFault, source: str, destination: str) -> bool:
+    if not isinstance(fault, Partition | Flap):
+        return False
+    leaves, enters = source in fault.side, destination in fault.side
+    if isinstance(fault, Partition) and not fault.both_ways:
+        return leaves and not enters
+    return leaves != enters
