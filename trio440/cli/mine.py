@@ -7,6 +7,7 @@ import click
 
 from trio440.cli import mining, running
 from trio440.cli.options import ENDPOINT, server_options
+from trio440.cli.progress import LINE_SECONDS
 from trio440.cli.protocol import protocol_options, take_lsp_options
 from trio440.mining.engines import ENGINES
 from trio440.mining.ranges import MAX_NONCE
@@ -87,8 +88,16 @@ def run_alone(message: str, max_nonce: int, miners: int, engine: Any, lanes: int
 
 @command.command()
 @server_options(default_port=9999)
+@click.option(
+    "--report-seconds",
+    type=click.FloatRange(min=0.1, max=3600),
+    default=LINE_SECONDS,
+    show_default=True,
+    metavar="S",
+    help="How often to say how far the jobs are, where standard error is no terminal.",
+)
 @protocol_options
-def server(host: str, port: int, grace: float, **values: Any) -> int:
+def server(host: str, port: int, grace: float, report_seconds: float, **values: Any) -> int:
     """Serve miners and clients.
 
     Prints "listening on HOST:PORT" first, and on standard error how far the jobs are. SIGTERM
@@ -96,7 +105,8 @@ def server(host: str, port: int, grace: float, **values: Any) -> int:
     """
     lsp = take_lsp_options(values)
     return running.run_server(
-        lambda stop: mining.run_server(host, port, lsp, stop), grace_seconds=grace
+        lambda stop: mining.run_server(host, port, lsp, stop, report_seconds=report_seconds),
+        grace_seconds=grace,
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import attrs
 import trio
 
-from trio440.cli.progress import Display, open_display, rate
+from trio440.cli.progress import LINE_SECONDS, Display, open_display, rate
 from trio440.cli.protocol import LspOptions
 from trio440.cli.running import Stop, announce, emit, note
 from trio440.core.host import Host
@@ -50,7 +50,14 @@ class EngineOptions:
             yield engine if self.limit is None else Throttled(engine, self.limit)
 
 
-async def run_server(host: str, port: int, options: LspOptions, stop: Stop) -> None:
+async def run_server(
+    host: str,
+    port: int,
+    options: LspOptions,
+    stop: Stop,
+    *,
+    report_seconds: float = LINE_SECONDS,
+) -> None:
     """Serve miners and clients until the stop is requested; then say what happened."""
     async with options.open_ports() as ports:
         try:
@@ -58,7 +65,7 @@ async def run_server(host: str, port: int, options: LspOptions, stop: Stop) -> N
                 port, host=host, params=options.params, ports=ports
             ) as server:
                 announce(server.address)
-                with stop.cuts_short(), open_display() as display:
+                with stop.cuts_short(), open_display(report_seconds) as display:
                     await _show_progress(server, display, ports)
                 note(_summary(server))
         except FlushFailed as error:

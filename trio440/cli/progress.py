@@ -5,10 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
+import attrs
+
 from trio440.cli.running import note
 from trio440.mining import JobProgress
 
-__all__ = ["Display", "describe", "duration", "name", "open_display", "rate"]
+__all__ = ["LINE_SECONDS", "Display", "describe", "duration", "name", "open_display", "rate"]
 
 LINE_SECONDS: Final = 2.0
 BAR_SECONDS: Final = 0.2
@@ -30,10 +32,11 @@ class Display(Protocol):
         """Show the jobs that there are now."""
 
 
+@attrs.frozen
 class _Lines:
     """A line for each job."""
 
-    period_seconds = LINE_SECONDS
+    period_seconds: float
 
     def show(self, jobs: Sequence[JobProgress]) -> None:
         for job in jobs:
@@ -41,10 +44,10 @@ class _Lines:
 
 
 @contextmanager
-def open_display() -> Iterator[Display]:
-    """Open the display that fits standard error."""
+def open_display(line_seconds: float = LINE_SECONDS) -> Iterator[Display]:
+    """Open the display that fits standard error: bars, or a line every ``line_seconds``."""
     if sys.stderr is None or not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(line_seconds)
         return
     from trio440.cli.progress_bars import open_bars  # noqa: PLC0415 - rich takes long to load
 

@@ -28,16 +28,15 @@ SHARES: Final = (0.5, 0.3, 0.15)
 """The speeds of the miners, as shares of what one core can do."""
 VICTIM: Final = 1
 
-HUGE_SECONDS: Final = 4.0
+REPORT_SECONDS: Final = 0.5
+HUGE_SECONDS: Final = 5.0
 """How long all miners would take for the huge job."""
 SMALL_SECONDS: Final = 0.25
 
 SMALL_AT: Final = 0.05
 """How much of the huge job is done when the small one is asked for, at least."""
-KILL_AT: Final = 0.1
-"""How much of it is done when the victim dies, at least, once the small job is answered."""
-KILL_AT_LATEST: Final = 0.6
-"""How much of it is done when the victim dies in any case."""
+KILL_AT: Final = 0.5
+"""How much of it is done when the victim dies, unless the small job is answered earlier."""
 
 PROGRESS: Final = re.compile(
     r"job \d+ '(?P<text>[^']*)': (?P<percent>[\d.]+) % done, (?P<detail>.*)"
@@ -79,7 +78,9 @@ async def show(screen: Screen) -> None:
     async with AsyncExitStack() as processes:
         server = await processes.enter_async_context(
             open_command(
-                "the server", "mine", "server", "--port", 0, "--drop", LOST_PERCENT, *PROTOCOL
+                "the server",
+                *("mine", "server", "--port", 0, "--drop", LOST_PERCENT),
+                *("--report-seconds", REPORT_SECONDS, *PROTOCOL),
             )
         )
         address = "{}:{}".format(*await server.address())
@@ -130,7 +131,7 @@ async def _ask(
         nursery.start_soon(ask, huge)
         await show.under_way.wait()
         await ask(small)
-        show.is_small_answered = True
+        show.kill()
     return [answers[huge.text], answers[small.text]]
 
 
@@ -141,7 +142,6 @@ class _Show:
         self.killed = False
         self.summary = ""
         self.under_way = trio.Event()
-        self.is_small_answered = False
         self._screen = screen
         self._server = server
         self._victim = victim
@@ -163,8 +163,12 @@ class _Show:
         """Do what is due when ``share`` of the huge job is done."""
         if share >= SMALL_AT:
             self.under_way.set()
-        due = KILL_AT if self.is_small_answered else KILL_AT_LATEST
-        if share >= due and not self.killed:
+        if share >= KILL_AT:
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill the victim, once."""
+        if not self.killed:
             self.killed = True
             self._screen.say(f"SIGKILL for {self._victim.name}, in the midst of its work.")
             self._victim.kill()
