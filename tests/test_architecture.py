@@ -75,13 +75,19 @@ MODULES = {
     "trio440.mining.speed": PURE,
     "trio440.mining.worker": SHELL,
     "trio440.sim": FACE,
+    "trio440.sim.ablating": PURE,
+    "trio440.sim.campaign": PURE,
     "trio440.sim.chance": PURE,
-    "trio440.sim.fabric": PURE,
     "trio440.sim.clock": PORT,
-    "trio440.sim.scheduling": PORT,
+    "trio440.sim.fabric": PURE,
     "trio440.sim.faults": PURE,
     "trio440.sim.outcome": PURE,
     "trio440.sim.power": PURE,
+    "trio440.sim.scheduling": PORT,
+    "trio440.sim.shrinking": PURE,
+    "trio440.sim.systems": FACE,
+    "trio440.sim.systems.base": PURE,
+    "trio440.sim.systems.registry": SHELL,
     "trio440.sim.trace": PURE,
 }
 """Every module and what it is.
@@ -217,6 +223,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "trio440.errors": {
         "trio.BrokenResourceError": "trio's word for what the other side did",
         "trio.ClosedResourceError": "trio's word for what this side did",
+    },
+    "trio440.sim.systems.registry": {
+        "importlib": "a system is imported when it is asked for",
     },
     ENGINE: {
         "subprocess": "processes are how hashlib uses every core",

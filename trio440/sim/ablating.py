@@ -1,0 +1,61 @@
+"""Ablations: deliberate bugs, each a patch applied at run time, that a checker has to find.
+
+A checker that no bug can trip is itself a bug. Each ablation names the bug, the world to look
+for it in, and within how many seeds it is found.
+"""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from typing import Final
+
+import attrs
+
+from trio440.errors import InvalidParameter
+from trio440.sim.outcome import LEVELS, ORDERS, Level, Order, Setup
+
+__all__ = ["WITHIN", "Ablation", "by_name"]
+
+WITHIN: Final = 200
+"""Seeds within which a bug is to be found where nothing else is said."""
+
+
+@attrs.frozen(kw_only=True)
+class Ablation:
+    """One deliberate bug."""
+
+    name: str
+    """A few words with hyphens, unique."""
+    system: str
+    level: Level = attrs.field(default="A", validator=attrs.validators.in_(LEVELS))
+    profile: str = "hostile"
+    order: Order = attrs.field(default="random", validator=attrs.validators.in_(ORDERS))
+    description: str
+    """What is wrong with the system while it is applied, in one line."""
+    apply: Callable[[], AbstractContextManager[object]]
+    """Patches the system while the context lasts, and leaves it as it was."""
+    within: int = attrs.field(default=WITHIN, validator=attrs.validators.ge(1))
+    """Seeds, from 0, within which it is found."""
+
+    def setup(self, seed: int) -> Setup:
+        """Return the history of one seed; the bug itself is not part of it."""
+        return Setup(
+            system=self.system,
+            seed=seed,
+            level=self.level,
+            profile=self.profile,
+            order=self.order,
+        )
+
+
+def by_name(ablations: Iterable[Ablation]) -> dict[str, Ablation]:
+    """Return the ablations by their names, in order.
+
+    Raises:
+        InvalidParameter: two have one name.
+    """
+    found: dict[str, Ablation] = {}
+    for ablation in ablations:
+        if ablation.name in found:
+            raise InvalidParameter("ablations", ablation.name, "of different names")
+        found[ablation.name] = ablation
+    return found
