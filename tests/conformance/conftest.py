@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
+import trio
 
 from tests.support.memory_net import memory_host, open_memory_network
 from trio440.core.host import Disk, Host
 from trio440.core.real import REAL_HOST
+from trio440.sim.blocking import SimBlocking
+from trio440.sim.disk import SimDisk
 
 
 @asynccontextmanager
@@ -27,9 +31,26 @@ async def open_memory() -> AsyncIterator[Host]:
         assert network.open_endpoints == []
 
 
+@asynccontextmanager
+async def open_simulated() -> AsyncIterator[Host]:
+    disk = SimDisk(random.Random(1))
+    blocking = SimBlocking(random.Random(2).random, sleep=short_sleep)
+    async with open_memory_network(random.Random(1)) as network:
+        machine = network.at("10.0.0.1")
+        host = memory_host(net=machine, rng=random.Random(1))
+        yield attrs.evolve(host, disk=disk.tree, blocking=blocking)
+        assert network.open_endpoints == []
+
+
+async def short_sleep(seconds: float) -> None:
+    """A millisecond for a second: the suites also run under the real clock."""
+    await trio.sleep(seconds / 1_000)
+
+
 IMPLEMENTATIONS = [
     pytest.param(open_real, id="real", marks=pytest.mark.real),
     pytest.param(open_memory, id="memory"),
+    pytest.param(open_simulated, id="simulated"),
 ]
 
 
