@@ -240,6 +240,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     },
     "trio440.sim.timeline.page": {
         "importlib": "the page's template, style and script are files of the package",
+        "unknown.read_text": "the same",
     },
     "trio440.sim.systems.registry": {
         "importlib": "a system is imported when it is asked for",
