@@ -9,7 +9,6 @@ from pathlib import Path
 
 import attrs
 import pytest
-import trio
 
 from tests.support.memory_net import memory_host, open_memory_network
 from trio440.core.host import Disk, Host
@@ -33,18 +32,13 @@ async def open_memory() -> AsyncIterator[Host]:
 
 @asynccontextmanager
 async def open_simulated() -> AsyncIterator[Host]:
-    disk = SimDisk(random.Random(1))
-    blocking = SimBlocking(random.Random(2).random, sleep=short_sleep)
+    disk, latency = SimDisk(random.Random(1)), random.Random(2)
     async with open_memory_network(random.Random(1)) as network:
         machine = network.at("10.0.0.1")
         host = memory_host(net=machine, rng=random.Random(1))
+        blocking = SimBlocking(lambda: latency.uniform(0, 0.001), host.clock)
         yield attrs.evolve(host, disk=disk.tree, blocking=blocking)
         assert network.open_endpoints == []
-
-
-async def short_sleep(seconds: float) -> None:
-    """A millisecond for a second: the suites also run under the real clock."""
-    await trio.sleep(seconds / 1_000)
 
 
 IMPLEMENTATIONS = [

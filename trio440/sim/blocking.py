@@ -1,7 +1,7 @@
 """Blocking work on a simulated machine: run in place, then paid for in virtual time."""
 
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TypeVar, TypeVarTuple, cast
 
@@ -9,7 +9,7 @@ import attrs
 import outcome
 import trio
 
-from trio440.core.host import Blocking, Worker
+from trio440.core.host import Blocking, Clock, Worker
 from trio440.core.lifetimes import open_service_nursery
 from trio440.sim.power import PowerCut
 
@@ -41,20 +41,16 @@ class SimBlocking(Blocking):
     virtual time while it runs; its caller then waits for a latency, and the worker with it.
     """
 
-    def __init__(
-        self,
-        latency: Callable[[], float],
-        *,
-        sleep: Callable[[float], Awaitable[None]] = trio.sleep,
-    ) -> None:
+    def __init__(self, latency: Callable[[], float], clock: Clock) -> None:
         """Make the workers of one machine, from its start to its end.
 
         Args:
-            latency: called after each function; gives the seconds of virtual time that it took.
-            sleep: how the machine lets seconds pass.
+            latency: called after each function; gives the seconds that it took.
+            clock: the machine's; these are its seconds. When it raises :class:`PowerCut`, the
+                machine is dead, as after :meth:`fence`.
         """
         self._latency = latency
-        self._sleep = sleep
+        self._clock = clock
         self._workers: list[_SimWorker] = []
         self._powered = True
 
@@ -79,7 +75,7 @@ class SimBlocking(Blocking):
     async def _open(self, name: str) -> AsyncIterator[Worker]:
         if not self._powered:
             raise PowerCut
-        worker = _SimWorker(self._latency, self._sleep)
+        worker = _SimWorker(self._latency, self._clock)
         self._workers.append(worker)
         try:
             async with open_service_nursery() as nursery:
@@ -95,11 +91,9 @@ class SimBlocking(Blocking):
 class _SimWorker(Worker):
     """A queue of functions and the task that runs them."""
 
-    def __init__(
-        self, latency: Callable[[], float], sleep: Callable[[float], Awaitable[None]]
-    ) -> None:
+    def __init__(self, latency: Callable[[], float], clock: Clock) -> None:
         self._latency = latency
-        self._sleep = sleep
+        self._clock = clock
         self._calls: deque[_Call] = deque()
         self._running: _Call | None = None
         self._passing = trio.CancelScope()
@@ -124,7 +118,10 @@ class _SimWorker(Worker):
             while self._refusal is None:
                 await self._given.wait()
                 while self._calls:
-                    await self._do(self._calls.popleft())
+                    try:
+                        await self._do(self._calls.popleft())
+                    except PowerCut:
+                        self.fence()
                 self._given = trio.Event()
 
     def close(self) -> None:
@@ -141,9 +138,10 @@ class _SimWorker(Worker):
 
     async def _do(self, call: _Call) -> None:
         self._running = call
+        self._clock.now()  # a dead machine does nothing
         result = outcome.capture(call.fn)
         with trio.CancelScope(shield=True) as self._passing:
-            await self._sleep(self._latency())
+            await self._clock.sleep(self._latency())
         self._running = None
         call.answer(result)
 
