@@ -102,6 +102,7 @@ MODULES = {
     "trio440.sim.systems.registry": SHELL,
     "trio440.sim.timeline": FACE,
     "trio440.sim.timeline.page": PURE,
+    "trio440.sim.stage": PURE,
     "trio440.sim.trace": PURE,
 }
 """Every module and what it is.
