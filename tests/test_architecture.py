@@ -92,6 +92,7 @@ MODULES = {
     "trio440.sim.disk_tree": PURE,
     "trio440.sim.fabric": PURE,
     "trio440.sim.faults": PURE,
+    "trio440.sim.links": PURE,
     "trio440.sim.outcome": PURE,
     "trio440.sim.power": PURE,
     "trio440.sim.profiles": PURE,

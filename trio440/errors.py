@@ -29,6 +29,7 @@
     │   ├── JournalFailed (BrokenResourceError)      a write or sync failed; reopen to go on
     │   └── RecordTooLarge (ValueError)              a record passes the journal's limit
     └── SimulationError
+        ├── BadHistory (ValueError)                  a line is no event of a recorded history
         ├── InvariantViolated (AssertionError)       a simulated system broke a promise
         ├── SchedulerUnavailable                     trio's scheduler cannot be seeded
         └── RealWorldTouched                         a simulated program started a thread
@@ -48,6 +49,7 @@ __all__ = [
     "AddressError",
     "AddressInUse",
     "AddressUnavailable",
+    "BadHistory",
     "BadMessage",
     "ConnectFailed",
     "ConnectionBroken",
@@ -263,6 +265,16 @@ class RecordTooLarge(JournalError, ValueError):
 
 class SimulationError(Trio440Error):
     """Base of the errors of the simulator."""
+
+
+class BadHistory(SimulationError, ValueError):
+    """A line of a recorded history is no event of one."""
+
+    def __init__(self, line: int, problem: str) -> None:
+        """Give the line's number, from 1, and say what is wrong with it."""
+        super().__init__(f"line {line}: {problem}")
+        self.line = line
+        self.problem = problem
 
 
 class InvariantViolated(SimulationError, AssertionError):
