@@ -16,6 +16,8 @@ from typing import Any
 import attrs
 import pytest
 
+from trio440.sim.checking.explanation import Attempt, Explanation, Shown
+from trio440.sim.checking.history import Call, Operation
 from trio440.sim.outcome import Failure, Outcome, Setup
 from trio440.sim.timeline import render_page
 from trio440.sim.trace import WORLD, Event, Trace
@@ -181,15 +183,38 @@ def test_faults_that_were_left_out_are_marked() -> None:
     ]
 
 
-def test_an_explanation_is_shown_as_its_text() -> None:
-    class Told:
-        def __str__(self) -> str:
-            return "get of x fits <nowhere>"
+def test_an_explanation_may_be_any_text() -> None:
+    reader = read(render_page(outcome_of([]), [], "get of x fits <nowhere>"))
+    assert reader.text["pre"] == ["get of x fits <nowhere>"]
+    tags = {tag for tag, _ in read(render_page(outcome_of([]), [])).tags}
+    assert not {"section", "table"} & tags
 
-    for explanation in (Told(), str(Told())):
-        reader = read(render_page(outcome_of([]), [], explanation))
-        assert reader.text["pre"] == ["get of x fits <nowhere>"]
-    assert "section" not in {tag for tag, _ in read(render_page(outcome_of([]), [])).tags}
+
+def test_an_explanation_shows_all_operations_and_the_one_that_fits_nowhere() -> None:
+    calls = [Call("put", ("<b>",), "x"), Call("get", (), "x"), Call("put", (2,), "x")]
+    operations = [
+        Operation(0, "c1", calls[0], 100, 0, "ok", 200, 1),
+        Operation(1, "c2", calls[1], 300, 2, "ok", 500, 4, None),
+        Operation(2, "c1", calls[2], 400, 3),
+    ]
+    explanation = Explanation(
+        model="kv",
+        key="x",
+        operations=tuple(Shown(each, f"{each.call.name} {each.call.args}") for each in operations),
+        culprit=1,
+        attempts=(Attempt((0,), "x is <b>", "get gives <b>"),),
+        overlapping=(2,),
+    )
+    reader = read(render_page(outcome_of([]), [], explanation))
+    cells = [*reader.text["td"], ""]
+    rows = [cells[start : start + 6] for start in range(0, len(cells), 6)]
+    assert [row[0] for row in rows] == ["0", "1", "2"]
+    assert rows[0] == ["0", "c1", "put ('<b>',)", "0.000100 s", "0.000200 s", "1"]
+    assert rows[1][5] == "fits nowhere"
+    assert rows[2][3:] == ["0.000400 s", "unknown", ""]
+    marks = [fields.get("class") for tag, fields in reader.tags if tag == "tr"]
+    assert marks == [None, None, "culprit", "beside"]
+    assert reader.text["pre"] == [str(explanation)]
 
 
 @pytest.mark.parametrize("attack", ATTACKS)

@@ -42,19 +42,34 @@ function hostsNamed(text, hosts) {
   return lanes;
 }
 
+// Which lane a text of the form "udp SOURCE > DESTINATION ..." goes to, if the owner of that
+// address ever sent anything itself.
+function findOwners(events) {
+  const way = /^\S+ (\S+):\d+ > (\S+):\d+(?= |$)/;
+  const owners = new Map();
+  for (const event of events) {
+    const found = event.kind === "send" ? way.exec(event.text) : null;
+    if (found !== null) owners.set(found[1], event.host);
+  }
+  return (text) => {
+    const found = way.exec(text);
+    return found === null ? undefined : owners.get(found[2]);
+  };
+}
+
 // One for each copy that arrived or was lost. A loss that is noted where it was sent goes
-// towards the host that the text of the send, or of the loss, names.
+// towards the host that the text of the send means or names.
 function findMessages(events, hosts, causeOf) {
+  const ownerIn = findOwners(events);
   const messages = [];
   events.forEach((event, to) => {
     if (event.kind !== "arrive" && event.kind !== "drop") return;
     const from = causeOf(event);
     if (from === undefined) return;
-    const source = events[from].host;
+    const { host: source, text } = events[from];
     let target = event.host;
     if (event.kind === "drop" && target === source) {
-      const named = hostsNamed(`${events[from].text} ${event.text}`, hosts);
-      target = named.find((lane) => lane !== source) ?? source;
+      target = ownerIn(text) ?? hostsNamed(text, hosts).find((lane) => lane !== source) ?? source;
     }
     messages.push({ from, to, source, target, lost: event.kind === "drop" });
   });

@@ -19,6 +19,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+from trio440.sim.checking.explanation import Explanation
 from trio440.sim.outcome import Outcome
 from trio440.sim.trace import WORLD, Event
 
@@ -29,7 +30,7 @@ _MARKUP: Final = str.maketrans({"<": r"\u003c", ">": r"\u003e", "&": r"\u0026"})
 
 
 def render_page(
-    outcome: Outcome, events: Iterable[Event], explanation: object | None = None
+    outcome: Outcome, events: Iterable[Event], explanation: Explanation | str | None = None
 ) -> str:
     """Return a page that shows what came of a history, for any browser, from disk.
 
@@ -38,7 +39,8 @@ def render_page(
     Args:
         outcome: what came of it.
         events: its trace, or the part of it that was kept.
-        explanation: why a history of operations is wrong; its ``str()`` is shown as it is.
+        explanation: why a history of operations is wrong: a checker's words with a table of all
+            the operations, or any text.
     """
     kept = tuple(events)
     style = _template("page.css")
@@ -107,10 +109,39 @@ _LEFT_OUT: Final = ' class="left-out"'
 _FEW_FAULTS: Final = 6
 
 
-def _explanation(explanation: object | None) -> str:
+def _explanation(explanation: Explanation | str | None) -> str:
     if explanation is None:
         return ""
-    return f"<section>\n<h2>Explanation</h2>\n<pre>{_escape(explanation)}</pre>\n</section>"
+    parts = [f"<pre>{_escape(explanation)}</pre>"]
+    if not isinstance(explanation, str):
+        parts += ["<table>", f"<caption>{_CAPTION}</caption>", _HEADINGS]
+        parts += [*_operation_rows(explanation), "</table>"]
+    return "\n".join(["<section>", "<h2>Explanation</h2>", *parts, "</section>"])
+
+
+def _operation_rows(explanation: Explanation) -> Iterator[str]:
+    places = {number: place for place, number in enumerate(explanation.order, 1)}
+    for shown in explanation.operations:
+        operation = shown.operation
+        if operation.number == explanation.culprit:
+            mark, place = ' class="culprit"', "fits nowhere"
+        elif operation.number in explanation.overlapping:
+            mark, place = ' class="beside"', str(places.get(operation.number, ""))
+        else:
+            mark, place = "", str(places.get(operation.number, ""))
+        returned = operation.ending if operation.returned is None else _seconds(operation.returned)
+        cells = (
+            *(operation.number, operation.client, shown.text),
+            *(_seconds(operation.invoked), returned, place),
+        )
+        yield f"<tr{mark}>{''.join(f'<td>{_escape(cell)}</td>' for cell in cells)}</tr>"
+
+
+_CAPTION: Final = "All operations on the object; those in bold overlap the one that fits nowhere"
+_HEADINGS: Final = (
+    "<tr><th>Operation</th><th>Client</th><th>Call</th>"
+    "<th>Invoked</th><th>Returned</th><th>Place in the order</th></tr>"
+)
 
 
 def _data(outcome: Outcome, kept: Sequence[Event]) -> Mapping[str, Any]:
