@@ -53,6 +53,7 @@ MODULES = {
     "trio440.lsp.params": PURE,
     "trio440.lsp.server": SHELL,
     "trio440.lsp.session": PURE,
+    "trio440.lsp.statistics": PURE,
     "trio440.lsp.window": PURE,
     "trio440.mining": FACE,
     "trio440.mining.client": SHELL,

@@ -16,18 +16,15 @@ The rules of a link, in one direction:
 - From a host to itself there is a small fixed delay and no fault at all.
 """
 
-import random
-from collections import deque
 from collections.abc import Hashable
 from heapq import heappop, heappush
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 import attrs
 
 from trio440.sim.chance import Seed, stream
 from trio440.sim.faults import (
     CLEAR,
-    EVERYBODY,
     Clog,
     Fault,
     Flap,
@@ -35,31 +32,30 @@ from trio440.sim.faults import (
     Weather,
     WeatherFault,
 )
+from trio440.sim.links import (
+    Link,
+    LinkFault,
+    SegmentQueue,
+    corrupted,
+    cuts,
+    resend_delay,
+    serialisation,
+    speaks_of,
+    travel,
+    truncated,
+)
 
 __all__ = [
     "LOOPBACK_DELAY",
     "Arrival",
     "Fabric",
     "FabricStatistics",
-    "LinkFault",
-    "corrupted",
-    "truncated",
 ]
 
 LOOPBACK_DELAY: Final = 20
 """Microseconds from a host to itself."""
 RELEASE_SPREAD: Final = 1_000
 """Microseconds within which all that a link held arrives."""
-FIRST_RETRANSMISSION: Final = 200_000
-"""Microseconds until a lost segment is sent again; doubles each time."""
-MAX_RETRANSMISSIONS: Final = 6
-"""A segment is lost so many times in a row at most: 12.6 seconds."""
-MOST_FLIPPED_BITS: Final = 8
-STREAMS_BEFORE_PRUNING: Final = 64
-MILLION: Final = 1_000_000
-
-LinkFault: TypeAlias = WeatherFault | Partition | Flap | Clog
-"""The faults that a fabric knows of; all others are the driver's."""
 
 
 class Arrival(NamedTuple):
@@ -103,20 +99,6 @@ class FabricStatistics:
     """Copies that travel or are held."""
 
 
-class _Stream:
-    """Segments of one stream in one direction.
-
-    The heap holds a slot for each segment; a slot that comes due delivers the oldest segment,
-    so that no fault can change their order.
-    """
-
-    __slots__ = ("last_due", "tags")
-
-    def __init__(self) -> None:
-        self.tags: deque[Any] = deque()
-        self.last_due = 0
-
-
 class _Toggle(NamedTuple):
     """The next change of a flapping partition."""
 
@@ -125,37 +107,7 @@ class _Toggle(NamedTuple):
     cut: bool
 
 
-class _Link:
-    """One direction between two hosts, with what the active faults make of it."""
-
-    __slots__ = (
-        "clogged",
-        "cut",
-        "destination",
-        "free_at",
-        "held",
-        "plain",
-        "rng",
-        "source",
-        "streams",
-        "version",
-        "weather",
-    )
-
-    def __init__(self, source: str, destination: str, rng: random.Random) -> None:
-        self.source = source
-        self.destination = destination
-        self.rng = rng
-        self.version = -1
-        self.weather = CLEAR
-        self.cut = False
-        self.clogged = False
-        self.plain = True
-        """Nothing but a delay and a jitter happens to a datagram."""
-        self.free_at = 0
-        """When the bandwidth has nothing more to do."""
-        self.held: list[tuple[bytes, Any]] = []
-        self.streams: dict[Hashable, _Stream] = {}
+_LOOPBACK: Final = Weather(delay=LOOPBACK_DELAY, jitter=0)
 
 
 class Fabric:
@@ -171,8 +123,8 @@ class Fabric:
         self._seed = seed
         self._base = base
         self._heap: list[Arrival] = []
-        self._links: dict[tuple[str, str], _Link] = {}
-        self._holding: dict[_Link, None] = {}
+        self._links: dict[tuple[str, str], Link] = {}
+        self._holding: dict[Link, None] = {}
         self._faults: dict[int, LinkFault] = {}
         self._flaps_cut: dict[int, bool] = {}
         self._stormy = False
@@ -236,27 +188,18 @@ class Fabric:
         link = self._links.get((source, destination)) or self._open(source, destination)
         if link.version != self._version:
             self._refresh(link)
-        queue = link.streams.get(stream)
-        if queue is None:
-            if len(link.streams) >= STREAMS_BEFORE_PRUNING:
-                _prune(link.streams, now)
-            queue = link.streams[stream] = _Stream()
+        queue = link.queue(stream, now)
         queue.tags.append(tag)
         if link.cut or link.clogged:
             self._hold(link, b"", queue)
             return
         rng, weather = link.rng, link.weather
-        start, wait = now, FIRST_RETRANSMISSION
-        for _ in range(MAX_RETRANSMISSIONS):
-            if not weather.loss or rng.random() >= weather.loss:
-                break
-            start += wait
-            wait *= 2
+        start = now
         if weather.bandwidth is not None:
-            start = link.free_at = max(start, link.free_at) + _serialisation(
-                size, weather.bandwidth
-            )
-        queue.last_due = max(queue.last_due, start + _travel(weather, rng))
+            size_time = serialisation(size, weather.bandwidth)
+            start = link.free_at = max(now, link.free_at) + size_time
+        start += resend_delay(weather, rng)
+        queue.last_due = max(queue.last_due, start + travel(weather, rng))
         self._push(queue.last_due, source, destination, b"", queue)
 
     def at(self, when: int, tag: Any) -> None:
@@ -305,12 +248,12 @@ class Fabric:
             elif not source:
                 return arrival
             elif self._stormy and self._links_state(source, destination).cut:
-                if tag.__class__ is _Stream:
+                if tag.__class__ is SegmentQueue:
                     self._hold(self._links[source, destination], b"", tag)
                 else:
                     self._cut += 1
                     self.dropped.append(arrival)
-            elif tag.__class__ is _Stream:
+            elif tag.__class__ is SegmentQueue:
                 return Arrival(due, number, source, destination, data, tag.tags.popleft())
             else:
                 self._arrived += 1
@@ -352,15 +295,19 @@ class Fabric:
         if source == destination:
             return False
         return any(
-            _cuts(fault, source, destination)
+            cuts(fault, source, destination)
             for place, fault in self._faults.items()
             if self._flaps_cut.get(place, True)
         )
 
     def statistics(self) -> FabricStatistics:
         """Return what became of the datagrams so far."""
-        held = sum(tag.__class__ is not _Stream for link in self._holding for _, tag in link.held)
-        flying = sum(bool(entry[2]) and entry[5].__class__ is not _Stream for entry in self._heap)
+        held = sum(
+            tag.__class__ is not SegmentQueue for link in self._holding for _, tag in link.held
+        )
+        flying = sum(
+            bool(entry[2]) and entry[5].__class__ is not SegmentQueue for entry in self._heap
+        )
         return FabricStatistics(
             sent=self._sent,
             arrived=self._arrived,
@@ -375,20 +322,20 @@ class Fabric:
 
     # Within
 
-    def _open(self, source: str, destination: str) -> _Link:
+    def _open(self, source: str, destination: str) -> Link:
         rng = stream(self._seed, "link", source, destination)
-        link = self._links[source, destination] = _Link(source, destination, rng)
+        link = self._links[source, destination] = Link(source, destination, rng)
         if source == destination:
             link.weather = _LOOPBACK
         return link
 
-    def _links_state(self, source: str, destination: str) -> _Link:
+    def _links_state(self, source: str, destination: str) -> Link:
         link = self._links[source, destination]
         if link.version != self._version:
             self._refresh(link)
         return link
 
-    def _refresh(self, link: _Link) -> None:
+    def _refresh(self, link: Link) -> None:
         """Work out what the active faults make of a link."""
         link.version = self._version
         source, destination = link.source, link.destination
@@ -398,10 +345,10 @@ class Fabric:
         clogged = False
         for fault in self._faults.values():
             if isinstance(fault, WeatherFault):
-                if _speaks_of(fault, source, destination):
+                if speaks_of(fault, source, destination):
                     weather = fault.weather
             elif isinstance(fault, Clog):
-                clogged = clogged or _speaks_of(fault, source, destination)
+                clogged = clogged or speaks_of(fault, source, destination)
         link.weather = weather
         link.clogged = clogged
         link.cut = self.is_cut(source, destination)
@@ -428,7 +375,7 @@ class Fabric:
         if not cut:
             self._release(now)
 
-    def _hold(self, link: _Link, data: bytes, tag: Any) -> None:
+    def _hold(self, link: Link, data: bytes, tag: Any) -> None:
         link.held.append((data, tag))
         self._holding[link] = None
 
@@ -442,7 +389,7 @@ class Fabric:
             held, link.held = link.held, []
             for index, (data, tag) in enumerate(held):
                 due = now + RELEASE_SPREAD * index // len(held)
-                if tag.__class__ is _Stream:
+                if tag.__class__ is SegmentQueue:
                     tag.last_due = max(tag.last_due, due)
                 self._push(due, link.source, link.destination, data, tag)
 
@@ -450,7 +397,7 @@ class Fabric:
         heappush(self._heap, Arrival(due, self._number, source, destination, data, tag))
         self._number += 1
 
-    def _through_weather(self, link: _Link, now: int, data: bytes, tag: Any) -> str | None:
+    def _through_weather(self, link: Link, now: int, data: bytes, tag: Any) -> str | None:
         """Send a datagram over a link where more can happen to it than a delay."""
         rng, weather = link.rng, link.weather
         if link.cut:
@@ -464,11 +411,11 @@ class Fabric:
             return "loss"
         start = now
         if weather.bandwidth is not None:
-            waiting = max(0, link.free_at - now) * weather.bandwidth // MILLION
+            waiting = link.waiting(now, weather.bandwidth)
             if weather.queue is not None and waiting + len(data) > weather.queue:
                 self._overflowed += 1
                 return "queue"
-            start = max(now, link.free_at) + _serialisation(len(data), weather.bandwidth)
+            start = max(now, link.free_at) + serialisation(len(data), weather.bandwidth)
             link.free_at = start
         self._copy(link, start, data, tag)
         if weather.duplicate and rng.random() < weather.duplicate:
@@ -476,10 +423,10 @@ class Fabric:
             self._copy(link, start, data, tag)
         return None
 
-    def _copy(self, link: _Link, start: int, data: bytes, tag: Any) -> None:
+    def _copy(self, link: Link, start: int, data: bytes, tag: Any) -> None:
         """Send one copy on its way, harmed as the weather will have it."""
         rng, weather = link.rng, link.weather
-        due = start + _travel(weather, rng)
+        due = start + travel(weather, rng)
         if weather.corrupt and data and rng.random() < weather.corrupt:
             data = corrupted(data, rng)
             self._corrupted += 1
@@ -487,54 +434,3 @@ class Fabric:
             data = truncated(data, rng)
             self._truncated += 1
         self._push(due, link.source, link.destination, data, tag)
-
-
-_LOOPBACK: Final = Weather(delay=LOOPBACK_DELAY, jitter=0)
-
-
-def corrupted(data: bytes, rng: random.Random) -> bytes:
-    """Return ``data``, not empty, with 1 to 8 bits flipped or one byte replaced."""
-    harmed = bytearray(data)
-    if rng.random() < 0.5:  # noqa: PLR2004 - either with the same chance
-        harmed[rng.randrange(len(harmed))] ^= rng.randrange(1, 256)
-    else:
-        for bit in rng.sample(range(len(harmed) * 8), rng.randint(1, MOST_FLIPPED_BITS)):
-            harmed[bit // 8] ^= 1 << bit % 8
-    return bytes(harmed)
-
-
-def truncated(data: bytes, rng: random.Random) -> bytes:
-    """Return ``data``, not empty, cut to some shorter length."""
-    return data[: rng.randrange(len(data))]
-
-
-def _travel(weather: Weather, rng: random.Random) -> int:
-    delay = weather.delay + int(rng.random() * (weather.jitter + 1))
-    if weather.slow and rng.random() < weather.slow:
-        delay += int(rng.random() * (weather.slow_delay + 1))
-    return delay
-
-
-def _serialisation(size: int, bandwidth: int) -> int:
-    return -(-size * MILLION // bandwidth)
-
-
-def _prune(streams: dict[Hashable, _Stream], now: int) -> None:
-    """Forget streams that have nothing on its way: a new start keeps their order as well."""
-    for name in [
-        name for name, queue in streams.items() if not queue.tags and queue.last_due <= now
-    ]:
-        del streams[name]
-
-
-def _speaks_of(fault: WeatherFault | Clog, source: str, destination: str) -> bool:
-    return fault.source in (EVERYBODY, source) and fault.destination in (EVERYBODY, destination)
-
-
-def _cuts(fault: LinkFault, source: str, destination: str) -> bool:
-    if not isinstance(fault, Partition | Flap):
-        return False
-    leaves, enters = source in fault.side, destination in fault.side
-    if isinstance(fault, Partition) and not fault.both_ways:
-        return leaves and not enters
-    return leaves != enters
