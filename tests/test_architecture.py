@@ -258,6 +258,22 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "importlib": "numba is imported when it is asked for",
         "pathlib.Path": "the script of a hash process, and what numba has compiled",
     },
+    "trio440.cli.simulation.histories": {
+        "pathlib.Path": "a timeline goes where the user says",
+        "unknown.write_text": "the same",
+    },
+    "trio440.cli.simulation.patches": {
+        "pathlib.Path": "deliberate bugs are found in the folders of a clone",
+    },
+    "trio440.cli.simulation.job": {
+        "pathlib.Path": "the same",
+    },
+    "trio440.cli.simulation.ablations": {
+        "pathlib.Path": "the same",
+    },
+    "trio440.cli.simulation.arguments": {
+        "pathlib.Path": "a file that cannot be written is refused before the work",
+    },
     COMMAND: {
         "click": "the command line is made with it",
         "rich": "progress on a terminal is drawn with it",

@@ -1,0 +1,1 @@
+"""How ``trio440 sim`` does its work: job processes, campaigns, replays, ablations."""
