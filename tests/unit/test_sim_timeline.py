@@ -24,7 +24,9 @@ from trio440.sim.trace import WORLD, Event, Trace
 
 VOID = {"meta", "input"}
 NODE = shutil.which("node")
-DOM = Path(__file__).resolve().parents[1] / "support" / "timeline_dom.js"
+ROOT = Path(__file__).resolve().parents[2]
+DOM = ROOT / "tests" / "support" / "timeline_dom.js"
+MODEL = ROOT / "trio440" / "sim" / "timeline" / "model.js"
 needs_node = pytest.mark.skipif(NODE is None, reason="runs the page's script by node")
 
 ATTACKS = [
@@ -295,6 +297,71 @@ def drive(page: str, *actions: list[Any]) -> list[dict[str, Any]]:
 
 def key(name: str) -> list[Any]:
     return ["canvas", "keydown", {"key": name}]
+
+
+def model_of(events: Sequence[Event]) -> Any:
+    """What the script makes of a history, before anything is drawn."""
+    assert NODE is not None
+    data = data_of(render_page(outcome_of(events), events))
+    source = f"{MODEL.read_text()}\nconsole.log(JSON.stringify(buildModel({json.dumps(data)})))"
+    done = subprocess.run(
+        [NODE, "-"], input=source, capture_output=True, text=True, timeout=60, check=True
+    )
+    return json.loads(done.stdout)
+
+
+@needs_node
+def test_messages_operations_and_bands_are_put_together() -> None:
+    model = model_of(story())
+    world, server, client = (model["hosts"].index(name) for name in (WORLD, "server", "client"))
+    assert [tuple(message.values()) for message in model["messages"]] == [
+        (2, 3, client, server, False),
+        (2, 4, client, server, False),
+        (6, 7, server, client, True),
+    ]
+    assert [tuple(operation.values()) for operation in model["operations"]] == [
+        (8, 14, client, 0, False),
+        (9, 18, client, 1, True),
+    ]
+    assert [tuple(band.values()) for band in model["bands"]] == [
+        (5, 10, "fault", [server]),
+        (12, 13, "down", [server]),
+        (15, 16, "pause", [client]),
+    ]
+    assert world == 0
+
+
+@needs_node
+def test_a_loss_goes_towards_the_owner_of_its_address() -> None:
+    trace = Trace(keep=True)
+    trace.add(0, "b", "send", "udp 10.0.0.2:7 > 10.0.0.1:9 1B x")
+    trace.add(0, "c", "send", "udp [fd00::3]:7 > 10.0.0.1:9 1B x")
+    for address in ("10.0.0.2", "[fd00::3]", "10.0.0.9"):
+        sent = trace.add(0, "a", "send", f"udp 10.0.0.1:9 > {address}:7 1B c")
+        trace.add(0, "a", "drop", "loss", sent)
+    model = model_of(list(trace))
+    targets = [model["hosts"][message["target"]] for message in model["messages"]]
+    assert targets == ["b", "c", "a"]
+
+
+@needs_node
+def test_faults_overlap_and_one_without_an_end_lasts() -> None:
+    trace = Trace(keep=True)
+    trace.add(0, "a", "start", "")
+    trace.add(0, "b", "start", "")
+    trace.add(1, WORLD, "fault", "0: everybody to everybody: loss 10%")
+    held = trace.add(2, "b", "fault", "slow disk")
+    trace.add(3, WORLD, "heal", "0: everybody to everybody: loss 10%")
+    trace.add(4, "b", "heal", "the disk is well", held)
+    trace.add(5, WORLD, "fault", "1: clocks of a")
+    trace.add(6, "a", "stop", "")
+    bands = [tuple(band.values()) for band in model_of(list(trace))["bands"]]
+    assert bands == [
+        (2, 4, "fault", [0, 1, 2]),
+        (3, 5, "fault", [2]),
+        (6, 8, "fault", [1]),
+        (7, 8, "pause", [1]),
+    ]
 
 
 @needs_node

@@ -8,6 +8,7 @@ const MIN_LANE = 130;
 const BIN = 3; // events nearer than this on one lane are drawn as one bar
 const TEXT_GAP = 12; // between texts of one lane
 const LETTER = 6.3; // the widest that a letter of the texts' font may be counted
+const CROWD = 1500; // so many messages on the screen are lines without heads
 const MARGIN = 12; // above the first event and below the last
 
 const COLOURS = {
@@ -15,7 +16,7 @@ const COLOURS = {
   fault: "fault", heal: "good", invoke: "operation", return: "operation", state: "state",
   note: "ink", start: "good", stop: "pause", crash: "bad", pause: "pause", resume: "good",
 };
-const IMPORTANT = ["crash", "fault", "heal", "state", "start", "stop", "pause", "resume", "drop"];
+const IMPORTANT = ["crash", "fault", "heal", "state", "start", "stop", "pause", "resume"];
 
 function kindColour(kind) {
   return COLOURS[kind] ?? "ink";
@@ -134,9 +135,9 @@ class Picture {
       lines[message.lost ? "lost" : "message"].push(ends);
     }
     const crowd = drawn.size;
-    this.context.globalAlpha = crowd > 4000 ? 0.25 : crowd > 800 ? 0.5 : 0.9;
-    this.strokeMessages(lines.message, "message", crowd < 1500 ? drawHead : null);
-    this.strokeMessages(lines.lost, "lost", drawCross);
+    this.context.globalAlpha = Math.max(0.2, Math.min(0.9, 600 / crowd));
+    this.strokeMessages(lines.message, "message", crowd < CROWD ? drawHead : null);
+    this.strokeMessages(lines.lost, "lost", crowd < CROWD ? drawCross : null);
     this.context.globalAlpha = 1;
   }
 
@@ -194,23 +195,24 @@ class Picture {
 
   drawMark({ y, event, count, before }, nextY, textAt) {
     const { context } = this;
+    const weighty = kindWeight(event.kind) > 0;
     const x = this.x(event.host);
     context.fillStyle = this.colours[kindColour(event.kind)];
     context.beginPath();
     if (count > 1) {
       context.rect(x - 2, y - 1, 6 + 4 * Math.log2(count), BIN - 0.5);
-    } else if (kindWeight(event.kind) > 1) {
+    } else if (weighty) {
       context.rect(x - 4, y - 4, 9, 9);
     } else {
       context.arc(x + 0.5, y, 3, 0, 7);
     }
     context.fill();
-    const weighty = kindWeight(event.kind) > 1;
     const free = y - (textAt.get(event.host) ?? -Infinity) >= TEXT_GAP;
     const alone = before >= TEXT_GAP && nextY - y >= TEXT_GAP;
     if (!free || !(weighty || alone)) return;
     textAt.set(event.host, y);
     const more = count > 1 ? ` (${count} events)` : "";
+    context.fillStyle = this.colours.ink;
     const right = this.left(event.host) + this.view.laneWidth;
     this.drawText(`${event.kind} ${event.text}${more}`, x + 10 + 4 * Math.log2(count), y, right);
   }
@@ -264,7 +266,9 @@ class Picture {
     const decimals = Math.max(0, Math.min(6, 6 - Math.floor(Math.log10(step) + 1e-9)));
     const start = Math.ceil(this.placeAt(TOP) / step) * step;
     for (let at = start; this.y(at) <= size.height; at += step) {
+      context.fillStyle = colours.faint;
       context.fillText(formatTime(at, decimals), 6, this.y(at));
+      context.fillStyle = colours.line;
       context.fillRect(GUTTER - 8, this.y(at), size.width, 0.5);
     }
   }

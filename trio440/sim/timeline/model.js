@@ -42,36 +42,33 @@ function hostsNamed(text, hosts) {
   return lanes;
 }
 
-// Which lane a text of the form "udp SOURCE > DESTINATION ..." goes to, if the owner of that
-// address ever sent anything itself.
-function findOwners(events) {
+// The lane that a message was for. Of "udp SOURCE > DESTINATION ..." it is the owner of that
+// address, known if it ever sent anything itself; of other texts, the first other host named.
+function targetFinder(events, hosts) {
   const way = /^\S+ (\S+):\d+ > (\S+):\d+(?= |$)/;
   const owners = new Map();
   for (const event of events) {
     const found = event.kind === "send" ? way.exec(event.text) : null;
     if (found !== null) owners.set(found[1], event.host);
   }
-  return (text) => {
+  return ({ host, text }) => {
     const found = way.exec(text);
-    return found === null ? undefined : owners.get(found[2]);
+    if (found !== null) return owners.get(found[2]) ?? host;
+    return hostsNamed(text, hosts).find((lane) => lane !== host) ?? host;
   };
 }
 
-// One for each copy that arrived or was lost. A loss that is noted where it was sent goes
-// towards the host that the text of the send means or names.
+// One for each copy that arrived or was lost. A loss may be noted where the message was sent.
 function findMessages(events, hosts, causeOf) {
-  const ownerIn = findOwners(events);
+  const targetOf = targetFinder(events, hosts);
   const messages = [];
   events.forEach((event, to) => {
-    if (event.kind !== "arrive" && event.kind !== "drop") return;
+    const lost = event.kind === "drop";
     const from = causeOf(event);
-    if (from === undefined) return;
-    const { host: source, text } = events[from];
-    let target = event.host;
-    if (event.kind === "drop" && target === source) {
-      target = ownerIn(text) ?? hostsNamed(text, hosts).find((lane) => lane !== source) ?? source;
-    }
-    messages.push({ from, to, source, target, lost: event.kind === "drop" });
+    if (from === undefined || !(lost || event.kind === "arrive")) return;
+    const source = events[from].host;
+    const target = lost && event.host === source ? targetOf(events[from]) : event.host;
+    messages.push({ from, to, source, target, lost });
   });
   return messages;
 }
@@ -143,7 +140,7 @@ function findBands(events, hosts, causeOf) {
 function textFilter(text, isPattern) {
   if (text === "") return () => true;
   if (isPattern) {
-    const pattern = new RegExp(text, "iu");
+    const pattern = new RegExp(text, "i");
     return (event) => pattern.test(event.text);
   }
   const wanted = text.toLowerCase();
