@@ -11,6 +11,8 @@ const LETTER = 6.3; // the widest that a letter of the texts' font may be counte
 const CROWD = 1500; // so many messages on the screen are lines without heads
 const MARGIN = 12; // above the first event and below the last
 
+const SPAN = /\d+\.\d+ s to \d+\.\d+ s: /; // of a fault: its band shows it
+
 const COLOURS = {
   send: "message", arrive: "message", drop: "lost", open: "faint", close: "faint", disk: "disk",
   fault: "fault", heal: "good", invoke: "operation", return: "operation", state: "state",
@@ -214,7 +216,7 @@ class Picture {
     const more = count > 1 ? ` (${count} events)` : "";
     context.fillStyle = this.colours.ink;
     const right = this.left(event.host) + this.view.laneWidth;
-    this.drawText(`${event.kind} ${event.text}${more}`, x + 10 + 4 * Math.log2(count), y, right);
+    this.drawText(`${event.kind} ${event.text.replace(SPAN, "")}${more}`, x + 10 + 4 * Math.log2(count), y, right);
   }
 
   drawText(text, x, y, right) {
