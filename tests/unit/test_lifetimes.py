@@ -85,3 +85,46 @@ async def test_a_task_cannot_outlive_a_cancelled_body() -> None:
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
     assert shutdown.is_set()
+
+
+async def test_a_body_cancelled_in_several_tasks_says_nothing_beside_the_failure() -> None:
+    error = ValueError("task")
+    with pytest.raises(ValueError, match="task") as caught:
+        async with open_service_nursery() as outer:
+            outer.start_soon(fail, error)
+            async with open_service_nursery() as inner:
+                for _ in range(2):
+                    inner.start_soon(trio.sleep_forever)
+                await trio.sleep_forever()
+    assert caught.value is error
+
+
+async def test_what_a_cancelled_body_raises_is_kept() -> None:
+    async def fail_when_cancelled() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise KeyError("body")
+
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with open_service_nursery() as outer:
+            outer.start_soon(fail, ValueError("task"))
+            async with trio.open_nursery() as inner:
+                inner.start_soon(fail_when_cancelled)
+                await trio.sleep_forever()
+    assert caught.value.subgroup(trio.Cancelled) is None
+    assert caught.value.subgroup(KeyError) is not None
+    assert caught.value.subgroup(ValueError) is not None
+
+
+async def test_a_body_may_cancel_the_nursery() -> None:
+    ended: list[str] = []
+    try:
+        async with open_service_nursery() as nursery:
+            nursery.start_soon(wait_forever, ended)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+            await trio.Event().wait()
+        ended.append("went on")
+    finally:
+        assert ended == ["ended", "went on"]

@@ -26,15 +26,24 @@ async def open_service_nursery() -> AsyncIterator[trio.Nursery]:
         async with trio.open_nursery() as nursery:
             try:
                 yield nursery
-            except BaseException as error:  # noqa: BLE001 - raised again below, bare
-                body_error = error
+            except BaseException as error:  # noqa: BLE001 - raised again, here or below
+                cancelled, body_error = _split(error)
+                if cancelled is not None:
+                    raise cancelled from None
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:
         failures = list(group.exceptions)
-        if body_error is not None and not isinstance(body_error, trio.Cancelled):
+        if body_error is not None:
             failures.append(body_error)
         if len(failures) == 1:
             raise failures[0] from failures[0].__cause__
         raise BaseExceptionGroup(group.message, failures) from None
     if body_error is not None:
         raise body_error
+
+
+def _split(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+    """Split an error into its cancellations and the rest, each None when there is none."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(trio.Cancelled)
+    return (error, None) if isinstance(error, trio.Cancelled) else (None, error)
