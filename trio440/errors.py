@@ -214,7 +214,7 @@ class MiningError(Trio440Error):
 
 
 class EngineFailed(MiningError):
-    """A process of a hash engine died, or said what it should not."""
+    """A process of a hash engine died, cannot be started, or said what it should not."""
 
 
 class ServerLost(MiningError, BrokenResourceError):

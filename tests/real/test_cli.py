@@ -328,6 +328,20 @@ def test_no_stdout_and_no_stdin_at_all() -> None:
         assert finished(["bash", "-c", command]) == (0, "", "")
 
 
+def test_a_stdin_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    with started([*TRIO440, "linekv", "serve", "--port", "0"]) as server:
+        write_only = f"0>{tmp_path / 'file'}"
+        command = f"{' '.join(TRIO440)} linekv connect --port {server.port()} {write_only}"
+        expected = "trio440: error: standard input cannot be read: bad file descriptor\n"
+        assert finished(["bash", "-c", command]) == (1, "", expected)
+
+
+def test_more_hash_processes_than_descriptors_is_one_line() -> None:
+    command = f"ulimit -n 40; {' '.join(TRIO440)} mine run msg 2 --engine hashlib --lanes 30"
+    expected = "trio440: error: a hash process cannot be started: too many open files\n"
+    assert finished(["bash", "-c", command]) == (1, "", expected)
+
+
 # What follows runs small programs on the runner itself.
 
 
@@ -469,6 +483,29 @@ def test_a_second_signal_ends_the_grace_period(
         program.signal(number)
         assert program.end() == (status, "", "")
         assert time.monotonic() - start < 1
+
+
+@named("number", [signal.SIGTERM, signal.SIGINT])
+@named("late", ["now()", "atexit.register(now)"])
+def test_a_second_signal_after_the_end_changes_no_status(
+    tmp_path: Path, number: signal.Signals, late: str
+) -> None:
+    text = f"""
+import atexit, os, signal
+async def main(stop):
+    emit("ready")
+    await stop.wait()
+def now():
+    os.kill(os.getpid(), {number:d})
+def program():
+    status = run_server(main)
+    {late}
+    return status
+"""
+    with started(program_of(tmp_path, text)) as program:
+        assert program.line() == "ready"
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "", "")
 
 
 def test_errors_of_a_command_that_was_cut_short_are_its_own_affair(tmp_path: Path) -> None:

@@ -176,7 +176,8 @@ class _Life:
     def under_signals(self) -> Iterator[None]:
         """Handle the signals while the body runs, and cancel it where they ask for it.
 
-        The alarm of a command that was ended stays set: leaving may hang, too.
+        After a signal the rest is leaving. An alarm is set, for that may hang, too, and signals
+        are ignored from then on: however late one comes, it changes no status.
         """
         self._token = trio.lowlevel.current_trio_token()
         signals = (signal.SIGINT, signal.SIGTERM)
@@ -186,10 +187,11 @@ class _Life:
             with self._scope:
                 yield
         finally:
+            leaving = self._stopping or self.ended is not None
             for number, handler in before.items():
-                signal.signal(number, handler)
-            if self.ended is None:
-                signal.setitimer(signal.ITIMER_REAL, 0)
+                signal.signal(number, signal.SIG_IGN if leaving else handler)
+            if leaving and self.ended is None:
+                self._set_alarm(0.0)
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         """Interrupt whatever is running between two of its bytecodes."""
@@ -250,8 +252,8 @@ def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
             raise
         status = found
     if signal.getitimer(signal.ITIMER_REAL)[0] > 0:
-        # A signal has ended it and its alarm is set, but to take the interpreter down may last
-        # longer: with numba's machine code about a second.
+        # A signal has ended or stopped it and its alarm is set, but to take the interpreter down
+        # may last longer: with numba's machine code about a second.
         os._exit(status)
     return status
 
@@ -343,8 +345,14 @@ async def read_stdin(limit: int = 65_536) -> bytes:
 
     The read happens in a thread, so that a terminal shared with other programs stays in
     blocking mode. Cancelled: the thread is left behind and what it reads is lost.
+
+    Raises:
+        ClickException: it cannot be read.
     """
-    return await trio.to_thread.run_sync(os.read, 0, limit, abandon_on_cancel=True)
+    try:
+        return await trio.to_thread.run_sync(os.read, 0, limit, abandon_on_cancel=True)
+    except OSError as error:
+        raise ClickException(f"standard input cannot be read: {_reason(error)}") from None
 
 
 def _fill_standard_descriptors() -> None:
@@ -368,8 +376,11 @@ def _write_stdout(data: bytes) -> None:
         raise OutputClosed from None
     except OSError as error:
         _abandon_stdout()
-        reason = os.strerror(error.errno or 0).lower()
-        raise ClickException(f"standard output cannot be written: {reason}") from None
+        raise ClickException(f"standard output cannot be written: {_reason(error)}") from None
+
+
+def _reason(error: OSError) -> str:
+    return os.strerror(error.errno or 0).lower()
 
 
 def _abandon_stdout() -> None:

@@ -5,6 +5,7 @@ bytes. A process ends by itself when its standard input is closed, so none is ev
 however this one dies (:mod:`trio440.mining.engines.hashlib_child`).
 """
 
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -66,12 +67,16 @@ class _Process:
 
 @asynccontextmanager
 async def _open_process() -> AsyncIterator[_Process]:
-    process = await trio.lowlevel.open_process(
-        [sys.executable, "-I", "-S", str(_CHILD)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        process_group=0,  # a Ctrl-C on the terminal is for the parent alone
-    )
+    try:
+        process = await trio.lowlevel.open_process(
+            [sys.executable, "-I", "-S", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            process_group=0,  # a Ctrl-C on the terminal is for the parent alone
+        )
+    except OSError as error:
+        reason = os.strerror(error.errno or 0).lower()
+        raise EngineFailed(f"a hash process cannot be started: {reason}") from None
     stdin, stdout = cast("SendStream", process.stdin), cast("ReceiveStream", process.stdout)
     try:
         yield _Process(process.pid, stdin, stdout)
@@ -85,7 +90,11 @@ async def _open_process() -> AsyncIterator[_Process]:
 
 @asynccontextmanager
 async def open_hashlib_engine(lanes: int, *, ports: Host) -> AsyncIterator[SlicedEngine]:
-    """Start the engine; leaving the context kills its processes."""
+    """Start the engine; leaving the context kills its processes.
+
+    Raises:
+        EngineFailed: a process cannot be started.
+    """
     async with AsyncExitStack() as stack:
         processes = [await stack.enter_async_context(_open_process()) for _ in range(lanes)]
         yield SlicedEngine("hashlib", processes, slice_seconds=SLICE_SECONDS, clock=ports.clock)

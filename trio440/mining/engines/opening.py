@@ -45,6 +45,7 @@ async def open_engine(
 
     Raises:
         EngineUnavailable: numba was asked for and is not installed, or not usable here.
+        EngineFailed: a process of hashlib's cannot be started.
         InvalidParameter: there is no such engine, or ``lanes`` is out of range.
     """
     if name not in ENGINES:
