@@ -119,6 +119,13 @@ MODULES = {
     "trio440.sim.tcp": PORT,
     "trio440.sim.tcp_listener": PORT,
     "trio440.sim.tcp_table": PORT,
+    "trio440.sim.machine": PORT,
+    "trio440.sim.world": PORT,
+    "trio440.sim.running": PORT,
+    "trio440.sim.systems.lsp": PORT,
+    "trio440.sim.systems.lsp_stage": PURE,
+    "trio440.sim.systems.lsp_watch": PURE,
+    "trio440.sim.systems.lsp_world": PORT,
     "trio440.sim.trace": PURE,
     "trio440.sim.udp": PORT,
 }
@@ -248,6 +255,10 @@ PURE_TOO = {
 """What a pure module does not touch either."""
 
 EXCEPTIONS: dict[str, dict[str, str]] = {
+    "trio440.sim.running": {
+        "trio.run": "a world is a run of its own",
+        "threading": "the thread whose audit events are judged",
+    },
     "trio440.sim.scheduling": {
         "trio._*": "the seed of trio's scheduler is private; tried out before each use",
         "trio.run": "the trial",

@@ -20,7 +20,7 @@ from trio440.lsp.connection import Connection
 from trio440.lsp.endpoint import EndpointStatistics
 from trio440.lsp.params import Limits, Params
 from trio440.lsp.server import Server, open_server, serve
-from trio440.lsp.session import ConnectionStatistics
+from trio440.lsp.statistics import ConnectionStatistics
 
 __all__ = [
     "Client",

@@ -7,7 +7,8 @@ import trio
 from trio440.core.host import Address
 from trio440.core.parking import Turn
 from trio440.errors import ConnectionClosed, ConnectionLost
-from trio440.lsp.session import ConnectionStatistics, Event, Session, State
+from trio440.lsp.session import Event, Session, State
+from trio440.lsp.statistics import ConnectionStatistics
 
 __all__ = ["Connection"]
 

@@ -20,7 +20,8 @@ from trio440.lsp.connection import Connection
 from trio440.lsp.endpoint import Endpoint, EndpointStatistics
 from trio440.lsp.message import Connect
 from trio440.lsp.params import Limits, Params
-from trio440.lsp.session import ConnectionStatistics, Event, Session, State
+from trio440.lsp.session import Event, Session, State
+from trio440.lsp.statistics import ConnectionStatistics
 
 __all__ = ["Server", "open_server", "serve"]
 

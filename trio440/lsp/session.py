@@ -17,8 +17,6 @@ import enum
 from collections import Counter, deque
 from typing import Final
 
-import attrs
-
 from trio440.errors import ConnectionClosed, ConnectionLost, PayloadTooLarge, SendBufferFull
 from trio440.lsp.message import (
     Ack,
@@ -30,9 +28,10 @@ from trio440.lsp.message import (
     largest_payload,
 )
 from trio440.lsp.params import MESSAGE_OVERHEAD, Limits, Params
+from trio440.lsp.statistics import ConnectionStatistics
 from trio440.lsp.window import Outstanding, Place, ReceiveWindow, SendWindow
 
-__all__ = ["ConnectionStatistics", "Event", "Session", "State"]
+__all__ = ["Event", "Session", "State"]
 
 ALWAYS_FITS: Final = 1000
 """Bytes of payload that fit a datagram with any numbers: larger ones are measured."""
@@ -60,39 +59,6 @@ class Event(enum.Enum):
     LOST = "epoch_limit epochs of silence"
     DROPPED = "given up, half-open, to make room for another"
     FAILED = "nobody answered the handshake"
-
-
-@attrs.frozen
-class ConnectionStatistics:
-    """Counts of one connection since its start, and its present state."""
-
-    state: str
-    sent: int
-    """Data messages sent for the first time."""
-    resent: int
-    """Data messages sent again."""
-    acknowledged: int
-    """Data messages that the other side has acknowledged."""
-    received: int
-    """Data messages taken in, each once."""
-    duplicates: int
-    """Data messages that had arrived before; they are acknowledged again."""
-    dropped: dict[str, int]
-    """Messages dropped, by reason."""
-    acks_sent: int
-    heartbeats_sent: int
-    unread: int
-    """Messages that wait for the application."""
-    outstanding: int
-    """Data messages sent and unacknowledged."""
-    window: int
-    """Numbers from the oldest unacknowledged one to the last sent, of ``window_size`` at most."""
-    send_buffered: int
-    """Bytes charged against ``Limits.send_buffer``."""
-    receive_buffered: int
-    """Bytes charged for unread and early messages."""
-    round_trip_seconds: float | None
-    """Smoothed (RFC 6298), of messages that were sent once; None before the first."""
 
 
 class Session:
@@ -285,6 +251,11 @@ class Session:
             buffered + len(payload) + MESSAGE_OVERHEAD <= self._limits.send_buffer
         )
 
+    @property
+    def receive_buffered(self) -> int:
+        """Bytes charged for unread and early messages, twice ``Limits.receive_buffer`` at most."""
+        return self._unread_bytes + self._receive_window.buffered
+
     def statistics(self) -> ConnectionStatistics:
         """Return the counts so far."""
         counts = self._counts
@@ -302,7 +273,7 @@ class Session:
             outstanding=self._send_window.outstanding,
             window=self._send_window.span,
             send_buffered=self._send_window.buffered,
-            receive_buffered=self._unread_bytes + self._receive_window.buffered,
+            receive_buffered=self.receive_buffered,
             round_trip_seconds=self._round_trip,
         )
 

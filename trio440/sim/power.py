@@ -1,6 +1,6 @@
-"""What a program meets when its simulated machine has lost power."""
+"""What a program meets when its simulated machine has lost power, and what it does not."""
 
-__all__ = ["PowerCut"]
+__all__ = ["PowerCut", "is_interrupt"]
 
 
 class PowerCut(BaseException):
@@ -8,3 +8,10 @@ class PowerCut(BaseException):
 
     Not an ``Exception``, so that no ``except`` of a program can go on after the machine is dead.
     """
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C is somewhere in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(is_interrupt(one) for one in error.exceptions)
+    return isinstance(error, KeyboardInterrupt | SystemExit)

@@ -1,0 +1,234 @@
+"""A world at level B: machines on one network, a plan of what goes wrong, promises to keep."""
+
+import math
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeAlias
+
+import trio
+
+from trio440.errors import InvariantViolated
+from trio440.sim.chance import stream
+from trio440.sim.fabric import Fabric
+from trio440.sim.faults import (
+    CLEAR,
+    ClockSkew,
+    Crash,
+    DiskErrors,
+    DiskFull,
+    Fault,
+    FaultPlan,
+    Pause,
+    SlowDisk,
+)
+from trio440.sim.machine import Machine, Program
+from trio440.sim.net import Network
+from trio440.sim.outcome import Setup
+from trio440.sim.profiles import describe
+from trio440.sim.trace import WORLD, Trace
+
+__all__ = ["Story", "World", "microseconds"]
+
+FIRST_HOST: Final = 1
+HOSTS_PER_NET: Final = 250
+STEPS_AT_ONE_TIME: Final = 500_000
+"""Task steps without time going on, after which a world counts as spinning."""
+
+Check: TypeAlias = Callable[[], None]
+
+
+def microseconds() -> int:
+    """Return the virtual time of the running world."""
+    return round(trio.current_time() * 1e6)
+
+
+class World:
+    """The machines, and what happens to them; made by :func:`trio440.sim.running.simulate`."""
+
+    def __init__(
+        self, setup: Setup, plan: FaultPlan, duration: int, trace: Trace, nursery: trio.Nursery
+    ) -> None:
+        """Lay the network; :meth:`run` starts time."""
+        self.setup = setup
+        self.plan = plan
+        self.duration = duration
+        """Microseconds after which the world ends; a story that lasts longer has failed."""
+        self.trace = trace
+        self.machines: dict[str, Machine] = {}
+        self._nursery = nursery
+        self._fabric = Fabric(setup.seed, plan.base)
+        self.network = Network(self._fabric, trace, microseconds, seed=setup.seed)
+        self._checks: list[Check] = []
+        self._downs: dict[str, int] = {}
+
+    def rng(self, *names: str | int) -> random.Random:
+        """Return a stream of chance of this world for a purpose."""
+        return stream(self.setup.seed, "world", *names)
+
+    def now(self) -> int:
+        """Return virtual time in microseconds, 0 at the beginning."""
+        return microseconds()
+
+    def add_machine(self, name: str) -> Machine:
+        """Add a machine that is switched off; only those named to the plan meet its faults."""
+        number = len(self.machines) + FIRST_HOST
+        address = f"10.0.{number // HOSTS_PER_NET}.{number % HOSTS_PER_NET}"
+        machine = Machine(
+            name,
+            address,
+            seed=self.setup.seed,
+            network=self.network,
+            trace=self.trace,
+            nursery=self._nursery,
+        )
+        self.machines[name] = machine
+        self.network.names[name] = [address]
+        return machine
+
+    def start(self, name: str, program: Program) -> Machine:
+        """Start ``program`` on the machine of this name, which is added when it is not there."""
+        machine = self.machines.get(name) or self.add_machine(name)
+        machine.start(program)
+        return machine
+
+    async def sleep_until(self, moment: int) -> None:
+        """Sleep until ``moment``, in microseconds of virtual time."""
+        await trio.sleep_until(moment / 1e6)
+
+    async def healed(self) -> None:
+        """Sleep until the last fault of the plan is over."""
+        await self.sleep_until(self.plan.heal_at)
+
+    def note(self, text: str, host: str = WORLD, kind: str = "note") -> int:
+        """Add a line to the trace and return its number; ``text`` must be the same every time."""
+        return self.trace.add(self.now(), host, kind, text)
+
+    def check(self, invariant: Check) -> None:
+        """Call ``invariant`` after every step of every task; it raises what is wrong.
+
+        It must be quick, and must neither wait nor change anything.
+        """
+        self._checks.append(invariant)
+
+    @property
+    def checks(self) -> Sequence[Check]:
+        """The invariants."""
+        return self._checks
+
+    def require(self, condition: object, invariant: str, detail: str = "") -> None:
+        """Raise InvariantViolated unless ``condition`` is true."""
+        if not condition:
+            raise InvariantViolated(invariant, detail)
+
+    # Time and faults
+
+    async def run(self, story: "Story") -> None:
+        """Let everything happen.
+
+        Raises:
+            InvariantViolated: the story is not over when the world ends.
+        """
+        self._nursery.start_soon(self.network.carry)
+        for place, fault in self.plan.happening:
+            self.network.schedule(fault.start, self._begin(place, fault))
+            self.network.schedule(fault.end, self._end(place, fault))
+        self.network.schedule(self.plan.heal_at, self._heal)
+        with trio.move_on_at(self.duration / 1e6) as scope:
+            await story(self)
+        if scope.cancelled_caught:
+            over = f"not over after {self.duration / 1e6:g} virtual seconds"
+            raise InvariantViolated("the story ends", over)
+
+    def _begin(self, place: int, fault: Fault) -> Callable[[], None]:
+        def begin() -> None:
+            self.note(describe(fault), kind="fault")
+            host = getattr(fault, "host", None)
+            machine = self.machines.get(host) if host is not None else None
+            if host is None:
+                self._fabric.begin(place, fault)
+            elif machine is not None:
+                self._begin_at(machine, fault)
+
+        return begin
+
+    def _end(self, place: int, fault: Fault) -> Callable[[], None]:
+        def end() -> None:
+            self.note(describe(fault), kind="heal")
+            host = getattr(fault, "host", None)
+            machine = self.machines.get(host) if host is not None else None
+            if host is None:
+                self._fabric.end(place, fault)
+            elif machine is not None:
+                self._end_at(machine, fault)
+
+        return end
+
+    def _begin_at(self, machine: Machine, fault: Fault) -> None:
+        match fault:
+            case Crash():
+                self._downs[machine.name] = self._downs.get(machine.name, 0) + 1
+                machine.crash()
+            case Pause():
+                machine.pause(fault.end)
+            case SlowDisk():
+                machine.slow_disk(fault.extra)
+            case DiskErrors():
+                machine.break_disk(fault.share)
+            case DiskFull():
+                machine.fill_disk(full=True)
+            case ClockSkew():
+                machine.skew_clock(drift=fault.drift, offset=fault.offset)
+
+    def _end_at(self, machine: Machine, fault: Fault) -> None:
+        match fault:
+            case Crash():
+                self._downs[machine.name] -= 1
+                if not self._downs[machine.name] and not machine.is_up and machine.lives:
+                    machine.restart()
+            case SlowDisk():
+                machine.slow_disk(0)
+            case DiskErrors():
+                machine.break_disk(0.0)
+            case DiskFull():
+                machine.fill_disk(full=False)
+            case ClockSkew():
+                machine.skew_clock(drift=0, offset=0)
+
+    def _heal(self) -> None:
+        self._fabric.base = CLEAR
+
+
+Story: TypeAlias = Callable[[World], Awaitable[object]]
+"""What happens in a world: starts programs on machines, uses them, and requires what must hold."""
+
+
+class Watch(trio.abc.Instrument):
+    """Calls the invariants after every step, and ends a world that spins without time going on."""
+
+    def __init__(self, world: World, scope: trio.CancelScope) -> None:
+        self.failure: Exception | None = None
+        self._world = world
+        self._scope = scope
+        self._moment = -math.inf
+        self._steps = 0
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        """Look whether everything holds."""
+        del task
+        if self.failure is not None:
+            return
+        try:
+            for check in self._world.checks:
+                check()
+            self._count()
+        except Exception as error:  # noqa: BLE001 - trio would only log it; raised by the world
+            self.failure = error
+            self._scope.cancel()
+
+    def _count(self) -> None:
+        now = trio.current_time()
+        if now != self._moment:
+            self._moment, self._steps = now, 0
+        self._steps += 1
+        if self._steps > STEPS_AT_ONE_TIME:
+            raise InvariantViolated("time goes on", f"{self._steps} steps in one moment")
