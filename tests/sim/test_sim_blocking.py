@@ -220,6 +220,21 @@ async def test_a_dead_machine_begins_nothing_though_nobody_fenced_its_workers() 
     assert sorted(log.lines) == [("queued cut", 1.0), ("running", 0.0), ("running cut", 1.0)]
 
 
+async def test_a_machine_that_died_at_rest_begins_nothing() -> None:
+    dead = False
+    log = Log()
+
+    def check() -> None:
+        if dead:
+            raise PowerCut
+
+    async with SimBlocking(one_second, SimClock(check)).open_worker("test") as worker:
+        await give(worker, log, "first")
+        dead = True
+        await give(worker, log, "late")
+    assert log.lines == [("first", 0.0), ("first returned", 1.0), ("late cut", 1.0)]
+
+
 async def test_a_paused_machine_pays_its_latency_after_the_pause() -> None:
     log = Log()
     clock = SimClock(lambda: None)

@@ -146,6 +146,17 @@ def test_an_image_shares_nothing_with_the_disk_it_came_from() -> None:
     assert contents(second.tree("/data")) == {"log": b"one"}
 
 
+def test_what_happens_after_a_crash_may_be_lost_as_well() -> None:
+    disk = new_disk()
+    write_lasting(disk.tree("/data"), "log", b"one")
+    after = disk.crash(random.Random(1))
+    append(after.tree("/data"), "log", b"two")
+    append(after.tree("/data"), "other", b"")
+    left = list(images(after))
+    assert {"log": b"one"} in left
+    assert {"log": b"onetwo", "other": b""} in left
+
+
 # Appends, judged by a second and simpler rule
 
 
@@ -356,6 +367,25 @@ def test_a_failed_sync_is_not_made_good_by_the_next() -> None:
     assert b"slostkept" in left
 
 
+def test_a_sync_makes_the_length_last_whatever_a_failed_one_lost() -> None:
+    left = set()
+    for seed in range(40):
+        disk = new_disk(seed)
+        tree = disk.tree("/data")
+        write_lasting(tree, "log", b"0123456789")
+        tree.truncate("log", 4) if seed % 2 else append(tree, "log", b"x" * 5)
+        disk.fail_at(disk.operations, errno.EIO)
+        with pytest.raises(OSError, match="Input/output error"):
+            tree.sync_file("log")
+        tree.sync_file("log")
+        size = tree.size("log")
+        (image,) = {image["log"] for image in images(disk, 5)}
+        assert len(image) == size
+        assert b"0123456789".startswith(image[:10])
+        left.add(image)
+    assert {b"0123", b"0123456789" + bytes(5)} <= left
+
+
 def test_a_failed_sync_of_names_is_not_made_good_by_the_next() -> None:
     left = []
     for seed in range(40):
@@ -451,6 +481,37 @@ def test_a_disk_holds_as_much_as_its_capacity() -> None:
     after = disk.crash(random.Random(1), "everything")
     with pytest.raises(OSError, match="No space"):
         append(after.tree("/data"), "three", b"x")
+
+
+@pytest.mark.parametrize("lose", ["remove", "replace"])
+def test_a_file_without_a_name_counts_no_more(lose: str) -> None:
+    disk = new_disk(capacity=10)
+    tree = disk.tree("/data")
+    append(tree, "other", b"12")
+    with closing(tree.open_append("file")) as file:
+        file.append(b"12345678")
+        if lose == "remove":
+            tree.remove("file")
+        else:
+            tree.rename("other", "file")
+            tree.rename("file", "other")
+        file.append(b"as much as it likes")
+    append(tree, "other", b"345678")
+    append(tree, "other", b"90")
+    with pytest.raises(OSError, match="No space"):
+        append(tree, "other", b"x")
+
+
+def test_a_file_is_no_directory_of_the_name_that_it_gets() -> None:
+    tree = new_disk().tree("/data")
+    append(tree, "file", b"x")
+    append(tree, "other", b"y")
+    for new in ("other/below", "file/below"):
+        with pytest.raises(NotADirectoryError):
+            tree.rename("file", new)
+    with pytest.raises(IsADirectoryError):
+        tree.rename("file", "")
+    assert contents(tree) == {"file": b"x", "other": b"y"}
 
 
 def test_a_full_disk_takes_no_bytes_and_no_names_until_it_has_room_again() -> None:
@@ -663,7 +724,10 @@ def test_a_flipped_bit_stays_flipped() -> None:
         disk.flip("/data/absent", 0)
     with pytest.raises(IsADirectoryError):
         disk.flip("/data", 0)
-    assert all(image["log"].startswith(b"\x01\x02") for image in images(disk, 10))
+    tree.truncate("log", 1)
+    disk.flip("/data/log", 8)
+    assert tree.read("log") == b"\x01"
+    assert {image["log"][:2] for image in images(disk, 60)} == {b"\x01", b"\x01\x03"}
 
 
 def test_trees_are_parts_of_one_disk() -> None:

@@ -160,14 +160,14 @@ class Volume:
             change.apply(_durable)
 
     def files(self) -> Iterator[File]:
-        """Iterate over the files that programs see, in the order of their paths."""
+        """Iterate over the files that programs see."""
         waiting: list[Directory | File] = [self.root]
         while waiting:
             node = waiting.pop()
             if isinstance(node, File):
                 yield node
             else:
-                waiting += [node.names[name] for name in sorted(node.names, reverse=True)]
+                waiting += node.names.values()
 
     def surviving(self, rng: random.Random, survival: Survival) -> "Volume":
         """Return what a power cut leaves, all of it durable; this volume stays as it is."""
