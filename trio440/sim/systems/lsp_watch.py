@@ -98,14 +98,7 @@ class Wire:
         if side is None:
             return
         if isinstance(message, Data):
-            payload = check_payload(message)
-            if payload is not PayloadFault.SHORT:
-                side.last_sign = now
-            if isinstance(payload, bytes) and message.seq_num > side.arrived_to:
-                side.early.add(message.seq_num)
-                while side.arrived_to + 1 in side.early:
-                    side.arrived_to += 1
-                    side.early.discard(side.arrived_to)
+            _take_data(side, message, now)
             return
         side.last_sign = now
         if isinstance(message, Ack):
@@ -157,6 +150,17 @@ class Wire:
             number > side.arrived_to and number not in side.early
         ):
             raise InvariantViolated("an Ack is for what has arrived", f"{message}")
+
+
+def _take_data(side: _Side, data: Data, now: int) -> None:
+    payload = check_payload(data)
+    if payload is not PayloadFault.SHORT:
+        side.last_sign = now
+    if isinstance(payload, bytes) and data.seq_num > side.arrived_to:
+        side.early.add(data.seq_num)
+        while side.arrived_to + 1 in side.early:
+            side.arrived_to += 1
+            side.early.discard(side.arrived_to)
 
 
 class Ledger:
