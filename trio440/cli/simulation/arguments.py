@@ -167,7 +167,7 @@ def history_options(command: Command) -> Command:
         ),
         click.option(
             "--level",
-            type=click.Choice(LEVELS, case_sensitive=False),
+            type=click.Choice(LEVELS),
             default="B",
             show_default=True,
             help="A: the protocol cores alone. B: the real programs on simulated hosts.",

@@ -68,7 +68,7 @@ def _require_faults(outcome: Outcome) -> None:
     if keep and keep[-1] >= count:
         allowed = f"its faults go from 0 to {count - 1}" if count else "it has none"
         raise click.BadParameter(
-            f"the plan has no fault {keep[-1]}, {allowed}", param_hint="--keep"
+            f"the plan has no fault {keep[-1]}, {allowed}", param_hint="'--keep'"
         )
 
 
