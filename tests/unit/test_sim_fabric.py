@@ -256,6 +256,16 @@ def test_a_lost_segment_is_late_by_doubling_waits_and_never_gone() -> None:
     assert arrived(fabric) == [(200_000 * 63 + 500, "late")]
 
 
+def test_a_late_segment_makes_the_later_ones_of_its_stream_late() -> None:
+    fabric = Fabric(1, Weather(loss=1.0, delay=500, jitter=0))
+    fabric.segment(0, "a", "b", 1, "s", "first")
+    fabric.base = STILL
+    fabric.segment(0, "a", "b", 1, "s", "second")
+    fabric.segment(0, "a", "b", 1, "another", "third")
+    late = 200_000 * 63 + 500
+    assert arrived(fabric) == [(500, "third"), (late, "first"), (late, "second")]
+
+
 def test_streams_that_are_over_are_forgotten() -> None:
     fabric = Fabric(1, STILL)
     for number in range(1_000):

@@ -274,12 +274,12 @@ def test_a_crash_ends_a_pause_and_loses_what_it_held() -> None:
         Pause(host="b", start=10_000, end=40_000), Crash(host="b", start=20_000, end=30_000)
     )
     log: list[str] = []
-    stage.on_datagram("b", lambda data, _: log.append(data.decode()))
+    stage.on_datagram("b", lambda data, _: log.append(f"{data.decode()} at {stage.now}"))
     stage.at(12_000, lambda: stage.send("a", "b", b"held"))
     stage.at(12_000, lambda: log.append("timer"), host="b")
     stage.at(32_000, lambda: stage.send("a", "b", b"after"))
     stage.run()
-    assert log == ["after"]
+    assert log == ["after at 32500"]
     assert [event.at for event in stage.trace if event.kind == "drop"] == [20_000]
 
 
