@@ -194,7 +194,8 @@ class Network:
             self.on_send(source, destination, data)
         receiver = self.route(sender, source, destination)
         if receiver is None or len(data) > MAX_DATAGRAM:
-            self.lost(name, "no route" if receiver is None else "too big", text, number)
+            problem = "no route" if receiver is None else "too big"
+            self.lost(receiver or name, problem, text, number)
             return
 
         def land(arrived: bytes) -> None:
@@ -216,7 +217,7 @@ class Network:
         flight = _Flight(land, lambda reason: self.lost(receiver, reason, text, number))
         reason = self.fabric.datagram(self.now(), name, receiver, data, flight)
         if reason is not None:
-            self.lost(name, reason, text, number)
+            self.lost(receiver, reason, text, number)
         self.ring()
 
     def send_packet(
@@ -245,7 +246,7 @@ class Network:
         if receiver == name:
             self._loop_back(sender, lambda: land(b""))
         elif packet.kind in HANDSHAKE and self.fabric.is_cut(name, receiver):
-            self.lost(name, "cut", text, number)
+            self.lost(receiver, "cut", text, number)
         else:
             flight = _Flight(land, lambda reason: self.lost(receiver, reason, text, number))
             size = HEADER_BYTES + len(packet.data)
