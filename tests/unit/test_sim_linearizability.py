@@ -225,27 +225,27 @@ def assert_explains(
 
 def check_all(name: str, size: int, *, pending: bool) -> None:
     model, alphabet = ALPHABETS[name]
+    calls = list(dict.fromkeys((call, None) for call, _ in alphabet))
     answers = {
         assert_agrees(model, pattern, contents)
         for pattern in patterns(size, pending=pending)
-        for contents in product(alphabet, repeat=size)
+        for contents in product(*(calls if end is None else alphabet for _, end in pattern))
     }
     assert answers == {True, False}
 
 
 @pytest.mark.parametrize("name", ALPHABETS)
-@pytest.mark.parametrize("size", [1, 2])
-def test_all_histories_of_up_to_two_operations(name: str, size: int) -> None:
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_all_histories_of_up_to_three_operations(name: str, size: int) -> None:
     check_all(name, size, pending=True)
 
 
-@pytest.mark.parametrize("name", ALPHABETS)
-def test_all_complete_histories_of_three_operations(name: str) -> None:
-    check_all(name, 3, pending=False)
+@pytest.mark.parametrize("name", ["register", "queue"])
+def test_all_complete_histories_of_four_operations(name: str) -> None:
+    check_all(name, 4, pending=False)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("name", ALPHABETS)
-@pytest.mark.parametrize("size", [3, 4])
-def test_all_histories_of_three_and_four_operations(name: str, size: int) -> None:
-    check_all(name, size, pending=True)
+def test_all_histories_of_four_operations(name: str) -> None:
+    check_all(name, 4, pending=True)

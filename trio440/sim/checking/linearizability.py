@@ -13,7 +13,8 @@ linearizability", 2017) and a memory of configurations, as porcupine has:
   fits: that can never be wrong.
 - An operation that never returned may get a place or not. Having used fewer of them is never
   worse, so a configuration is passed over when one that used a subset of them has been looked
-  at; of several that ask for the same, the first invoked is used first.
+  at; of several that ask for the same, the first invoked is used first; and one is used only
+  where the operation after it would not fit, or not do the same, without it.
 
 Deciding this is NP-complete, so the search has limits, and says ``unknown`` when it meets them.
 """
@@ -30,8 +31,8 @@ from trio440.sim.checking.models import UNKNOWN, Model, Result
 
 __all__ = ["DEFAULT_STEP_LIMIT", "Answer", "Verdict", "check_linearizable"]
 
-DEFAULT_STEP_LIMIT: Final = 3_000_000
-"""Steps of the model in one check: some seconds, and less than a gigabyte for its memory."""
+DEFAULT_STEP_LIMIT: Final = 10_000_000
+"""Steps of the model in one check: about ten seconds."""
 STEPS_BETWEEN_LOOKS: Final = 1_000
 """How often the clock is read."""
 KEPT_ENDS: Final = 64
@@ -82,9 +83,9 @@ def check_linearizable(
 ) -> Verdict:
     """Look for an order of the operations that ``model`` accepts and that keeps real time.
 
-    Objects are independent: all are looked at, and each may use an equal share of what its
-    predecessors have left of the limits. One violation makes the answer ``violated``, whatever
-    is undecided beside it.
+    Objects are independent: all are looked at. Each may use an equal share of the limits first,
+    and then what others have left. One violation makes the answer ``violated``, whatever is
+    undecided beside it.
 
     Args:
         history: operations in the order of their invocation, such as a
@@ -107,41 +108,67 @@ def check_linearizable(
     objects: dict[Value, list[Operation]] = {}
     for operation in history:
         objects.setdefault(model.partition(operation.call), []).append(operation)
-    deadline = None if now is None or time_limit_seconds is None else now() + time_limit_seconds
-    steps = 0
-    explanations: list[Explanation] = []
-    orders: dict[Value, tuple[int, ...]] = {}
-    undecided: list[Value] = []
-    for place, (key, operations) in enumerate(objects.items()):
-        left = len(objects) - place
-        clock = None
-        if now is not None and deadline is not None:
-            begin = now()
-            clock = _Clock(now, begin + (deadline - begin) / left)
-        share = None if step_limit is None else max(0, step_limit - steps) // left
-        search = _Search(model, operations, share, clock)
-        answer = search.run()
-        steps += search.steps
-        if answer == "ok":
-            orders[key] = search.order
-        elif answer == "unknown":
-            undecided.append(key)
-        else:
-            culprit, ends = search.failure()
-            explanations.append(explain(model, key, operations, culprit, ends))
+    searches = {key: _Search(model, operations) for key, operations in objects.items()}
+    limits = _Limits(step_limit, time_limit_seconds, now)
+    answers: dict[Value, Answer] = dict.fromkeys(searches, "unknown")
+    # Everybody gets a fair share; then what is undecided goes on with what the others left.
+    for _ in range(2):
+        for key, left in _countdown([key for key in answers if answers[key] == "unknown"]):
+            search, before = searches[key], searches[key].steps
+            answers[key] = search.run(*limits.share(left))
+            limits.spend(search.steps - before)
+    failures = {key: searches[key].failure() for key in answers if answers[key] == "violated"}
+    undecided_keys = tuple(key for key in answers if answers[key] == "unknown")
     return Verdict(
-        answer="violated" if explanations else "unknown" if undecided else "ok",
+        answer="violated" if failures else "unknown" if undecided_keys else "ok",
         operations=sum(map(len, objects.values())),
-        steps=steps,
-        explanations=tuple(explanations),
-        orders=orders,
-        undecided=tuple(undecided),
+        steps=sum(search.steps for search in searches.values()),
+        explanations=tuple(
+            explain(model, key, objects[key], culprit, ends)
+            for key, (culprit, ends) in failures.items()
+        ),
+        orders={key: searches[key].order for key in answers if answers[key] == "ok"},
+        undecided=undecided_keys,
     )
 
 
 class _Clock(NamedTuple):
     now: Callable[[], float]
     deadline: float
+
+
+class _Limits:
+    """What may still be used."""
+
+    def __init__(
+        self,
+        steps: int | None,
+        time_limit_seconds: float | None,
+        now: Callable[[], float] | None,
+    ) -> None:
+        self._steps = steps
+        self._clock: _Clock | None = None
+        if now is not None and time_limit_seconds is not None:
+            self._clock = _Clock(now, now() + time_limit_seconds)
+
+    def share(self, parts: int) -> tuple[int | None, _Clock | None]:
+        """Return one of so many equal parts of what is left."""
+        steps = None if self._steps is None else max(0, self._steps) // parts
+        if self._clock is None:
+            return steps, None
+        now, deadline = self._clock
+        begin = now()
+        return steps, _Clock(now, begin + (deadline - begin) / parts)
+
+    def spend(self, steps: int) -> None:
+        """Take away what was used."""
+        if self._steps is not None:
+            self._steps -= steps
+
+
+def _countdown(keys: list[Value]) -> Iterator[tuple[Value, int]]:
+    """Give each key with the number of those that are left, itself too."""
+    return zip(keys, range(len(keys), 0, -1), strict=True)
 
 
 class _Item(NamedTuple):
@@ -226,29 +253,27 @@ class _Node(NamedTuple, Generic[State]):
     """The bits of the operations that never returned and have a place all the same."""
     state: State
     path: Path
+    before: tuple[State] | None = None
+    """The state before the last operation, if that never returned and nothing shows yet that
+    it happened."""
 
 
 class _Search(Generic[State]):
     """One object's search: depth first, on a stack of its own."""
 
-    def __init__(
-        self,
-        model: Model[State],
-        operations: list[Operation],
-        step_limit: int | None,
-        clock: _Clock | None,
-    ) -> None:
+    def __init__(self, model: Model[State], operations: list[Operation]) -> None:
         self.steps = 0
         self._model = model
-        self._step_limit = step_limit
-        self._clock = clock
+        self._stop_at: int | None = None
+        self._clock: _Clock | None = None
         self._next_look = 0
         self._pending = list(_pending_items(model, operations))
         self._points = list(_points(model, operations, self._pending))
         self._seen: dict[tuple[int, int, State], list[int]] = {}
-        self._stack: list[tuple[_Node[State], bool]] = []
-        """Nodes, and whether their own return is still to be tried, or only what may precede it."""
-        self._furthest: int = -1
+        start = _Node(0, 0, 0, model.initial(), None)
+        self._stack: list[Iterator[_Node[State]]] = [iter((start,))]
+        """What may follow each configuration on the way, as far as it is still to be tried."""
+        self._furthest = -1
         self._ends: list[tuple[State, Path]] = []
         self._found: Path = None
 
@@ -262,28 +287,28 @@ class _Search(Generic[State]):
         culprit = self._points[self._furthest].item.operation
         return culprit, [(state, _numbers(path)) for state, path in self._ends]
 
-    def run(self) -> Answer:
-        """Search until an order is found, there is none, or a limit is met."""
-        self._stack.append((_Node(0, 0, 0, self._model.initial(), None), True))
+    def run(self, step_limit: int | None, clock: _Clock | None) -> Answer:
+        """Search, or go on, until an order is found, there is none, or a limit is met."""
+        self._stop_at = None if step_limit is None else self.steps + step_limit
+        self._clock, self._next_look = clock, self.steps
         while self._stack:
             if self._limit_met():
                 return "unknown"
-            node, fresh = self._stack.pop()
-            if fresh:
-                node = self._settled(node)
-                if node.position == len(self._points):
-                    self._found = node.path
-                    return "ok"
-                if self._is_old(node):
-                    continue
+            node = next(self._stack[-1], None)
+            if node is None:
+                self._stack.pop()
+                continue
+            node = self._settled(node)
+            if node.position == len(self._points):
+                self._found = node.path
+                return "ok"
+            if not self._is_old(node):
                 self._note(node)
-                if self._try_return(node):
-                    continue
-            self._try_others(node)
+                self._stack.append(self._children(node))
         return "violated"
 
     def _limit_met(self) -> bool:
-        if self._step_limit is not None and self.steps >= self._step_limit:
+        if self._stop_at is not None and self.steps >= self._stop_at:
             return True
         if self._clock is not None and self.steps >= self._next_look:
             self._next_look = self.steps + STEPS_BETWEEN_LOOKS
@@ -292,7 +317,7 @@ class _Search(Generic[State]):
 
     def _settled(self, node: _Node[State]) -> _Node[State]:
         """Place the reads that fit, and pass the returns of what has its place."""
-        position, placed, spent, state, path = node
+        position, placed, spent, state, path, before = node
         step, points = self._model.step, self._points
         while position < len(points):
             item, readers, _, _ = points[position]
@@ -301,12 +326,13 @@ class _Search(Generic[State]):
                     self.steps += 1
                     if step(state, reader.call, reader.result)[0]:
                         placed |= reader.bit
+                        before = None
                         path = (reader.operation.number, path)
             if not placed & item.bit:
                 break
             placed ^= item.bit
             position += 1
-        return _Node(position, placed, spent, state, path)
+        return _Node(position, placed, spent, state, path, before)
 
     def _is_old(self, node: _Node[State]) -> bool:
         """Whether this configuration, or a better one, has been looked at; if not, it is now."""
@@ -324,47 +350,64 @@ class _Search(Generic[State]):
         if node.position == self._furthest and len(self._ends) < KEPT_ENDS:
             self._ends.append((node.state, node.path))
 
-    def _try_return(self, node: _Node[State]) -> bool:
-        """Place the operation that returns here, and put off all else; False if it does not fit."""
-        item = self._points[node.position].item
-        if item.reads:  # it would have its place already
-            return False
-        self.steps += 1
-        fits, after = self._model.step(node.state, item.call, item.result)
-        if fits:
-            path = (item.operation.number, node.path)
-            self._stack.append((node, False))
-            placed = node.placed | item.bit
-            self._stack.append((_Node(node.position, placed, node.spent, after, path), True))
-        return fits
+    def _children(self, node: _Node[State]) -> Iterator[_Node[State]]:
+        """Place one more operation: the one that returns here if it fits, or one that is open.
 
-    def _try_others(self, node: _Node[State]) -> None:
-        """Place, before the operation that returns here, each of the others that fit.
-
-        The stack gives back first what was put there last: one that returns soon.
+        If it does not fit, those after which it does come first; those that never returned come
+        last, otherwise.
         """
-        position, placed, spent, state, path = node
-        point, step = self._points[position], self._model.step
-        for item in reversed(self._pending[: point.pending]):
-            if item.bit & spent or item.before & ~spent:
-                continue
+        item = self._points[node.position].item
+        # A read that returns here and fitted would have its place already.
+        after = None if item.reads else self._after(node, item)
+        if after is not None:
+            further = (item.operation.number, node.path)
+            placed = node.placed | item.bit
+            yield _Node(node.position, placed, node.spent, after[0], further)
+            yield from self._detours(node)
+            return
+        rest: list[_Node[State]] = []
+        for child in self._detours(node):
             self.steps += 1
-            fits, after = step(state, item.call, item.result)
-            if fits and after != state:
-                further = (item.operation.number, path)
-                self._stack.append(
-                    (_Node(position, placed, spent | item.bit, after, further), True)
-                )
-        for item in reversed(point.writers):
-            if item.bit & placed:
-                continue
+            if self._model.step(child.state, item.call, item.result)[0]:
+                yield child
+            else:
+                rest.append(child)
+        yield from rest
+
+    def _detours(self, node: _Node[State]) -> Iterator[_Node[State]]:
+        """Place an operation before the one that returns here."""
+        position, placed, spent, state, path, _ = node
+        _, _, writers, pending = self._points[position]
+        for writer in writers:
+            if not writer.bit & placed:
+                after = self._after(node, writer)
+                if after is not None:
+                    further = (writer.operation.number, path)
+                    yield _Node(position, placed | writer.bit, spent, after[0], further)
+        for extra in self._pending[:pending]:
+            if not extra.bit & spent and not extra.before & ~spent:
+                after = self._after(node, extra)
+                if after is not None and after[0] != state:
+                    further = (extra.operation.number, path)
+                    yield _Node(position, placed, spent | extra.bit, after[0], further, (state,))
+
+    def _after(self, node: _Node[State], item: _Item) -> tuple[State] | None:
+        """Return the state after an operation, or None if it does not fit or is not worth it.
+
+        It is not worth it where it would be the same without the operation before, which need
+        not have happened: the search has been there, or will be.
+        """
+        step, call, result = self._model.step, item.call, item.result
+        self.steps += 1
+        fits, after = step(node.state, call, result)
+        if not fits:
+            return None
+        if node.before is not None:
             self.steps += 1
-            fits, after = step(state, item.call, item.result)
-            if fits:
-                further = (item.operation.number, path)
-                self._stack.append(
-                    (_Node(position, placed | item.bit, spent, after, further), True)
-                )
+            fits_too, after_too = step(node.before[0], call, result)
+            if fits_too and after_too == after:
+                return None
+        return (after,)
 
 
 def _numbers(path: Path) -> tuple[int, ...]:
