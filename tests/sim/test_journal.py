@@ -1,0 +1,612 @@
+"""The journal on a simulated disk: cut at every operation, failing at every operation."""
+
+import errno
+import random
+from collections.abc import Awaitable, Callable
+from typing import Literal
+
+import pytest
+import trio
+
+from tests.support.journal_world import (
+    DIRECTORY,
+    SMALL,
+    Model,
+    machine,
+    read_log,
+    unpack,
+    until_the_end,
+)
+from trio440.core.host import Host
+from trio440.errors import (
+    InvalidParameter,
+    JournalBusy,
+    JournalCorrupt,
+    JournalFailed,
+    RecordTooLarge,
+)
+from trio440.journal import Journal, JournalLimits, open_journal
+from trio440.journal.recovery import recover
+from trio440.sim.disk import SimDisk
+from trio440.sim.power import PowerCut
+
+named = pytest.mark.parametrize
+
+
+# Workloads
+
+
+async def appends(ports: Host, model: Model) -> None:
+    """Two lives with a clean end, and records that share a commit."""
+    for life in range(2):
+        async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+            async with trio.open_nursery() as nursery:
+                for number in range(6):
+                    nursery.start_soon(model.append, journal, b"%d-%d" % (life, number))
+            await model.append(journal, b"long" * 30, b"", b"three")
+            await model.append(journal, bytes(600))
+
+
+async def compactions(ports: Host, model: Model) -> None:
+    """Snapshots while others append; more than one segment each."""
+    async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+        for turn in range(3):
+            for number in range(4):
+                await model.append(journal, b"%d-%d" % (turn, number) * 20)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(model.snapshot, journal, 4 * turn + 3)
+                nursery.start_soon(model.append, journal, b"beside")
+
+
+async def truncations(ports: Host, model: Model) -> None:
+    """Suffixes are dropped, written again, dropped again; then a snapshot, and once more."""
+    async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+        await model.append(journal, *(b"a%d" % number for number in range(8)))
+        await model.truncate(journal, 5)
+        await model.append(journal, b"b5" * 100, b"b6" * 100, b"b7")
+        await model.truncate(journal, 6)
+        await model.snapshot(journal, 4)
+        await model.append(journal, b"c6" * 100, b"c7" * 100)
+        await model.truncate(journal, 4)
+        await model.append(journal, b"d4")
+    async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+        await model.truncate(journal, 4)
+        await model.append(journal, b"e4", b"e5")
+
+
+async def installations(ports: Host, model: Model) -> None:
+    """Snapshots from elsewhere take the place of the whole log."""
+    async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+        await model.append(journal, b"a0" * 100, b"a1" * 100)
+        await model.install(journal, [b"x%d" % number for number in range(5)])
+        await model.append(journal, b"x5" * 100, b"x6" * 100)
+        await model.install(journal, [b"y%d" % number for number in range(9)])
+    async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+        await model.install(journal, [b"z%d" % number for number in range(11)])
+        await model.append(journal, b"z11")
+
+
+WORKLOADS = [appends, compactions, truncations, installations]
+Workload = Callable[[Host, Model], Awaitable[None]]
+
+
+async def fresh() -> SimDisk:
+    return SimDisk(random.Random(1))
+
+
+async def count_operations(workload: Workload) -> int:
+    disk = SimDisk(random.Random(1))
+    model = Model()
+    await workload(machine(disk), model)
+    assert await read_log(machine(disk)) == model.now
+    disk = SimDisk(random.Random(1))
+    await workload(machine(disk), Model())
+    return disk.operations
+
+
+async def check_what_is_left(disk: SimDisk, model: Model, what: str) -> None:
+    """Recover, go on, and find it again."""
+    async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk, 2)) as journal:
+        log = unpack(journal.take_recovered())
+        assert model.admit(log), f"{what}: {log}"
+        assert journal.last_index == journal.durable_index == len(log)
+        await model.append(journal, b"after")
+    assert await read_log(machine(disk, 3)) == model.now, what
+
+
+# Power cuts
+
+
+@named("workload", WORKLOADS)
+@named("after", [False, True])
+async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -> None:
+    operations = await count_operations(workload)
+    assert operations > 40
+    for op in range(operations):
+        disk, model = await fresh(), Model()
+        disk.cut_power_at(op, after=after)
+        assert isinstance(await until_the_end(workload(machine(disk), model)), PowerCut)
+        logs, acknowledged = list(model.logs), model.acknowledged
+        for image in range(6):
+            survival: Literal["nothing", "everything", "random"] = (
+                "nothing" if image == 0 else "everything" if image == 1 else "random"
+            )
+            left = disk.crash(random.Random(image), survival)
+            model = Model(list(logs), acknowledged)
+            await check_what_is_left(left, model, f"cut at {op}, {survival} {image}")
+
+
+@named("workload", WORKLOADS)
+async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload) -> None:
+    operations = await count_operations(workload)
+    for op in range(3, operations, 5):
+        disk, model = await fresh(), Model()
+        disk.cut_power_at(op)
+        assert isinstance(await until_the_end(workload(machine(disk), model)), PowerCut)
+        for second in range(100):
+            again = disk.crash(random.Random(op))
+            again.cut_power_at(second)
+            ended = await until_the_end(read_log(machine(again, 2)))
+            left = again.crash(random.Random(second))
+            copy = Model(list(model.logs), model.acknowledged)
+            await check_what_is_left(left, copy, f"cut at {op}, then at {second}")
+            if ended is None:
+                break
+        else:
+            pytest.fail("recovery does not end")
+
+
+# Failing disks
+
+
+@named("workload", WORKLOADS)
+@named("code", [errno.EIO, errno.ENOSPC])
+async def test_an_error_at_every_operation(workload: Workload, code: int) -> None:
+    """The journal stops; whether reopened or after a power cut, nothing acknowledged is lost."""
+    operations = await count_operations(workload)
+    for op in range(operations):
+        disk, model = await fresh(), Model()
+        disk.fail_at(op, code)
+        ended = await until_the_end(workload(machine(disk), model))
+        assert isinstance(ended, JournalFailed), f"failed at {op}: {ended!r}"
+        before = disk.operations
+        left = disk.crash(random.Random(op))
+        assert before == disk.operations
+        await check_what_is_left(left, model, f"failed at {op}")
+
+
+@named("workload", WORKLOADS)
+async def test_what_was_acknowledged_after_an_error_and_a_reopening_survives(
+    workload: Workload,
+) -> None:
+    """A sync that failed has lost pages that still read well: they must be written again."""
+    operations = await count_operations(workload)
+    for op in range(operations):
+        disk, model = await fresh(), Model()
+        disk.fail_at(op, errno.EIO)
+        assert isinstance(await until_the_end(workload(machine(disk), model)), JournalFailed)
+        await check_what_is_left(disk, model, f"failed at {op}, reopened")
+        for image in range(3):
+            left = disk.crash(random.Random(image))
+            assert await read_log(machine(left, 4)) == model.now, f"failed at {op}, image {image}"
+
+
+async def test_after_an_error_nothing_is_written() -> None:
+    disk = await fresh()
+    with pytest.raises(JournalFailed):
+        async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+            disk.fail_at(disk.operations + 1, errno.EIO)  # the sync of the first commit
+            with pytest.raises(JournalFailed, match="Input/output error"):
+                await journal.append([b"lost"])
+            operations = disk.operations
+            for call in (
+                lambda: journal.append([b"more"]),
+                lambda: journal.truncate_after(0),
+                lambda: journal.snapshot(b"", 1),
+                journal.sync,
+            ):
+                with pytest.raises(JournalFailed):
+                    await call()
+            with pytest.raises(JournalFailed):
+                journal.append_nowait([b"more"])
+            assert journal.failure is not None
+            assert journal.durable_index == 0
+            await trio.sleep(5)
+            assert disk.operations == operations
+    assert disk.operations == operations
+
+
+async def test_an_error_reaches_everybody_who_waits() -> None:
+    disk = await fresh()
+    failed: list[int] = []
+
+    async def append(journal: Journal) -> None:
+        with pytest.raises(JournalFailed):
+            await journal.append([b"x" * 10])
+        failed.append(1)
+
+    limits = JournalLimits(queued_bytes=20)
+    with pytest.raises(JournalFailed):
+        async with open_journal(DIRECTORY, limits=limits, ports=machine(disk)) as journal:
+            disk.full = True
+            async with trio.open_nursery() as nursery:
+                for _ in range(20):
+                    nursery.start_soon(append, journal)
+    assert len(failed) == 20
+
+
+async def test_a_full_disk_with_room_again_is_opened_again() -> None:
+    disk, model = SimDisk(random.Random(1), capacity=2000), Model()
+
+    async def fill() -> None:
+        async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
+            while True:
+                await model.append(journal, bytes(100))
+
+    assert isinstance(await until_the_end(fill()), JournalFailed)
+    with pytest.raises(JournalFailed, match="No space left"):
+        disk.capacity = 0
+        await read_log(machine(disk))
+    disk.capacity = None
+    await check_what_is_left(disk, model, "after a full disk")
+
+
+# Damage
+
+
+async def journal_with_everything(*, clean: bool) -> tuple[SimDisk, Model]:
+    """A snapshot, several segments, a truncation; the last commit in two frames."""
+    disk, model = await fresh(), Model()
+
+    async def work() -> None:
+        async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
+            for number in range(6):
+                await model.append(journal, b"record %d" % number * 5)
+            await model.snapshot(journal, 3)
+            await model.append(journal, b"seven", b"eight")
+            await model.truncate(journal, 7)
+            for number in range(4):
+                await model.append(journal, b"again %d" % number * 5)
+            if not clean:
+                raise PowerCut
+
+    await until_the_end(work())
+    return disk.crash(random.Random(0), "nothing"), model
+
+
+def sizes_of(disk: SimDisk) -> dict[str, int]:
+    tree = disk.tree(DIRECTORY)
+    return {name: tree.size(name) for name in tree.list_directory("") if name != "LOCK"}
+
+
+@named("clean", [True, False])
+async def test_every_bit_flipped(clean: bool) -> None:
+    disk, model = await journal_with_everything(clean=clean)
+    sizes = sizes_of(disk)
+    names = list(sizes)
+    assert len(names) > 3
+    tree = disk.tree(DIRECTORY)
+    files = {name: tree.read(name) for name in names}
+    outcomes = {"refused": 0, "whole": 0, "last": 0}
+    lost: list[tuple[str, int]] = []
+    for name in names:
+        for bit in range(8 * sizes[name]):
+            flipped = bytearray(files[name])
+            flipped[bit // 8] ^= 1 << bit % 8
+            damaged = {**files, name: bytes(flipped)}
+            try:
+                found = recover(DIRECTORY, list(damaged), damaged.__getitem__)
+            except JournalCorrupt as error:
+                outcomes["refused"] += error.path.startswith(f"{DIRECTORY}/")
+                continue
+            log = (*model.now[:3], *found.records)
+            if log == model.now:
+                outcomes["whole"] += 1
+            else:
+                assert log == model.now[:-1], (name, bit)
+                lost.append((name, bit))
+                outcomes["last"] += 1
+    assert outcomes["refused"] > 0
+    if clean:
+        assert outcomes["last"] == 0
+        assert 0 < outcomes["whole"] <= 8 * 64  # the mark at the clean end
+    else:
+        assert {name for name, _ in lost} == {names[-2]}  # the last segment
+        assert outcomes["whole"] == 0
+        assert outcomes["last"] <= 8 * (64 + 4 + 35)
+
+
+async def test_a_second_of_rest_covers_the_last_commit() -> None:
+    disk, model = await fresh(), Model()
+
+    async def work() -> None:
+        async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+            await model.append(journal, b"precious")
+            await trio.sleep(2)
+            raise PowerCut
+
+    await until_the_end(work())
+    disk = disk.crash(random.Random(0), "nothing")
+    [name] = sizes_of(disk)
+    at = disk.tree(DIRECTORY).read(name).index(b"precious")
+    disk.flip(f"{DIRECTORY}/{name}", 8 * at)
+    with pytest.raises(JournalCorrupt, match="had been synced") as caught:
+        await read_log(machine(disk))
+    assert caught.value.path == f"{DIRECTORY}/{name}"
+    assert caught.value.offset == at - 64 - 4
+
+
+async def test_a_flipped_bit_on_the_disk_is_refused_by_name() -> None:
+    disk, _ = await journal_with_everything(clean=True)
+    for name in sizes_of(disk):
+        damaged = disk.crash(random.Random(0), "nothing")
+        damaged.flip(f"{DIRECTORY}/{name}", 8 * 20)
+        before = sizes_of(damaged)
+        with pytest.raises(JournalCorrupt, match=f"{DIRECTORY}/{name} is damaged at byte 0"):
+            await read_log(machine(damaged))
+        assert sizes_of(damaged) == before
+
+
+@named("clean", [True, False])
+async def test_every_file_missing_or_shortened(clean: bool) -> None:
+    disk, model = await journal_with_everything(clean=clean)
+    sizes = sizes_of(disk)
+    last_segment = list(sizes)[-2]
+    for name in sizes:
+        damaged = disk.crash(random.Random(0), "nothing")
+        damaged.tree(DIRECTORY).remove(name)
+        with pytest.raises(JournalCorrupt):
+            await read_log(machine(damaged))
+        for size in range(sizes[name]):
+            damaged = disk.crash(random.Random(0), "nothing")
+            damaged.tree(DIRECTORY).truncate(name, size)
+            try:
+                log = await read_log(machine(damaged))
+            except JournalCorrupt:
+                continue
+            # Shortening takes the statements away, too; the order is kept.
+            assert name == last_segment
+            assert log in (model.now[:end] for end in range(len(model.now) + 1))
+
+
+async def test_an_older_copy_of_a_segment_is_noticed() -> None:
+    """Frames of another life of the file, with the right numbers, do not fit."""
+    disk, model = await fresh(), Model()
+    async with open_journal(DIRECTORY, ports=machine(disk, 1)) as journal:
+        await model.append(journal, b"same")
+    [(name, base)] = sizes_of(disk).items()
+    original, copy = (disk.crash(random.Random(0), "everything") for _ in range(2))
+    for image, seed in ((original, 5), (copy, 6)):
+        async with open_journal(DIRECTORY, ports=machine(image, seed)) as journal:
+            await journal.append([b"a"])
+            await journal.append([b"b"])
+            await journal.append([b"c"])
+    one, two = original.tree(DIRECTORY).read(name), copy.tree(DIRECTORY).read(name)
+    assert len(one) == len(two)
+    middle = base + (len(one) - base) // 2
+    mixed = SimDisk(random.Random(1)).crash(random.Random(1))
+    file = mixed.tree(DIRECTORY).open_append(name)
+    file.append(one[:middle] + two[middle:])
+    with pytest.raises(JournalCorrupt):
+        await read_log(machine(mixed))
+
+
+async def test_records_that_look_like_frames_are_records() -> None:
+    """A torn record full of frames of the same journal is cut off, not taken for damage."""
+    disk = await fresh()
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        await journal.append([b"first"])
+    [name] = sizes_of(disk)
+    tree = disk.tree(DIRECTORY)
+    older = tree.read(name)
+    end = 0
+
+    async def work() -> None:
+        nonlocal end
+        async with open_journal(DIRECTORY, ports=machine(disk, 2)) as journal:
+            end = tree.size(name)
+            await journal.append([older * 3])
+            raise PowerCut
+
+    await until_the_end(work())
+    left = disk.crash(random.Random(0), "everything")
+    left.tree(DIRECTORY).truncate(name, left.tree(DIRECTORY).size(name) - 1)
+    async with open_journal(DIRECTORY, ports=machine(left)) as journal:
+        recovered = journal.take_recovered()
+    assert recovered.records == [b"first"]
+    assert recovered.torn_bytes > len(older)
+
+
+# Use
+
+
+async def test_an_empty_journal() -> None:
+    disk = await fresh()
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        recovered = journal.take_recovered()
+        assert (recovered.snapshot, recovered.snapshot_index, recovered.records) == (None, 0, [])
+        assert journal.last_index == journal.durable_index == journal.snapshot_index == 0
+        assert await journal.append([]) == 0
+        with pytest.raises(RuntimeError, match="taken before"):
+            journal.take_recovered()
+    with pytest.raises(trio.ClosedResourceError):
+        await journal.append([b"late"])
+    with pytest.raises(trio.ClosedResourceError):
+        journal.append_nowait([b"late"])
+
+
+async def test_open_twice_is_refused_and_changes_nothing() -> None:
+    disk = await fresh()
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        await journal.append([b"one"])
+        operations = disk.operations
+        with pytest.raises(JournalBusy, match=f"the journal in {DIRECTORY} is open elsewhere"):
+            async with open_journal(DIRECTORY, ports=machine(disk)):
+                pytest.fail("open twice")
+        assert disk.operations == operations
+        await journal.append([b"two"])
+    assert await read_log(machine(disk)) == (b"one", b"two")
+
+
+async def test_many_appends_share_a_commit() -> None:
+    disk = await fresh()
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        syncs = disk.syncs
+
+        async def append(number: int) -> None:
+            for turn in range(5):
+                await journal.append([b"%d-%d" % (number, turn)])
+
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(append, number)
+        assert disk.syncs - syncs <= 2 * 5
+        statistics = journal.statistics()
+        assert statistics.records == statistics.last_index == statistics.durable_index == 500
+        assert statistics.commits == disk.syncs - syncs
+        assert statistics.largest_commit >= 90
+        assert statistics.queued_records == statistics.queued_bytes == 0
+
+
+async def test_the_queue_is_bounded_and_fair() -> None:
+    disk = await fresh()
+    order: list[int] = []
+
+    async def append(number: int) -> None:
+        assert await journal.append([b"%03d" % number]) == number + 1
+        order.append(number)
+
+    limits = JournalLimits(queued_records=4)
+    async with open_journal(DIRECTORY, limits=limits, ports=machine(disk)) as journal:
+        async with trio.open_nursery() as nursery:
+            for number in range(20):
+                nursery.start_soon(append, number)
+                await trio.lowlevel.checkpoint()
+        assert journal.statistics().largest_commit <= 4
+        for _ in range(4):
+            journal.append_nowait([b"x"])
+        with pytest.raises(trio.WouldBlock):
+            journal.append_nowait([b"y"])
+        await journal.sync()
+        journal.append_nowait([b"z"])
+    log = await read_log(machine(disk))
+    assert log == (*(b"%03d" % number for number in range(20)), *[b"x"] * 4, b"z")
+    assert sorted(order) == list(range(20))
+
+
+async def test_what_is_refused() -> None:
+    disk = await fresh()
+    limits = JournalLimits(record_bytes=3)
+    async with open_journal(DIRECTORY, limits=limits, ports=machine(disk)) as journal:
+        with pytest.raises(
+            RecordTooLarge, match="a record of 4 bytes is too large, the limit is 3"
+        ):
+            await journal.append([b"ok", b"long"])
+        assert journal.last_index == 0
+        await journal.append([b"1", b"2", b"3"])
+        with pytest.raises(InvalidParameter, match="upto must be 0 to 3"):
+            await journal.sync(4)
+        with pytest.raises(InvalidParameter, match="index must be 0 to 3"):
+            await journal.truncate_after(4)
+        await journal.snapshot(b"12", 2)
+        with pytest.raises(InvalidParameter, match="upto must be greater than 2"):
+            await journal.snapshot(b"12", 2)
+        with pytest.raises(InvalidParameter, match="index must be 2 to 3"):
+            await journal.truncate_after(1)
+    for field in ("segment_bytes", "record_bytes", "queued_bytes", "queued_records"):
+        for value in (0, -1, 1.5, True, (1 << 30) + 1):
+            with pytest.raises(InvalidParameter, match=field):
+                JournalLimits(**{field: value})  # type: ignore[arg-type]
+
+
+async def test_a_cancelled_append_keeps_its_place() -> None:
+    disk = await fresh()
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(journal.append, [b"cancelled"])
+                await trio.lowlevel.checkpoint()
+                scope.cancel()
+        await journal.append([b"kept"])
+        with trio.CancelScope() as scope:
+            scope.cancel()
+            await journal.append([b"never"])
+    assert await read_log(machine(disk)) in [(b"cancelled", b"kept"), (b"kept",)]
+
+
+async def test_leaving_by_an_error_writes_no_more_and_acknowledges_nothing() -> None:
+    disk = await fresh()
+    ends: list[int] = []
+
+    async def wait(journal: Journal) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            await journal.append([b"never"])
+        ends.append(1)
+
+    async with trio.open_nursery() as nursery:
+        with pytest.raises(ZeroDivisionError):
+            async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+                nursery.start_soon(wait, journal)
+                journal._installing = True
+                await trio.testing.wait_all_tasks_blocked()
+                raise ZeroDivisionError
+    assert ends == [1]
+    assert await read_log(machine(disk)) == ()
+
+
+async def test_old_segments_and_snapshots_are_removed() -> None:
+    disk, model = await fresh(), Model()
+    async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
+        for turn in range(1, 5):
+            for number in range(10):
+                await model.append(journal, b"%d" % number * 100)
+            assert journal.statistics().segments > 2
+            await model.snapshot(journal, 10 * turn)
+            names = disk.tree(DIRECTORY).list_directory("")
+            assert [n.partition("-")[0] for n in names] == ["LOCK", "segment", "snapshot"]
+            assert journal.statistics().segments == 1
+            assert journal.statistics().snapshots == turn
+            assert journal.snapshot_index == 10 * turn
+
+
+async def test_one_snapshot_at_a_time_computed_aside() -> None:
+    disk = await fresh()
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        await journal.append([b"1", b"2"])
+        busy = 0
+
+        async def snapshot(upto: int) -> None:
+            nonlocal busy
+            try:
+                await journal.snapshot(lambda: b"state %d" % upto, upto)
+            except trio.BusyResourceError:
+                busy += 1
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(snapshot, 1)
+            nursery.start_soon(snapshot, 2)
+        assert busy == 1
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        recovered = journal.take_recovered()
+        assert recovered.snapshot == b"state %d" % recovered.snapshot_index
+        assert len(recovered.records) == 2 - recovered.snapshot_index
+
+
+async def test_nothing_is_appended_while_a_snapshot_past_the_end_is_written() -> None:
+    disk = await fresh()
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        await journal.append([b"1"])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(journal.snapshot, b"ten", 10)
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
+            if journal.snapshot_index == 0:
+                with pytest.raises(trio.WouldBlock):
+                    journal.append_nowait([b"no"])
+                with pytest.raises(trio.WouldBlock):
+                    await journal.truncate_after(1)
+            assert await journal.append([b"11"]) == 11
+        assert journal.last_index == journal.durable_index == 11
+    async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+        recovered = journal.take_recovered()
+        assert (recovered.snapshot, recovered.records) == (b"ten", [b"11"])
