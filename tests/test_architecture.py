@@ -109,6 +109,8 @@ MODULES = {
     "trio440.sim.power": PURE,
     "trio440.sim.profiles": PURE,
     "trio440.sim.scheduling": PORT,
+    "trio440.sim.marking": SHELL,
+    "trio440.sim.pytest_plugin": SHELL,
     "trio440.sim.shrinking": PURE,
     "trio440.sim.systems": FACE,
     "trio440.sim.systems.base": PURE,
@@ -283,6 +285,10 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "os": "its pipes by their descriptors, and the cores that there are",
         "importlib": "numba is imported when it is asked for",
         "pathlib.Path": "the script of a hash process, and what numba has compiled",
+    },
+    "trio440.sim.pytest_plugin": {
+        "pathlib.Path": "the timeline of a test that failed goes where the user says",
+        "unknown.write_text": "the same",
     },
     "trio440.cli.simulation.histories": {
         "pathlib.Path": "a timeline goes where the user says",
