@@ -52,6 +52,7 @@ class _Life:
     net: SimNet
     clock: SimClock
     wall: SimWallClock
+    blocking: SimBlocking
     ports: Host
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     ended: trio.Event = attrs.field(factory=trio.Event)
@@ -154,6 +155,7 @@ class Machine:
         self._note("crash", f"in life {life.number}")
         life.dead = True
         life.net.fence()
+        life.blocking.fence()
         self.disk.fence()
         chance = stream(self._seed, "machine", self.name, "crash", life.number)
         self.disk = self.disk.crash(chance)
@@ -171,6 +173,7 @@ class Machine:
         if self._life is life:
             life.dead = True
             life.net.fence()
+            life.blocking.fence()
             self.disk.fence()
             self.disk = self.disk.crash(stream(self._seed, "unused"), survival="everything")
             self._life, self._before = None, life
@@ -236,21 +239,23 @@ class Machine:
         def check() -> None:
             life.check()
 
+        disk.on_power_cut = self.crash
         disk.on_operation = lambda kind, text: self._note("disk", f"{kind} {text}")
         chance = stream(self._seed, "machine", self.name, "life", self.lives)
         clock = SimClock(check, offset=chance.uniform(0, MAX_CLOCK_OFFSET))
         wall = SimWallClock(clock)
-        net = self._network.attach(self.name, [self.address])
         latency = stream(self._seed, "machine", self.name, "latency", self.lives)
+        blocking = SimBlocking(lambda: self._draw_latency(latency), clock)
+        net = self._network.attach(self.name, [self.address])
         ports = Host(
             clock=clock,
             wall=wall,
             net=net,
             disk=disk.tree,
-            blocking=SimBlocking(lambda: self._draw_latency(latency), clock),
+            blocking=blocking,
             rng=random.Random(chance.getrandbits(64)),
         )
-        life = _Life(self.lives, net, clock, wall, ports)
+        life = _Life(self.lives, net, clock, wall, blocking, ports)
         if self._drift or self._wall_error:
             self._life = life
             self.skew_clock(drift=self._drift, offset=self._wall_error)

@@ -69,6 +69,8 @@ class _ByPriority(random.Random):
 
     def shuffle(self, x: Any) -> None:  # the signature is random.Random's
         """Keep the foremost task in the batch and put the others back."""
+        if not x:
+            return
         priorities = self._priorities
         for task in x:
             if task._counter not in priorities:

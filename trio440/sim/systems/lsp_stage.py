@@ -108,10 +108,13 @@ class _End:
 
     def receive(self, message: Message) -> None:
         """Take in a message."""
+        was_connecting = self.session.state is State.CONNECTING
         self.session.receive(message, self._game.stage.now)
-        if self.session.over:
+        if was_connecting:
+            self._silent *= self.session.state is State.CONNECTING
+        elif self.session.over:
             return
-        if isinstance(message, Connect):
+        elif isinstance(message, Connect):
             self._silent = 0
         elif message.conn_id == self.session.conn_id:
             short = isinstance(message, Data) and check_payload(message) is PayloadFault.SHORT
