@@ -328,6 +328,46 @@ async def test_a_short_partition_delays_and_a_long_one_breaks() -> None:
         assert trio.current_time() - began == pytest.approx(15)
 
 
+async def test_what_arrives_after_its_sender_gave_up_is_read_and_then_reset() -> None:
+    async with open_bench() as bench:
+        client, server = await connect(bench)
+        mend = bench.cut()
+        await client.send_all(b"too late")
+        await trio.sleep(20)
+        mend()
+        assert await receive_exactly(server, 8) == b"too late"
+        with pytest.raises(trio.BrokenResourceError, match="reset"):
+            await server.receive_some()
+        assert bench.network.open_endpoints == []
+
+
+async def test_an_end_that_a_dead_machine_did_not_take_is_answered_after_its_restart() -> None:
+    async with open_bench() as bench:
+        client, _ = await connect(bench)
+        bench.server.fence()
+        await client.send_eof()
+        await trio.sleep(1)
+        bench.restart_server()
+        with pytest.raises(trio.BrokenResourceError, match="reset"):
+            await client.receive_some()
+
+
+async def test_both_sides_closing_leaves_nothing_and_resets_nobody() -> None:
+    async with open_bench() as bench:
+        client, server = await connect(bench)
+        await client.send_all(b"bye")
+        await client.aclose()
+        assert await receive_exactly(server, 3) == b"bye"
+        assert await server.receive_some() == b""
+        await server.send_eof()
+        await trio.sleep(1)
+        assert await server.receive_some() == b""
+        await server.aclose()
+        await trio.sleep(1)
+        assert bench.network.open_endpoints == []
+        assert not any("rst" in line for line in bench.lines("send"))
+
+
 async def test_a_machine_whose_answers_are_cut_seems_silent() -> None:
     async with open_bench() as bench:
         client, server = await connect(bench)
@@ -536,6 +576,45 @@ async def test_a_paused_machine_hears_and_says_everything_later() -> None:
             assert {data for data, _ in there.receive_nowait()} == {b"in 0", b"in 1", b"in 2"}
             assert [data for data, _ in await here.receive()] == [b"out"]
             assert len(bench.lines("send")) == 4
+
+
+async def test_a_paused_machine_holds_so_many_datagrams() -> None:
+    async with open_bench() as bench:
+        bench.network.udp_queue_limit = 3
+        with (
+            closing(await bench.server.bind_udp(SERVER, PORT)) as there,
+            closing(await bench.client.bind_udp("", 7)) as here,
+        ):
+            bench.server.hold()
+            here.send_nowait([(b"x", (SERVER, PORT))] * 5)
+            await trio.sleep(1)
+            bench.server.release()
+            assert len(there.receive_nowait()) == 3
+        assert bench.network.dropped == {"queue": 2}
+
+
+async def test_a_pause_outlasts_a_timeout_and_a_crash_ends_it() -> None:
+    async with open_bench() as bench:
+        async with trio.open_nursery() as nursery:
+
+            async def connect_in_vain() -> None:
+                with pytest.raises(ConnectionRefused, match="timed out"):
+                    await bench.client.connect_tcp("10.9.9.9", PORT)
+
+            nursery.start_soon(connect_in_vain)
+            await trio.sleep(0.5)
+            bench.client.hold()
+            await trio.sleep(60)
+            assert bench.client.open_endpoints != []
+            bench.client.release()
+        sock = await bench.client.bind_udp("", 7)
+        bench.client.hold()
+        sock.send_nowait([(b"x", (SERVER, PORT))])
+        bench.client.fence()
+        length = len(bench.trace)
+        bench.client.release()
+        await trio.sleep(1)
+        assert len(bench.trace) == length
 
 
 @pytest.mark.parametrize("seconds", [10, 20])

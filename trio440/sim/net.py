@@ -105,11 +105,12 @@ class Network:
             ValueError: an address belongs to another machine, or the machine is still attached.
         """
         for address in addresses:
-            owner = self._owners.setdefault(address, name)
+            owner = self._owners.get(address, name)
             if owner != name or ipaddress.ip_address(address).is_loopback:
                 raise ValueError(f"{address} belongs to a machine already")
         if name in self._machines and self._machines[name].alive:
             raise ValueError(f"{name} is attached already")
+        self._owners.update(dict.fromkeys(addresses, name))
         self.names.setdefault(name, list(addresses))
         self._ports.setdefault(name, free_ports())
         machine = SimNet(self, name, addresses, self._ports[name])
