@@ -360,7 +360,7 @@ async def test_both_sides_closing_leaves_nothing_and_resets_nobody() -> None:
         assert await receive_exactly(server, 3) == b"bye"
         assert await server.receive_some() == b""
         await server.send_eof()
-        await trio.sleep(1)
+        await trio.sleep(20)
         assert await server.receive_some() == b""
         await server.aclose()
         await trio.sleep(1)
@@ -610,6 +610,8 @@ async def test_a_pause_outlasts_a_timeout_and_a_crash_ends_it() -> None:
         sock = await bench.client.bind_udp("", 7)
         bench.client.hold()
         sock.send_nowait([(b"x", (SERVER, PORT))])
+        (await bench.server.bind_udp(SERVER)).send_nowait([(b"x", (CLIENT, 7))])
+        await trio.sleep(1)
         bench.client.fence()
         length = len(bench.trace)
         bench.client.release()
