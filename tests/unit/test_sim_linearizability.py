@@ -505,6 +505,21 @@ def test_what_failed_has_no_place() -> None:
     assert "At the start the state is None" in str(explanation)
 
 
+def test_which_lost_operation_was_used_matters() -> None:
+    history = record(
+        ("a", CasRegister.write(1), None),
+        ("b", CasRegister.cas(0, 1), True),
+        ("c", CasRegister.read(), 1),
+        ("c", "ok"),
+        ("c", CasRegister.write(2), None),
+        ("c", "ok"),
+        ("c", CasRegister.read(), 1),
+        ("c", "ok"),
+    )
+    verdict = check_linearizable(history, CasRegister(0))
+    assert verdict.orders == {None: (1, 2, 3, 0, 4)}
+
+
 def test_long_explanations_are_cut() -> None:
     history = History(count().__next__)
     for n in range(100):
