@@ -42,12 +42,28 @@ def command() -> None:
     show_default=True,
     help="Memory for keys and values, in MiB.",
 )
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Keep the store in a journal in this directory; in memory alone without it.",
+)
 def serve(
-    *, host: str, port: int, grace: float, max_clients: int, max_keys: int, max_memory_mib: int
+    *,
+    host: str,
+    port: int,
+    grace: float,
+    max_clients: int,
+    max_keys: int,
+    max_memory_mib: int,
+    data: str | None,
 ) -> int:
-    """Run the server until it is stopped."""
+    """Run the server until it is stopped.
+
+    With --data an answer means that everything before it is on disk.
+    """
     limits = Limits(clients=max_clients, keys=max_keys, memory_bytes=max_memory_mib << 20)
-    return run_server(lambda stop: serve_lines(stop, host, port, limits), grace_seconds=grace)
+    return run_server(lambda stop: serve_lines(stop, host, port, limits, data), grace_seconds=grace)
 
 
 @command.command(name="connect")
@@ -63,9 +79,11 @@ def connect_command(host: str, port: int) -> int:
     return run(lambda: talk(host, port))
 
 
-async def serve_lines(stop: Stop, host: str, port: int, limits: Limits | None = None) -> None:
+async def serve_lines(
+    stop: Stop, host: str, port: int, limits: Limits | None = None, data: str | None = None
+) -> None:
     """Serve until the stop is requested; then the answers under way are flushed."""
-    async with open_server(port, host=host, limits=limits) as server:
+    async with open_server(port, host=host, data=data, limits=limits) as server:
         announce(server.address)
         await stop.wait()
 

@@ -12,8 +12,8 @@
 
 A segment gets its name when its header is on disk, a seal is written when the next segment is
 there under its name, and frames are written when the seal is on disk. Hence frames in a segment
-whose predecessor has no seal, a seal without a next segment, a damaged header before
-frames and a first segment without frames are all damage.
+whose predecessor has no seal, a seal without a next segment, a damaged header before frames and
+a first segment without frames are all damage.
 
 To refuse is to raise :class:`~trio440.errors.JournalCorrupt`, which names the file, the byte and
 what is wrong there. Nothing here writes: :class:`Recovery` says what is to be done.

@@ -36,6 +36,9 @@ class Limits:
     """Keys in the store; a request that needs one more is refused in one line."""
     memory_bytes: int = attrs.field(default=256 << 20, validator=_at_least_one)
     """Keys and values, as :mod:`trio440.linekv.store` counts them; refused like a key."""
+    log_bytes: int = attrs.field(default=64 << 20, validator=_at_least_one)
+    """Changes in the journal of a durable server; when they pass this and the size of the store,
+    a snapshot takes their place."""
     flush_seconds: float = attrs.field(default=5.0, validator=_not_negative)
     """How long a client whose requests have ended may take to read its answers."""
 

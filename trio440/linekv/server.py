@@ -2,8 +2,8 @@
 
 ::
 
-    client ── lines ──▶ session ── Batch ───▶ owner of the store
-           ◀── queue ──         ◀── answers ──
+    client ── lines ──▶ session ── Batch ───▶ owner of the store ── changes ──▶ journal
+           ◀── queue ──         ◀── answers ──                  (of a durable server)
 
 The store is never shared: sessions send their requests to its owner over one channel and get
 the answers over one of their own.
@@ -19,10 +19,11 @@ from trio440.core.channels import Chan
 from trio440.core.host import Address, ByteStream, Host, StreamListener
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
+from trio440.journal import Journal, JournalStatistics
 from trio440.linekv.limits import Counters, Limits, Statistics
+from trio440.linekv.owner import open_owner
 from trio440.linekv.protocol import error_line
 from trio440.linekv.session import Batch, Session
-from trio440.linekv.store import Store
 
 __all__ = ["Server", "open_server", "serve"]
 
@@ -38,9 +39,10 @@ ACCEPT_AGAIN_SECONDS: Final = 0.1
 class Server:
     """A running server; :func:`open_server` and :func:`serve` make one."""
 
-    def __init__(self, address: Address, counters: Counters) -> None:
+    def __init__(self, address: Address, counters: Counters, journal: Journal | None) -> None:
         self._address = address
         self._counters = counters
+        self._journal = journal
 
     @property
     def address(self) -> Address:
@@ -59,12 +61,17 @@ class Server:
         """Return what the server has seen so far."""
         return self._counters.snapshot()
 
+    def journal_statistics(self) -> JournalStatistics | None:
+        """Return what the journal has done; None for a server that keeps its store in memory."""
+        return None if self._journal is None else self._journal.statistics()
+
 
 @asynccontextmanager
 async def open_server(
     port: int,
     *,
     host: str = "127.0.0.1",
+    data: str | None = None,
     limits: Limits | None = None,
     ports: Host = REAL_HOST,
 ) -> AsyncIterator[Server]:
@@ -74,36 +81,56 @@ async def open_server(
     :attr:`Limits.flush_seconds` to read its answers; leaving by exception or cancellation
     closes every connection at once. No task is left either way.
 
+    With ``data`` the server is durable: whoever gets an answer can count on it that every line
+    that the same connection sent before, and everything that the answer shows, is on disk, and
+    that a server started on the same directory will have it. A journal that fails (a full
+    disk, an error) stops for good: every request is then answered with one error line, those
+    that read, too, because the store in memory is ahead of the disk; leaving then raises
+    ``JournalFailed``.
+
     Args:
         port: to listen on; 0 takes any free one.
         host: the address to listen on.
+        data: the directory of the journal, made when absent; None: the store is in memory alone.
         limits: the bounds; the defaults of :class:`Limits` when None.
         ports: the machine to run on.
 
     Raises:
         AddressError: it cannot listen there.
-        InvalidParameter: the port is out of range.
+        InvalidParameter: the port is out of range, or the limits are too small for what the
+            journal holds.
+        JournalBusy: another server has the journal open.
+        JournalCorrupt: the journal is damaged, or another program's.
+        JournalFailed: the disk failed.
     """
     limits = limits or Limits()
     counters = Counters()
-    store = Store(max_keys=limits.keys, max_bytes=limits.memory_bytes)
-    requests = Chan[Batch]()
-    listener = await ports.net.listen_tcp(host, port)
-    try:
-        async with open_service_nursery() as nursery:
-            nursery.start_soon(_own_store, store, requests, counters)
-            front = _Front(listener, requests, limits, counters, ports)
-            nursery.start_soon(front.run)
-            yield Server(listener.local_address, counters)
-            await front.finish()
-    finally:
-        await listener.aclose()
+    async with open_owner(limits, counters, data, ports) as owner:
+        requests = Chan[Batch]()
+        listener = await ports.net.listen_tcp(host, port)
+        try:
+            async with open_service_nursery() as nursery:
+                nursery.start_soon(owner.run, requests)
+                front = _Front(
+                    listener,
+                    requests=requests,
+                    limits=limits,
+                    counters=counters,
+                    ports=ports,
+                    journal=owner.journal,
+                )
+                nursery.start_soon(front.run)
+                yield Server(listener.local_address, counters, owner.journal)
+                await front.finish()
+        finally:
+            await listener.aclose()
 
 
 async def serve(
     port: int,
     *,
     host: str = "127.0.0.1",
+    data: str | None = None,
     limits: Limits | None = None,
     ports: Host = REAL_HOST,
     task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
@@ -112,17 +139,9 @@ async def serve(
 
     The arguments and errors are those of :func:`open_server`.
     """
-    async with open_server(port, host=host, limits=limits, ports=ports) as server:
+    async with open_server(port, host=host, data=data, limits=limits, ports=ports) as server:
         task_status.started(server)
         await trio.Event().wait()
-
-
-async def _own_store(store: Store, requests: Chan[Batch], counters: Counters) -> None:
-    """Own the store: carry out one batch at a time and publish its size."""
-    async for batch in requests:
-        batch.answers.send_nowait([store.apply(request) for request in batch.requests])
-        counters.requests += len(batch.requests)
-        counters.keys, counters.memory_bytes = store.key_count, store.byte_count
 
 
 class _Front:
@@ -131,16 +150,19 @@ class _Front:
     def __init__(
         self,
         listener: StreamListener,
+        *,
         requests: Chan[Batch],
         limits: Limits,
         counters: Counters,
         ports: Host,
+        journal: Journal | None,
     ) -> None:
         self._listener = listener
         self._requests = requests
         self._limits = limits
         self._counters = counters
         self._ports = ports
+        self._journal = journal
         self._accepting = trio.CancelScope()
         self._sessions: set[Session] = set()
         self._served = trio.Event()
@@ -178,7 +200,14 @@ class _Front:
                 else:
                     await self._refuse(stream, linger=False)
                 continue
-            session = Session(stream, self._requests, self._limits, self._counters, self._ports)
+            session = Session(
+                stream,
+                requests=self._requests,
+                limits=self._limits,
+                counters=self._counters,
+                ports=self._ports,
+                journal=self._journal,
+            )
             if self._accepting.cancel_called:
                 session.finish()
             self._sessions.add(session)

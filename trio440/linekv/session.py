@@ -14,7 +14,8 @@ import trio
 
 from trio440.core.channels import Chan
 from trio440.core.host import ByteStream, Host
-from trio440.errors import BadMessage
+from trio440.errors import BadMessage, JournalFailed
+from trio440.journal import Journal
 from trio440.linekv.limits import Counters, Limits
 from trio440.linekv.protocol import (
     LineSplitter,
@@ -26,7 +27,7 @@ from trio440.linekv.protocol import (
 )
 from trio440.linekv.store import Answer, Refused, Values
 
-__all__ = ["Batch", "Session"]
+__all__ = ["Answers", "Batch", "Session", "disk_refusal"]
 
 READ_BYTES: Final = 65_536
 BURST_BYTES: Final = 16_384
@@ -46,7 +47,24 @@ class Batch:
     """
 
     requests: list[Request]
-    answers: Chan[list[Answer]]
+    answers: "Chan[Answers]"
+
+
+@attrs.frozen
+class Answers:
+    """What the owner of the store says to a batch, request by request."""
+
+    answers: list[Answer]
+    index: int
+    """Up to where the journal must be on disk before a client may see this."""
+
+
+def disk_refusal(failure: JournalFailed) -> Refused:
+    """Return the answer to every request once the journal has failed.
+
+    Reading is refused, too: the store in memory is then ahead of the disk.
+    """
+    return Refused(f"this server cannot write its disk any more: {failure.problem}")
 
 
 class Session:
@@ -55,17 +73,20 @@ class Session:
     def __init__(
         self,
         stream: ByteStream,
+        *,
         requests: Chan[Batch],
         limits: Limits,
         counters: Counters,
         ports: Host,
+        journal: Journal | None,
     ) -> None:
         self._stream = stream
         self._requests = requests
         self._limits = limits
         self._counters = counters
         self._ports = ports
-        self._answers = Chan[list[Answer]](1)
+        self._journal = journal
+        self._answers = Chan[Answers](1)
         self._queue = Chan[bytes](limits.queued_messages)
         self._written = trio.Event()
         self._stalled = False
@@ -127,13 +148,26 @@ class Session:
             return
         await self._requests.send(Batch(batch.copy(), self._answers))
         batch.clear()
-        for answer in await self._answers.receive():
+        for answer in await self._settled(await self._answers.receive()):
             match answer:
                 case Values(key, values):
                     lines = (value_line(key, value) for value in values)
                     await self._enqueue(lines, len(values))
                 case Refused(problem):
                     await self._refuse(problem)
+
+    async def _settled(self, answered: Answers) -> list[Answer]:
+        """Return the answers when what they depend on is on disk; refusals if it never will be.
+
+        Nobody sees that a change was made without an answer, so those do not wait.
+        """
+        answers = answered.answers
+        if self._journal is not None and any(answer is not None for answer in answers):
+            try:
+                await self._journal.sync(answered.index)
+            except JournalFailed as error:
+                return [disk_refusal(error)] * len(answers)
+        return answers
 
     async def _refuse(self, problem: str) -> None:
         await self._enqueue(iter([error_line(problem)]), 1)

@@ -67,6 +67,10 @@ class Store:
         """How much memory is counted."""
         return self._bytes
 
+    def contents(self) -> list[tuple[bytes, tuple[bytes, ...]]]:
+        """Return every key with its values as they are now."""
+        return [(key, tuple(values)) for key, values in self._values.items()]
+
     def apply(self, request: Request) -> Answer:
         """Carry out one request.
 
