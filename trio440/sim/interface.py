@@ -54,6 +54,7 @@ class Wires(Protocol):
     names: dict[str, list[str]]
     stream_capacity: int
     udp_queue_limit: int
+    on_arrive: Callable[[Address, Address, bytes], None] | None
     trace: Trace
     now: Callable[[], int]
 
@@ -263,6 +264,8 @@ class SimNet(Net):
             self.drop("no socket", *told)
         elif sock.offer(data, source):
             self.note("arrive", *told)
+            if self._wires.on_arrive is not None:
+                self._wires.on_arrive(source, destination, data)
         else:
             self.drop("queue", *told)
 

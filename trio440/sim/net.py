@@ -60,7 +60,7 @@ class Network:
             was spoiled on its way reaches its socket. None of them does unless this is replaced:
             UDP's own checksum catches them.
         on_send: called with source, destination and data of each datagram that is sent.
-        on_arrive: called in the same way before a datagram is handed to a living machine.
+        on_arrive: called in the same way when a datagram has entered a socket's queue.
     """
 
     def __init__(
@@ -208,8 +208,6 @@ class Network:
             elif not same and not self.admit_spoiled(data, arrived):
                 self.lost(receiver, "checksum", shown, number)
             else:
-                if self.on_arrive is not None:
-                    self.on_arrive(source, destination, arrived)
                 machine.arrive_datagram(arrived, source, destination, (shown, number))
 
         if receiver == name:

@@ -1,7 +1,7 @@
 """A system: what a campaign runs, and how its worlds are set up at each level."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import attrs
 
@@ -9,15 +9,19 @@ from trio440.errors import InvalidParameter
 from trio440.sim.faults import HostTraits
 from trio440.sim.outcome import Level
 
+if TYPE_CHECKING:
+    from trio440.sim.stage import Stage
+    from trio440.sim.world import World
+
 __all__ = ["SECOND", "LevelA", "LevelB", "System"]
 
 SECOND: Final = 1_000_000
 """In microseconds of virtual time."""
 
-LevelA: TypeAlias = Callable[[Any], None]
-"""Is passed a :class:`trio440.sim.stage.Stage`, and plays the history on it."""
-LevelB: TypeAlias = Callable[[Any], Awaitable[None]]
-"""Is passed a :class:`trio440.sim.world.World`, and plays the history in it."""
+LevelA: TypeAlias = Callable[["Stage"], None]
+"""Plays the history on a stage."""
+LevelB: TypeAlias = Callable[["World"], Awaitable[object]]
+"""Plays the history in a world."""
 
 
 def _positive(instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:

@@ -29,7 +29,7 @@ __all__ = ["CLIENTS", "SERVER", "draw_limits", "draw_params", "play"]
 SERVER: Final = "server"
 CLIENTS: Final = ("client1", "client2", "client3", "client4", "client5")
 MILLI: Final = 1_000
-BURST: Final = 12
+BURST: Final = 24
 """A client writes up to so many messages at a time."""
 THINKING: Final = 1_500_000
 """Up to so many microseconds pass between a client's bursts."""
@@ -51,7 +51,7 @@ def draw_params(rng: random.Random) -> Params:
 
 def draw_limits(rng: random.Random) -> Limits:
     """Draw a roomy receive buffer, or one that a few messages fill."""
-    return Limits(receive_buffer=rng.choice([4 << 20, 4 << 20, 8 * (MAX_PAYLOAD + 64)]))
+    return Limits(receive_buffer=rng.choice([4 << 20, 4 << 20, 5 * (MAX_PAYLOAD + 64)]))
 
 
 def play(stage: Stage) -> None:
@@ -91,10 +91,15 @@ class _End:
         self._due: dict[int, _Due] = {}
         self._silent = 0
         self._sent_data = False
+        self._unsent = 0
+        """Messages written and not yet sent."""
+        self._next = session.isn + 1
+        """The number of the next message to be sent for the first time."""
 
     def write(self, payload: bytes) -> None:
         """Write and send what may be sent."""
         self.session.write(payload)
+        self._unsent += 1
         self._game.ledger.wrote((self.name, self.host), payload)
         self.pump()
 
@@ -127,10 +132,10 @@ class _End:
     def pump(self) -> None:
         """Send what the session has to say."""
         for message in self.session.messages_to_send(self._game.stage.now):
-            if isinstance(message, Data):
-                self._sent_data = True
-                self._due.setdefault(message.seq_num, _Due())
+            self._take_note(message)
             self._send(message)
+        if self._unsent and self.session.state is State.OPEN:
+            self._require_full_windows()
 
     def tick(self) -> None:
         """Let an epoch pass, and require exactly what the rules want of it."""
@@ -152,10 +157,25 @@ class _End:
             self._require_schedule(due, resent, beats)
         self._sent_data = False
         for message in messages:
-            if isinstance(message, Data) and message.seq_num not in self._due:
-                self._due[message.seq_num] = _Due()
-                self._sent_data = True
+            self._take_note(message)
             self._send(message)
+
+    def _take_note(self, message: Message) -> None:
+        if isinstance(message, Data) and message.seq_num not in self._due:
+            self._due[message.seq_num] = _Due()
+            self._sent_data = True
+            self._unsent -= 1
+            self._next = message.seq_num + 1
+
+    def _require_full_windows(self) -> None:
+        """Require that what waits has no room to be sent."""
+        params = self._game.params
+        room = len(self._due) < params.max_unacked_messages
+        inside = self._next < min(self._due, default=self._next) + params.window_size
+        shown = f"{self.host}: {self._unsent} wait, {sorted(self._due)} are on their way"
+        self._game.stage.require(
+            not (room and inside), "what waits is sent as soon as there is room", shown
+        )
 
     def _require_schedule(self, due: set[int], resent: set[int], beats: int) -> None:
         require = self._game.stage.require

@@ -127,6 +127,9 @@ class Wire:
         if number <= side.sent_to:
             if number <= side.isn:
                 raise InvariantViolated("Data is numbered from ISN + 1", f"{number}")
+            if number not in side.unacked:
+                shown = f"{number} is sent again after its acknowledgement"
+                raise InvariantViolated("what is readable is handled before a tick", shown)
             return
         if number != side.sent_to + 1:
             gap = f"{number} after {side.sent_to}"

@@ -1,5 +1,6 @@
 """Where each system lives, and how one is found by its name."""
 
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final
@@ -39,7 +40,7 @@ def load_system(name: str) -> System:
 
 def _exists(module: str) -> bool:
     try:
-        return find_spec(module) is not None
+        return module in sys.modules or find_spec(module) is not None
     except (ImportError, ValueError):
         return False
 
