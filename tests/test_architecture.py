@@ -91,6 +91,7 @@ MODULES = {
     "trio440.sim.campaign": PURE,
     "trio440.sim.chance": PURE,
     "trio440.sim.checking": FACE,
+    "trio440.sim.checking.channel_follower": PURE,
     "trio440.sim.checking.channel_model": PURE,
     "trio440.sim.checking.explanation": PURE,
     "trio440.sim.checking.history": PURE,

@@ -108,7 +108,7 @@ def test_a_seed_that_spins_is_ended_and_named() -> None:
     status, out, err = sim("run", SPINS, "--seeds", "5", "--limit", "0.5", "--jobs", "1")
     assert time.monotonic() - start < 20
     assert (status, err) == (1, "")
-    assert out[0] == "level B: seed 2 failed at 0.000000 s: it ends"
+    assert out[0] == "level B: seed 2 failed: the run ends"
     assert "after 0.5 s of real time" in out[1]
     assert "it was in spin, " in out[2]
     assert out[3].endswith(f"trio440 sim replay {SPINS} --level B --seed 2 --profile flaky")
@@ -118,7 +118,7 @@ def test_a_seed_that_spins_is_ended_and_named() -> None:
 def test_a_seed_that_takes_its_process_down_is_named() -> None:
     status, out, err = sim("run", DIES, "--seeds", "5", "--jobs", "1")
     assert (status, err) == (1, "")
-    assert out[0] == "level B: seed 2 failed at 0.000000 s: its process lives"
+    assert out[0] == "level B: seed 2 failed: its process survives"
     assert out[1] == "level B:     the process that ran it was killed by SIGKILL"
     assert ": 1 of 5 failed in" in out[3]
 
@@ -275,7 +275,7 @@ def test_a_trace_is_every_event() -> None:
 def test_a_replay_that_spins_is_ended() -> None:
     status, out, err = sim("replay", SPINS, "--seed", "2", "--limit", "0.5")
     assert (status, err) == (1, "")
-    assert out[0] == "level B: seed 2 failed at 0.000000 s: it ends"
+    assert out[0] == "level B: seed 2 failed: the run ends"
     assert "it was in spin, " in out[2]
 
 
@@ -315,6 +315,15 @@ def test_a_page_that_cannot_be_written_is_one_line() -> None:
     assert status == 1
     expected = "trio440: error: /dev/full cannot be written: no space left on device\n"
     assert err == expected
+
+
+def test_there_is_no_page_of_what_does_not_end(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    words = ["--seeds", "2:3", "--limit", "0.3", "--jobs", "1", "--html", str(page)]
+    status, out, _ = sim("run", SPINS, *words)
+    assert status == 1
+    assert out[-2] == "level B: there is no timeline of seed 2"
+    assert not page.exists()
 
 
 # Bad input

@@ -15,7 +15,7 @@ from trio440.sim.outcome import Failure, Level, Order, Outcome, Setup
 
 __all__ = ["HANGS", "Campaign", "Plan", "Tally", "hung"]
 
-HANGS: Final = "it ends"
+HANGS: Final = "the run ends"
 """The promise that a history breaks which does not end in real time."""
 
 LARGEST_CHUNK: Final = 32

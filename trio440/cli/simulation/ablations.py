@@ -59,26 +59,29 @@ async def find_all(search: Search, run: str = RUN) -> int:
     Raises:
         JobFailed: nothing can be run.
     """
-    waiting = iter(search.ablations)
+    waiting = iter(enumerate(search.ablations))
     widths = _widths(search.ablations)
     count = len(search.ablations)
-    results: list[_Result] = []
+    results: dict[int, _Result] = {}
+    printed = 0
     start = REAL_HOST.clock.now()
     with open_display() as display:
 
         async def work(job: Job) -> None:
-            for ablation in waiting:
-                result = await _find(ablation, job, search)
-                results.append(result)
-                display.say(_row(result, widths))
+            nonlocal printed
+            for number, ablation in waiting:
+                results[number] = await _find(ablation, job, search)
+                while printed in results:
+                    display.say(_row(results[printed], widths))
+                    printed += 1
                 display.show(f"{len(results)} of {count} ablations", len(results) / count)
 
         async with open_jobs(min(search.jobs, count), run) as jobs, trio.open_nursery() as nursery:
             for job in jobs:
                 nursery.start_soon(work, job)
-        missed = sum(not result.found for result in results)
+        missed = sum(not result.found for result in results.values())
         words = f"all {count} found" if not missed else f"{missed} of {count} NOT FOUND"
-        seeds = sum(result.seeds for result in results)
+        seeds = sum(result.seeds for result in results.values())
         levels = "".join(sorted({ablation.level for ablation in search.ablations}))
         spent = f"{seeds} seeds in {REAL_HOST.clock.now() - start:.1f} s"
         display.say(f"level {' and '.join(levels)}: {words}; {spent}")

@@ -17,7 +17,7 @@ from trio440.cli.simulation.words import (
     summary,
 )
 from trio440.core import REAL_HOST
-from trio440.sim.campaign import HANGS, Campaign, Plan
+from trio440.sim.campaign import Campaign, Plan
 from trio440.sim.outcome import Outcome, Setup
 from trio440.sim.shrinking import Shrunk, places_of, same_failure, search
 
@@ -156,7 +156,7 @@ async def _draw(request: Request, job: Job, display: Display) -> None:
     """Write the page of a history."""
     outcome = await job.run_one(request)
     setup = request.setup
-    if outcome.failure is not None and outcome.failure.invariant == HANGS:
-        display.say(on_level(setup.level, f"no page: seed {setup.seed} does not end"))
+    if not outcome.digest:  # it took its process down, or never ended
+        display.say(on_level(setup.level, f"there is no timeline of seed {setup.seed}"))
         return
     display.say(on_level(setup.level, f"the timeline of seed {setup.seed} is in {request.page}"))

@@ -18,7 +18,7 @@ from trio440.sim.outcome import Failure, Outcome
 
 __all__ = ["DIED", "Job", "JobFailed", "open_jobs"]
 
-DIED: Final = "its process lives"
+DIED: Final = "its process survives"
 """The promise that a history breaks in which its whole process dies."""
 
 READ_BYTES: Final = 65_536

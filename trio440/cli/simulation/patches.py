@@ -2,7 +2,10 @@
 
 import sys
 from importlib import import_module
+from importlib.machinery import PathFinder
+from importlib.util import module_from_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import click
@@ -12,7 +15,8 @@ from trio440.sim.ablating import Ablation, by_name
 
 __all__ = ["find_ablations", "load_ablations"]
 
-FOLDER: Final = "tests/ablations"
+PACKAGE: Final = "tests.ablations"
+FOLDER: Final = PACKAGE.replace(".", "/")
 
 
 def find_ablations() -> Path:
@@ -38,15 +42,30 @@ def load_ablations(folder: Path) -> dict[str, Ablation]:
     Raises:
         ClickException: two have one name.
     """
-    root = str(folder.parent.parent)
-    if root not in sys.path:
-        sys.path.insert(0, root)
+    package = _import_package(folder)
     found: dict[int, Ablation] = {}
     for path in sorted(folder.glob("*.py")):
-        parts = path.relative_to(root).with_suffix("").parts
-        module = import_module(".".join(parts[:-1] if parts[-1] == "__init__" else parts))
+        module = package
+        if path.stem != "__init__":
+            module = import_module(f"{PACKAGE}.{path.stem}")
         found |= {id(ablation): ablation for ablation in getattr(module, "ABLATIONS", ())}
     try:
         return by_name(found.values())
     except InvalidParameter as error:
         raise click.ClickException(str(error)) from None
+
+
+def _import_package(folder: Path) -> ModuleType:
+    """Import the package that a folder is, whatever else may go by its name."""
+    root = str(folder.parent.parent)
+    if root not in sys.path:
+        sys.path.insert(0, root)
+    import_module(PACKAGE.partition(".")[0])
+    spec = PathFinder.find_spec(PACKAGE, [str(folder.parent)])
+    if spec is None:
+        raise click.ClickException(f"{folder} cannot be imported")
+    package = module_from_spec(spec)
+    sys.modules[PACKAGE] = package
+    if spec.loader is not None:  # without an __init__.py there is nothing to run
+        spec.loader.exec_module(package)
+    return package

@@ -26,8 +26,9 @@ def failure_lines(outcome: Outcome) -> Iterator[str]:
     failure, setup = outcome.failure, outcome.setup
     if failure is None:
         return
-    head = f"seed {setup.seed} failed at {seconds(failure.at)}: {failure.invariant}"
-    yield on_level(setup.level, head)
+    # Without a trace, virtual time was lost with the process.
+    when = f" at {seconds(failure.at)}" if outcome.digest else ""
+    yield on_level(setup.level, f"seed {setup.seed} failed{when}: {failure.invariant}")
     for line in failure.detail.splitlines():
         yield on_level(setup.level, f"    {line}")
     yield on_level(setup.level, f"    replay: {setup.replay_command()}")
