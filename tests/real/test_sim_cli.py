@@ -326,6 +326,22 @@ def test_there_is_no_page_of_what_does_not_end(tmp_path: Path) -> None:
     assert not page.exists()
 
 
+def test_what_there_is_is_listed(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("trio440.cli.sim.SYSTEMS", {GOOD: "", FLAWED: ""})
+    monkeypatch.setattr(sys, "argv", ["trio440", "sim", "list"])
+    assert run_command_line() == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[:4] == [
+        "systems:",
+        f"  {GOOD}    level A and B: plays",
+        f"  {FLAWED}  level B: breaks",
+        "levels: A, B",
+    ]
+    assert lines[4].startswith("profiles: calm, flaky, hostile, ")
+
+
 # Bad input
 
 NAMES = "is not one of core, linekv, lsp, miner, or MODULE:NAME"

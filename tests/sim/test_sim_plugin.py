@@ -280,6 +280,22 @@ def test_what_is_marked_wrongly_is_told_in_one_line(
     assert "Traceback" not in out
 
 
+@pytest.mark.parametrize("name", ["nursery", "number"])
+def test_async_fixtures_are_refused_in_one_line(project: Project, name: str) -> None:
+    text = f"""
+@pytest.fixture
+async def number():
+    return 7
+
+@simulated()
+async def test_it(world, {name}):
+    pass
+"""
+    status, out = project.test(text, plugins=[*PLUGIN, *PYTEST_TRIO, "-o", "trio_mode=true"])
+    assert status == 1
+    assert f"@simulated cannot use the fixture {name!r}: it belongs to pytest-trio" in out
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [

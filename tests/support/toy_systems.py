@@ -59,9 +59,9 @@ async def stumble(world: World) -> None:
     raise ValueError("no such thing")
 
 
-GOOD = System(name="good", summary="", hosts=HOSTS, level_a=play, level_b=story)
+GOOD = System(name="good", summary="plays", hosts=HOSTS, level_a=play, level_b=story)
 LOUD = System(name="loud", summary="", hosts=HOSTS, level_b=talk)
-FLAWED = System(name="flawed", summary="", hosts=HOSTS, level_b=flawed)
+FLAWED = System(name="flawed", summary="breaks", hosts=HOSTS, level_b=flawed)
 SPINS = System(name="spins", summary="", hosts=HOSTS, level_b=spin)
 DIES = System(name="dies", summary="", hosts=HOSTS, level_b=die)
 STUMBLES = System(name="stumbles", summary="", hosts=HOSTS, level_b=stumble)

@@ -182,9 +182,11 @@ def find_bugs(names: tuple[str, ...], max_seeds: int | None, limit: float, jobs:
 @command.command("list")
 def show_what_there_is() -> None:
     """List the systems with their levels, and the profiles."""
+    systems = {name: find_system(name) for name in SYSTEMS}
+    width = max(map(len, systems))
     running.emit("systems:")
-    for name in SYSTEMS:
-        system = find_system(name)
-        running.emit(f"  {name:8} level {' and '.join(system.levels)}: {system.summary}")
+    for name, system in systems.items():
+        levels = " and ".join(system.levels)
+        running.emit(f"  {name:{width}}  level {levels}: {system.summary}")
     running.emit(f"levels: {', '.join(LEVELS)}")
     running.emit(f"profiles: {', '.join(profiles())}")

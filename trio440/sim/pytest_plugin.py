@@ -202,6 +202,9 @@ class _Runner:
         self._wishes = wishes
         names = inspect.signature(test).parameters
         self._arguments = {name: item.funcargs[name] for name in names if name in item.funcargs}
+        for name, value in self._arguments.items():
+            if type(value).__module__.partition(".")[0] == "pytest_trio":
+                _refuse(f"cannot use the fixture {name!r}: it belongs to pytest-trio")
         self._takes_world = "world" in names
         self.caught: Exception | None = None
         """What the test itself raised in the last world."""
