@@ -1,7 +1,7 @@
 # Everything here needs Python 3.11 or newer, pip and make; the rest goes into .venv by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo campaign bench lint lock clean
+.PHONY: help setup test demo simulate campaign bench lint lock clean
 SHELL := /bin/bash
 
 # The Python that makes .venv: `make setup PYTHON=/path/to/python` names one.
@@ -10,12 +10,15 @@ BIN := .venv/bin
 PYTEST_ARGS ?=
 # Test processes at a time.
 PYTEST_WORKERS ?= 2
+# Seeds of each system in a long campaign, at level A; a tenth of them at level B.
+SEEDS ?= 20000
 
 help:
 	@echo 'make setup     prepare .venv with every extra and group, from requirements.lock'
 	@echo 'make test      lint, format check, types, all tests; COVERAGE=1 reports branch coverage'
 	@echo 'make demo      show the systems at work over real sockets and processes'
-	@echo 'make campaign  the long forms of the randomised tests'
+	@echo 'make simulate  a short campaign of simulated worlds, and every deliberate bug'
+	@echo 'make campaign  the long forms of the randomised tests, and SEEDS=20000 worlds of each system'
 	@echo 'make bench     run every benchmark'
 	@echo 'make lint      lint, format check and types alone'
 	@echo 'make lock      renew requirements.lock from pyproject.toml'
@@ -59,8 +62,19 @@ test: lint
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal \
 	  $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
 
+simulate: setup
+	@set -e; for run in 'lsp A 150' 'lsp B 20' 'miner A 150' 'miner B 20' 'linekv A 150' 'linekv B 20' \
+	  'core B 150'; do set -- $$run; \
+	  $(BIN)/trio440 sim run $$1 --level $$2 --seeds 0:$$3 --profile hostile --no-shrink; done
+	$(BIN)/trio440 sim ablations
+
 campaign: setup
 	TRIO440_RANDOM=1 $(BIN)/python -m pytest -m campaign --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	@set -e; for system in lsp miner linekv; do \
+	  $(BIN)/trio440 sim run $$system --level A --seeds 0:$(SEEDS) --profile hostile; done
+	@set -e; for system in lsp miner linekv core; do for order in random pct; do \
+	  $(BIN)/trio440 sim run $$system --level B --seeds 0:$$(($(SEEDS) / 10)) --profile hostile \
+	    --order $$order; done; done
 
 demo: setup
 	$(BIN)/trio440 demo

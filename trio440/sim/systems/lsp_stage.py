@@ -115,6 +115,7 @@ class _End:
         """Take in a message."""
         was_connecting = self.session.state is State.CONNECTING
         self.session.receive(message, self._game.stage.now)
+        self._require_bounded_memory()
         if was_connecting:
             self._silent *= self.session.state is State.CONNECTING
         elif self.session.over:
@@ -176,6 +177,12 @@ class _End:
         self._game.stage.require(
             not (room and inside), "what waits is sent as soon as there is room", shown
         )
+
+    def _require_bounded_memory(self) -> None:
+        held, limit = self.session.receive_buffered, 2 * self._game.limits.receive_buffer
+        if held > limit:
+            shown = f"{self.host}: {held} bytes, the limit is {limit}"
+            raise InvariantViolated("the receive buffer is bounded", shown)
 
     def _require_schedule(self, due: set[int], resent: set[int], beats: int) -> None:
         require = self._game.stage.require
@@ -339,7 +346,6 @@ class _Game:
         stage.note("", f"{self.params}")
         self._server = _Server(self)
         self._clients = [_Client(self, host) for host in CLIENTS]
-        stage.check(self._check_memory)
 
     def transmit(self, source: str, destination: str, message: Message) -> None:
         """Put a message on the network, under the eyes of the watch."""
@@ -370,11 +376,3 @@ class _Game:
                     "after the faults everything written is delivered",
                     f"{client.done_after_heal} of {LAST_BURST} echoes at {client.host}",
                 )
-
-    def _check_memory(self) -> None:
-        limit = 2 * self.limits.receive_buffer
-        for end in self._server.ends.values():
-            session = end.session
-            if session.receive_buffered > limit:
-                held = f"{session.receive_buffered} bytes, the limit is {limit}"
-                raise InvariantViolated("the receive buffer is bounded", held)
