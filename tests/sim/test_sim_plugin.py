@@ -8,8 +8,11 @@ from pathlib import Path
 
 import attrs
 import pytest
+import trio
 
 from tests.support.processes import PATIENCE_SECONDS, ROOT
+from trio440.sim import simulated
+from trio440.sim.world import World
 
 PLUGIN = ["-p", "trio440.sim.pytest_plugin"]
 PYTEST_TRIO = ["-p", "trio"]
@@ -336,3 +339,18 @@ def test_several_processes_share_the_work(project: Project) -> None:
     status, out = project.test(FAILING, "-n", "2", plugins=[*PLUGIN, "-p", "xdist"])
     assert status == 1
     assert "seed 3: exactly once" in out
+
+
+SEEN: list[tuple[int, int]] = []
+
+
+@simulated(seeds=3, profile="calm")
+async def test_this_suite_has_simulated_tests(world: World) -> None:
+    await trio.sleep(1000)
+    SEEN.append((world.setup.seed, world.now()))
+
+
+@simulated(seeds=1, profile="calm")
+async def test_each_of_its_worlds_is_a_new_one(world: World) -> None:
+    assert world.now() == 0
+    assert SEEN in ([], [(seed, 1_000_000_000) for seed in range(3)])
