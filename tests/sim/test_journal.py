@@ -26,6 +26,8 @@ from trio440.errors import (
     RecordTooLarge,
 )
 from trio440.journal import Journal, JournalLimits, open_journal
+from trio440.journal.files import Entry, JournalFiles
+from trio440.journal.format import Kind
 from trio440.journal.recovery import recover
 from trio440.sim.disk import SimDisk
 from trio440.sim.power import PowerCut
@@ -56,6 +58,11 @@ async def compactions(ports: Host, model: Model) -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(model.snapshot, journal, 4 * turn + 3)
                 nursery.start_soon(model.append, journal, b"beside")
+    async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+        kept = len(model.now)
+        for number in range(8):
+            await model.append(journal, b"again %d" % number * 20)
+        await model.snapshot(journal, kept - 1)
 
 
 async def truncations(ports: Host, model: Model) -> None:
@@ -86,7 +93,25 @@ async def installations(ports: Host, model: Model) -> None:
         await model.append(journal, b"z11")
 
 
-WORKLOADS = [appends, compactions, truncations, installations]
+async def pipelines(ports: Host, model: Model) -> None:
+    """Commits of several frames and many sectors, and a snapshot of a part in another life."""
+    for life in (b"one", b"two"):
+        async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+            states: list[int] = []
+            for turn in range(4):
+                for letter in (b"a", b"b", b"c"):
+                    keep = len(model.now) - 1 if model.now else 0
+                    journal.truncate_after_nowait(max(keep, journal.snapshot_index))
+                    model.become(model.now[: journal.last_index])
+                    journal.append_nowait([(life + letter) * 300, letter])
+                    states.append(model.become((*model.now, (life + letter) * 300, letter)))
+                if turn % 2:
+                    await journal.sync()
+                    model.acknowledge(states[-1])
+            await model.snapshot(journal, len(model.now) - 5)
+
+
+WORKLOADS = [appends, compactions, truncations, installations, pipelines]
 Workload = Callable[[Host, Model], Awaitable[None]]
 
 
@@ -102,6 +127,18 @@ async def count_operations(workload: Workload) -> int:
     disk = SimDisk(random.Random(1))
     await workload(machine(disk), Model())
     return disk.operations
+
+
+async def ended_by(
+    kind: type[BaseException], disk: SimDisk, op: int, work: Awaitable[None]
+) -> bool:
+    """Whether it was; otherwise this run had fewer operations, as its tasks took turns."""
+    ended = await until_the_end(work)
+    if ended is None:
+        assert disk.operations <= op
+        return False
+    assert isinstance(ended, kind), f"operation {op}: {ended!r}"
+    return True
 
 
 async def check_what_is_left(disk: SimDisk, model: Model, what: str) -> None:
@@ -125,7 +162,8 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -
     for op in range(operations):
         disk, model = await fresh(), Model()
         disk.cut_power_at(op, after=after)
-        assert isinstance(await until_the_end(workload(machine(disk), model)), PowerCut)
+        if not await ended_by(PowerCut, disk, op, workload(machine(disk), model)):
+            break
         logs, acknowledged = list(model.logs), model.acknowledged
         for image in range(6):
             survival: Literal["nothing", "everything", "random"] = (
@@ -142,7 +180,8 @@ async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload
     for op in range(3, operations, 5):
         disk, model = await fresh(), Model()
         disk.cut_power_at(op)
-        assert isinstance(await until_the_end(workload(machine(disk), model)), PowerCut)
+        if not await ended_by(PowerCut, disk, op, workload(machine(disk), model)):
+            break
         for second in range(100):
             again = disk.crash(random.Random(op))
             again.cut_power_at(second)
@@ -156,6 +195,31 @@ async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload
             pytest.fail("recovery does not end")
 
 
+async def test_a_commit_of_many_frames_torn_in_many_ways() -> None:
+    """What was written together says nothing about what else of it was synced."""
+    disk, model = await fresh(), Model()
+
+    async def work() -> None:
+        async with open_journal(DIRECTORY, ports=machine(disk)) as journal:
+            await model.append(journal, b"kept")
+            for number in range(8):
+                journal.append_nowait([b"%d" % number * 500, b"dropped"])
+                model.become((*model.now, b"%d" % number * 500, b"dropped"))
+                journal.truncate_after_nowait(journal.last_index - 1)
+                model.become(model.now[:-1])
+            disk.cut_power_at(disk.operations + 1)
+            await journal.sync()
+
+    assert isinstance(await until_the_end(work()), PowerCut)
+    found = set()
+    for image in range(100):
+        left = disk.crash(random.Random(image))
+        log = await read_log(machine(left))
+        assert log in model.logs[model.acknowledged :], image
+        found.add(log)
+    assert len(found) > 5
+
+
 # Failing disks
 
 
@@ -167,8 +231,8 @@ async def test_an_error_at_every_operation(workload: Workload, code: int) -> Non
     for op in range(operations):
         disk, model = await fresh(), Model()
         disk.fail_at(op, code)
-        ended = await until_the_end(workload(machine(disk), model))
-        assert isinstance(ended, JournalFailed), f"failed at {op}: {ended!r}"
+        if not await ended_by(JournalFailed, disk, op, workload(machine(disk), model)):
+            break
         before = disk.operations
         left = disk.crash(random.Random(op))
         assert before == disk.operations
@@ -184,7 +248,8 @@ async def test_what_was_acknowledged_after_an_error_and_a_reopening_survives(
     for op in range(operations):
         disk, model = await fresh(), Model()
         disk.fail_at(op, errno.EIO)
-        assert isinstance(await until_the_end(workload(machine(disk), model)), JournalFailed)
+        if not await ended_by(JournalFailed, disk, op, workload(machine(disk), model)):
+            break
         await check_what_is_left(disk, model, f"failed at {op}, reopened")
         for image in range(3):
             left = disk.crash(random.Random(image))
@@ -214,6 +279,23 @@ async def test_after_an_error_nothing_is_written() -> None:
             await trio.sleep(5)
             assert disk.operations == operations
     assert disk.operations == operations
+
+
+async def test_a_failed_sync_is_never_tried_again() -> None:
+    disk = await fresh()
+    files = JournalFiles(disk.tree(DIRECTORY), DIRECTORY, segment_bytes=1000)
+    files.open(b"saltsalt", b"nonce")
+    disk.fail_at(disk.operations + 1, errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        files.commit([Entry(Kind.RECORDS, 1, [b"lost"])])
+    operations = disk.operations
+    for _ in range(2):
+        with pytest.raises(OSError, match="Input/output error"):
+            files.mark()
+    assert disk.operations == operations
+    files.close()
+    with pytest.raises(OSError, match="not open"):
+        JournalFiles(disk.tree(DIRECTORY), DIRECTORY, segment_bytes=1000).mark()
 
 
 async def test_an_error_reaches_everybody_who_waits() -> None:
@@ -567,6 +649,22 @@ async def test_old_segments_and_snapshots_are_removed() -> None:
             assert journal.statistics().segments == 1
             assert journal.statistics().snapshots == turn
             assert journal.snapshot_index == 10 * turn
+
+
+async def test_a_segment_of_an_earlier_life_is_kept_while_it_is_needed() -> None:
+    disk, model = await fresh(), Model()
+    async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
+        await model.append(journal, *[bytes(300)] * 3)
+    async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
+        await model.append(journal, b"in a new segment")
+        assert journal.statistics().segments == 2
+        await model.snapshot(journal, 2)
+        assert journal.statistics().segments == 2
+    assert await read_log(machine(disk)) == model.now
+    async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
+        await model.snapshot(journal, 3)
+        assert journal.statistics().segments == 1
+    assert await read_log(machine(disk)) == model.now
 
 
 async def test_one_snapshot_at_a_time_computed_aside() -> None:
