@@ -20,12 +20,12 @@ import trio
 from outcome import Value
 from trio.testing import wait_all_tasks_blocked
 
-from tests.support import channel_model as model
 from trio440.core import REAL_HOST, Case, Chan, Ended, Host, Received, Sent, select, select_nowait
 from trio440.core import channels as channels_module
 from trio440.core import selecting as selecting_module
 from trio440.core.host import Scope
 from trio440.core.real.clock import TrioClock
+from trio440.sim.checking import channel_model as model
 
 SEED_VARIABLE = "TRIO440_SEED"
 USUAL_SEEDS = range(2_000)

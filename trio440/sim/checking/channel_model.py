@@ -7,9 +7,39 @@ of several ready cases a select takes.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import attrs
+
+__all__ = [
+    "CANCELLED",
+    "CLOSED",
+    "DONE",
+    "NOTHING",
+    "WAITS",
+    "WOULD_BLOCK",
+    "Cancel",
+    "ChannelState",
+    "Close",
+    "Ended",
+    "Expire",
+    "Got",
+    "Operation",
+    "Outcome",
+    "Program",
+    "Receive",
+    "Result",
+    "Select",
+    "Send",
+    "Sent",
+    "Told",
+    "World",
+    "cancel",
+    "cases_of",
+    "expire",
+    "reachable",
+    "step",
+]
 
 
 @attrs.frozen
@@ -99,12 +129,12 @@ class Told:
     word: str
 
 
-CLOSED = Told("ClosedResourceError")
-WOULD_BLOCK = Told("WouldBlock")
-NOTHING = Told("no case happened")
-CANCELLED = Told("Cancelled")
-DONE = Told("done")
-WAITS = Told("waits for ever")
+CLOSED: Final = Told("ClosedResourceError")
+WOULD_BLOCK: Final = Told("WouldBlock")
+NOTHING: Final = Told("no case happened")
+CANCELLED: Final = Told("Cancelled")
+DONE: Final = Told("done")
+WAITS: Final = Told("waits for ever")
 
 Result: TypeAlias = Sent | Got | Ended | Told
 
@@ -143,6 +173,15 @@ class World:
         channels = tuple(ChannelState(capacity) for capacity in program.capacities)
         return cls(program, tuple(() for _ in program.tasks), channels)
 
+    def with_operation(self, task: int, operation: Operation) -> "World":
+        """Let a task have nothing but this operation before it, and forget what it has done."""
+        tasks = self.program.tasks
+        tasks = (*tasks[:task], (operation,), *tasks[task + 1 :])
+        results = (*self.results[:task], (), *self.results[task + 1 :])
+        return World(
+            Program(self.program.capacities, tasks), results, self.channels, self.cancelled - {task}
+        )
+
     def operation(self, task: int) -> Operation | None:
         """Return what a task is about to do or waits in; None when it has ended."""
         done = self.results[task]
@@ -172,6 +211,8 @@ class World:
                 receivers=tuple(t for t in channel.receivers if t != task),
                 senders=tuple(t for t in channel.senders if t != task),
             )
+            if task in channel.receivers or task in channel.senders
+            else channel
             for channel in self.channels
         )
         return attrs.evolve(self, results=results, channels=channels)
@@ -190,7 +231,7 @@ def cases_of(operation: Operation) -> list[tuple[int, Send | Receive]]:
     """Return the cases of a select with their numbers; a plain operation is its only case."""
     if isinstance(operation, Send | Receive):
         return [(0, operation)]
-    assert isinstance(operation, Select)
+    assert isinstance(operation, Select)  # noqa: S101 - nothing else has cases
     return [(number, case) for number, case in enumerate(operation.cases) if case is not None]
 
 
@@ -302,7 +343,7 @@ def communicate(world: World, task: int, operation: Send | Receive | Select) -> 
 def step(world: World, task: int) -> Iterator[World]:
     """Let a task do its next operation, in each way it can go."""
     operation = world.operation(task)
-    assert operation is not None
+    assert operation is not None  # noqa: S101 - whoever calls has looked
     if isinstance(operation, Close):
         yield from close(world, task, operation.channel)
     elif isinstance(operation, Cancel):
