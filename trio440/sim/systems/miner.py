@@ -4,7 +4,9 @@ from typing import Final
 
 from trio440.sim.faults import HostTraits
 from trio440.sim.systems.base import SECOND, System
-from trio440.sim.systems.miner_stage import CLIENTS, MINERS, SERVER, play
+from trio440.sim.systems.miner_cast import CLIENTS, MINERS, SERVER
+from trio440.sim.systems.miner_stage import play
+from trio440.sim.systems.miner_world import tell
 
 __all__ = ["SYSTEM"]
 
@@ -18,4 +20,5 @@ SYSTEM: Final = System(
     duration=20 * SECOND,
     heal_at=12 * SECOND,
     level_a=play,
+    level_b=tell,
 )

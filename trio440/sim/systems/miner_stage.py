@@ -5,7 +5,6 @@ side that hears none for :data:`EPOCH_LIMIT` epochs gives the connection up; mes
 order and once, or not at all.
 """
 
-import random
 from collections import deque
 from collections.abc import Callable, Hashable
 from typing import Final
@@ -14,120 +13,33 @@ import attrs
 
 from trio440.errors import BadMessage, InvariantViolated
 from trio440.mining.messages import Join, Message, Request, Result, decode_untrusted, encode
-from trio440.mining.policy import ChunkSizes
-from trio440.mining.ranges import NonceRange
 from trio440.mining.scheduler import Scheduler, Send
-from trio440.sim.faults import CLEAR, FaultPlan
 from trio440.sim.stage import Stage
+from trio440.sim.systems.miner_cast import (
+    CLIENTS,
+    MINERS,
+    SECOND,
+    SERVER,
+    SIZES,
+    TEXTS,
+    Wish,
+    draw_crew,
+    draw_nonces,
+    draw_wishes,
+    is_calm,
+)
 from trio440.sim.systems.miner_watch import BASES, SPAN, Books, Calm, true_hash, true_least
 
-__all__ = [
-    "CLIENTS",
-    "MINERS",
-    "SERVER",
-    "SIZES",
-    "Crew",
-    "Wish",
-    "draw_crew",
-    "draw_nonces",
-    "draw_wishes",
-    "is_calm",
-    "play",
-]
+__all__ = ["play"]
 
-SERVER: Final = "server"
-MINERS: Final = ("miner1", "miner2", "miner3", "miner4", "miner5")
-CLIENTS: Final = ("client1", "client2", "client3", "client4")
-RELIABLE: Final = 2
-"""So many miners are always honest and fast."""
-SIZES: Final = ChunkSizes(first=10, least=4, most=SPAN)
 MILLI: Final = 1_000
-SECOND: Final = 1_000_000
-EPOCH: Final = 400 * MILLI
+EPOCH: Final = 500 * MILLI
 EPOCH_LIMIT: Final = 4
-LAST_ASKED: Final = 11 * SECOND
-"""Before the last fault is over nobody asks for anything after this moment."""
+"""After so many epochs without a word a connection is lost."""
 LOOK: Final = 250 * MILLI
-TEXTS: Final = 12
-"""Each client asks about so many texts in turn."""
+"""How often it is looked whether all is done."""
 MAX_WAITING: Final = 3
 """A client of a stream asks for no more at a time."""
-
-
-@attrs.frozen
-class Crew:
-    """How fast each miner is, and what is wrong with it."""
-
-    speeds: dict[str, int]
-    """Nonces per second."""
-    vices: dict[str, str]
-    """``hang``, ``late``, ``nonsense``, or nothing."""
-    tempers: dict[str, int]
-    """After how many chunks the vice shows, once."""
-
-    @property
-    def speed(self) -> int:
-        """Nonces per second of all."""
-        return sum(self.speeds.values())
-
-
-@attrs.frozen
-class Wish:
-    """What a client will ask for."""
-
-    when: int
-    """Microseconds from the start."""
-    size: int
-    """How many nonces."""
-
-
-def is_calm(plan: FaultPlan) -> bool:
-    """Whether nothing goes wrong in a world."""
-    return not plan.happening and plan.base == CLEAR
-
-
-def draw_crew(rng: random.Random, *, calm: bool) -> Crew:
-    """Draw miners; in a calm world all are honest."""
-    speeds = {name: rng.randint(10, 100) for name in MINERS}
-    speeds |= {name: rng.randint(60, 100) for name in MINERS[:RELIABLE]}
-    vices = dict.fromkeys(MINERS, "")
-    for name in MINERS[RELIABLE:]:
-        vices[name] = rng.choice(("", "hang", "late", "nonsense"))
-    tempers = {name: rng.randrange(1, 8) for name in MINERS}
-    return Crew(speeds, dict.fromkeys(MINERS, "") if calm else vices, tempers)
-
-
-def draw_wishes(rng: random.Random, speed: int, *, calm: bool) -> dict[str, list[Wish]]:
-    """Draw who asks for how much and when: a mixture, a stream of small jobs, or a small job."""
-    first, *others = CLIENTS
-    wishes: dict[str, list[Wish]] = {name: [] for name in CLIENTS}
-    match rng.randrange(3):
-        case 0:
-            for name in CLIENTS:
-                for _ in range(rng.randint(2, 6)):
-                    wishes[name].append(Wish(rng.randrange(LAST_ASKED), rng.randint(1, 120)))
-                wishes[name].sort(key=lambda wish: wish.when)
-        case 1:  # small ones all the time, more than can be done, and something larger
-            wishes[first].append(Wish(rng.randrange(500 * MILLI, SECOND), 3 * speed // 2))
-            step = 400 * MILLI
-            size = max(speed * step * 3 // 2 // SECOND // len(others), 2)
-            for name in others:
-                start = rng.randrange(step)
-                wishes[name] += [Wish(when, size) for when in range(start, LAST_ASKED, step)]
-        case _:  # a small one after a huge one
-            huge = 12 * speed if calm else 3 * speed
-            wishes[first].append(Wish(rng.randrange(500 * MILLI), min(huge, SPAN)))
-            when = rng.randrange(SECOND, 3 * SECOND // 2)
-            for name in others:
-                wishes[name].append(Wish(when, rng.randint(1, 20)))
-                when += 3 * SECOND
-    return wishes
-
-
-def draw_nonces(rng: random.Random, size: int) -> NonceRange:
-    """Draw where the nonces of a job lie."""
-    lower = rng.choice(BASES) + rng.randrange(SPAN - size + 1)
-    return NonceRange(lower, lower + size - 1)
 
 
 def play(stage: Stage) -> None:
@@ -161,6 +73,8 @@ class _Server:
         self._dead: set[str] = set()
         self._last_id = 0
         self._alarm_at: int | None = None
+        self._rings_at: int | None = None
+        """The same moment in the stage's time."""
         stage = game.stage
         stage.on_datagram(SERVER, self._hear)
         stage.on_segment(SERVER, self._take)
@@ -230,6 +144,7 @@ class _Server:
 
     def _carry_out(self, nonsense: int | None = None) -> None:
         game, now = self._game, self._now()
+        on_time = self._rings_at is None or game.stage.now < self._rings_at
         for action in self.scheduler.actions():
             link = self._ids.get(action.conn_id)
             if link is None:
@@ -242,7 +157,7 @@ class _Server:
                 game.books.gone(link.conn_id)
                 continue
             if isinstance(action.message, Request):
-                game.books.handed(action.conn_id, action.message, now)
+                game.books.handed(action.conn_id, action.message, now, on_time=on_time)
             elif isinstance(action.message, Result):
                 game.books.replied(action.conn_id, action.message, now)
             game.stage.segment(SERVER, link.host, encode(action.message), stream=link.stream)
@@ -253,15 +168,19 @@ class _Server:
 
     def _set_alarm(self) -> None:
         due = self.scheduler.next_deadline()
-        if due is None or due == self._alarm_at:
+        if due == self._alarm_at:
+            return
+        if due is None:
+            self._alarm_at = self._rings_at = None
             return
         self._alarm_at = due
         wait = max(due - self._now(), 1)
+        self._rings_at = self._game.stage.now + wait
         self._game.later(SERVER, wait, lambda: self._ring(due))
 
     def _ring(self, due: int) -> None:
         if due == self._alarm_at:
-            self._alarm_at = None
+            self._alarm_at = self._rings_at = None
             self.scheduler.on_deadline(self._now())
             self._carry_out()
 
@@ -398,8 +317,8 @@ class _Client(_Peer):
     """Asks, waits for the answers, and asks again when its connection is lost."""
 
     def __init__(self, game: "_Game", host: str, wishes: list[Wish]) -> None:
-        self._wanted: deque[NonceRange] = deque()
-        """Not yet asked for."""
+        self._wanted: deque[int] = deque()
+        """Sizes of what is not yet asked for."""
         self._asked: deque[Request] = deque()
         self._texts = 0
         self._finishing = False
@@ -408,7 +327,7 @@ class _Client(_Peer):
             game.stage.at(wish.when, self._wish(wish.size))
         heal_at = game.stage.plan.heal_at
         last = heal_at + self.rng.randrange(500 * MILLI)
-        game.stage.at(last, self._wish(self.rng.randint(1, 60), last=True))
+        game.stage.at(last, self._wish(self.rng.randint(1, 40), last=True))
         if not game.calm and not self.rng.randrange(3):
             game.stage.at(self.rng.randrange(SECOND, heal_at), self._leave, host=host)
 
@@ -423,7 +342,7 @@ class _Client(_Peer):
 
     def lost(self) -> None:
         """What was not answered is to be asked for again."""
-        self._wanted.extendleft(request.nonces for request in reversed(self._asked))
+        self._wanted.extendleft(request.nonces.size for request in reversed(self._asked))
         self._asked.clear()
 
     def got(self, message: Message) -> None:
@@ -440,7 +359,7 @@ class _Client(_Peer):
         def wish() -> None:
             self._finishing |= last
             if last or len(self._wanted) + len(self._asked) < MAX_WAITING:
-                self._wanted.append(draw_nonces(self.rng, size))
+                self._wanted.append(size)
                 if self.is_open:
                     self._ask()
 
@@ -448,19 +367,19 @@ class _Client(_Peer):
 
     def _ask(self) -> None:
         while self._wanted:
-            request = Request(self._text(), self._wanted.popleft())
+            text, base = self._draw_text()
+            request = Request(text, draw_nonces(self.rng, self._wanted.popleft(), base))
             self._asked.append(request)
             self.say(encode(request))
 
-    def _text(self) -> str:
+    def _draw_text(self) -> tuple[str, int]:
+        """Return a text that no open job has, and the base of its nonces."""
+        texts = [f"{self.host} {(self._texts + i) % TEXTS}" for i in range(1, TEXTS + 1)]
         asked = {request.text for request in self._asked}
-        while True:
-            self._texts += 1
-            text = f"{self.host} {self._texts % TEXTS}"
-            if text not in asked and not self.game.books.is_used(text):
-                return text
-            if self._texts % TEXTS == 0 and len(asked) >= TEXTS:
-                raise AssertionError("a client asks for less at a time")
+        free = (text for text in texts if text not in asked and not self.game.books.is_used(text))
+        text = next(free, texts[0])
+        self._texts = int(text.rpartition(" ")[2])
+        return text, BASES[self._texts % len(BASES)]
 
     def _leave(self) -> None:
         """Go away without a word, and forget what was asked for."""

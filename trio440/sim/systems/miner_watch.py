@@ -99,8 +99,6 @@ class _Held:
     task: _Task
     nonces: NonceRange
     mask: int
-    at: int
-    """When it was handed out."""
 
 
 @attrs.define(eq=False)
@@ -174,7 +172,7 @@ class Books:
         else:
             return False
         if held is hand.held[0]:
-            rate = held.nonces.size * 1_000_000 / max(now - held.at, 1)
+            rate = held.nonces.size * 1_000_000 / max(now - hand.since, 1)
             hand.slowest = max(1.0, min(hand.slowest or rate, rate))
             hand.since = now
         hand.held.remove(held)
@@ -185,8 +183,8 @@ class Books:
 
     # What comes out
 
-    def handed(self, conn_id: int, request: Request, now: int) -> None:
-        """A miner is given work."""
+    def handed(self, conn_id: int, request: Request, now: int, *, on_time: bool) -> None:
+        """A miner is given work; ``on_time`` as in :meth:`settled`."""
         hand = self._hands.get(conn_id)
         if hand is None:
             raise InvariantViolated("only miners are given work", f"connection {conn_id}")
@@ -195,21 +193,14 @@ class Books:
         shown = f"{request.nonces} of job {task.number} to connection {conn_id}"
         if mask & task.covered:
             raise InvariantViolated("nothing answered is handed out again", shown)
-        once = twice = 0
-        for other in self._hands.values():
-            mine = 0
-            for held in other.held:
-                mine |= held.mask if held.task is task else 0
-            if mask & mine and other is hand:
-                raise InvariantViolated("nobody is given the same nonces twice", shown)
-            if other.is_punctual(now):
-                twice |= once & mine
-                once |= mine
-        if mask & twice:
-            raise InvariantViolated("nothing is copied twice", shown)
+        if on_time and hand.is_late(now):
+            raise InvariantViolated("late miners are given nothing more", shown)
+        if self._calm is not None:
+            self._check_choice(task, mask, shown)
+        self._check_copy(hand, task, mask, now, shown)
         if not hand.held:
             hand.since = now
-        hand.held.append(_Held(task, request.nonces, mask, now))
+        hand.held.append(_Held(task, request.nonces, mask))
         if len(hand.held) > CHUNKS_IN_HAND:
             raise InvariantViolated("hands are bounded", f"{len(hand.held)} chunks, {shown}")
 
@@ -285,13 +276,44 @@ class Books:
                 shown = f"{left} nonces of job {task.number} while a miner has room"
                 raise InvariantViolated("no work is forgotten", shown)
 
-    def _remember_overtaking(self, big: _Task, small: _Task, calm: Calm) -> None:
-        """Say that the small job must end first, if the big one has far more left to hand out."""
-        taken = big.covered
+    def _check_copy(self, hand: _Hand, task: _Task, mask: int, now: int, shown: str) -> None:
+        """Check that at most one other punctual miner has any nonce of a new chunk."""
+        once = twice = 0
+        for other in self._hands.values():
+            mine = 0
+            for held in other.held:
+                mine |= held.mask if held.task is task else 0
+            if mask & mine and other is hand:
+                raise InvariantViolated("nobody is given the same nonces twice", shown)
+            if other.is_punctual(now):
+                twice |= once & mine
+                once |= mine
+        if mask & twice:
+            raise InvariantViolated("nothing is copied twice", shown)
+
+    def _check_choice(self, chosen: _Task, mask: int, shown: str) -> None:
+        """Check that what is not a copy is of the job with the least left, or of the oldest."""
+        left: dict[int, int] = {}
+        for queue in self._queues.values():
+            if queue and (unassigned := queue[0].all & ~self._expected(queue[0])):
+                left[queue[0].number] = unassigned.bit_count()
+        if mask & self._expected(chosen):
+            return  # a copy
+        shortest = min(left, key=lambda number: (left[number], number))
+        if chosen.number not in (shortest, min(left)):
+            raise InvariantViolated("the shortest job is next, or the oldest", f"{shown}: {left}")
+
+    def _expected(self, task: _Task) -> int:
+        """Return what has been answered of a job or is in somebody's hand."""
+        expected = task.covered
         for hand in self._hands.values():
             for held in hand.held:
-                taken |= held.mask if held.task is big else 0
-        left = big.nonces.size - taken.bit_count()
+                expected |= held.mask if held.task is task else 0
+        return expected
+
+    def _remember_overtaking(self, big: _Task, small: _Task, calm: Calm) -> None:
+        """Say that the small job must end first, if the big one has far more left to hand out."""
+        left = big.nonces.size - self._expected(big).bit_count()
         lead = HANDS_MICROS / 1e6 * calm.speed + OLDEST_SHARE * small.nonces.size
         if left > lead and big.client != small.client:
             big.smaller.append(small)
