@@ -2,7 +2,7 @@
 
     python benchmarks/journal.py                  a table, in about 10 seconds
     python benchmarks/journal.py --check          the same, with status 1 if a target is missed
-    python benchmarks/journal.py --directory DIR  on the disk of DIR, not that of the temporary files
+    python benchmarks/journal.py --directory DIR  on the disk of DIR, not of temporary files
 
 The two sides of a comparison take turns (A B A B), because the speed of the machine and of its
 disk changes within seconds; a ratio is that of the medians, with the least and the greatest ratio

@@ -390,7 +390,8 @@ class Journal:
 
     async def _take_snapshot(self, data: bytes | Callable[[], bytes], upto: int) -> None:
         try:
-            await self.sync(min(upto, self._last_index))
+            # Records that were dropped must not turn up behind the snapshot.
+            await self.sync()
             first = self._first_segment_needed(upto)
             await self._snapshot_worker.run(self._write_snapshot, data, upto, first)
             removed = [segment_name(s.sequence) for s in self._sealed if s.sequence < first]
