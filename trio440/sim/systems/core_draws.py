@@ -50,7 +50,7 @@ def draw_traffic(rng: random.Random) -> Traffic:
     return Traffic(
         selects=rng.choice([0.2, 0.5, 0.8]),
         sends=rng.uniform(0.4, 0.6),
-        closes=rng.choice([0.0, 0.01, 0.03]),
+        closes=rng.choice([0.0, 0.003, 0.015]),
         cancels=rng.choice([0.05, 0.1, 0.2]),
         nowait=rng.choice([0.05, 0.2]),
         timeouts=rng.choice([0.1, 0.4]),

@@ -7,7 +7,7 @@ and from the crash of the machine.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Final, TypeAlias
@@ -15,15 +15,16 @@ from typing import Any, Final, TypeAlias
 import attrs
 import trio
 
-from trio440.core import Chan, Ended, EpochTimer, Received, Sent, select, select_nowait
+from trio440.core import Chan, Ended, Received, Sent, select, select_nowait
 from trio440.core.channels import Case
 from trio440.core.host import Clock, Host, Scope
 from trio440.errors import InvariantViolated
 from trio440.sim.checking import channel_model as model
 from trio440.sim.checking.channel_follower import Follower
-from trio440.sim.faults import Pause
 from trio440.sim.systems.core_draws import describe, draw_capacities, draw_operation, draw_traffic
-from trio440.sim.systems.core_watch import Choices, Grid, Ledger, Seen, require_awake
+from trio440.sim.systems.core_fairness import choose_fairly
+from trio440.sim.systems.core_timers import start_timer
+from trio440.sim.systems.core_watch import Ledger, Seen, require_awake
 from trio440.sim.world import World
 
 __all__ = ["HOSTS", "tell"]
@@ -35,10 +36,8 @@ OPERATIONS: Final = 30
 """What each task does in one life of its machine."""
 RESTS: Final = (0.0, 0.0, 0.001, 0.01, 0.1, 0.3)
 TIMEOUTS: Final = (0.0, 0.001, 0.01, 0.1, 0.5)
-PERIODS: Final = (0.07, 0.2, 1 / 3, 0.5)
 STEERING_SECONDS: Final = 0.3
 """The longest time between two interventions from outside."""
-ROUNDS: Final = 140
 RESCUES: Final = 2_000
 
 RAISED: Final[dict[type[BaseException], model.Result]] = {
@@ -68,11 +67,14 @@ class _Game:
     def __init__(self, world: World) -> None:
         self.finished = trio.Event()
         self.houses: list[_House] = []
+        self.steps = 0
+        """How many steps tasks have taken."""
         self._world = world
         self._unfinished = set(HOSTS)
 
     def look(self) -> None:
         """Require that everything is as it should be."""
+        self.steps += 1
         for house in self.houses:
             if house.stirred:
                 house.look()
@@ -81,7 +83,7 @@ class _Game:
         """Run one life of a machine; the first that comes to its end is the last."""
         if name not in self._unfinished:
             return
-        house = _House(self._world, name, ports)
+        house = _House(self._world, name, ports, lambda: self.steps)
         self.houses.append(house)
         try:
             await house.live()
@@ -149,7 +151,8 @@ class _Alarm(Clock):
 class _House:
     """One life of a machine: its channels, its tasks, and what is known of them."""
 
-    def __init__(self, world: World, host: str, ports: Host) -> None:
+    def __init__(self, world: World, host: str, ports: Host, steps: Callable[[], int]) -> None:
+        self._steps = steps
         self._machine = world.machines[host]
         self._life = self._machine.lives
         rng = world.rng(host, self._life)
@@ -186,8 +189,8 @@ class _House:
             for actor in self.actors:
                 nursery.start_soon(self._act, actor)
             for number in range(2):
-                self._start_timer(nursery, number)
-            nursery.start_soon(self._choose_fairly)
+                start_timer(nursery, self._world, self._host, self._ports, number)
+            nursery.start_soon(choose_fairly, self._rng, self._ports, self._steps)
             await self._steer()
             self._stir()
             self.give_up()
@@ -374,88 +377,8 @@ class _House:
         actor.scope.cancel()
         self._note(f"cancelled {actor.number}")
 
-    # Fairness
-
-    async def _choose_fairly(self) -> None:
-        """Choose among cases that are always ready, and see that others run meanwhile."""
-        rng = self._rng
-        ready = [Chan[int](1) for _ in range(rng.randint(2, 4))]
-        for ch in ready:
-            ch.send_nowait(0)
-        choices = Choices(len(ready))
-        async with trio.open_nursery() as nursery:
-            others = _Bystander()
-            nursery.start_soon(others.run)
-            await trio.lowlevel.checkpoint()
-            before = others.turns
-            for _ in range(ROUNDS):
-                chosen = await select(*(ch.receiving() for ch in ready), ports=self._ports)
-                ready[chosen[0]].send_nowait(0)
-                choices.chose(chosen[0])
-            # A lower priority may hold the bystander back in any other order.
-            if self._world.setup.order == "random" and others.turns == before:
-                shown = f"{ROUNDS} operations without a switch"
-                raise InvariantViolated("ready operations let others run", shown)
-            nursery.cancel_scope.cancel()
-
-    # Timers
-
-    def _start_timer(self, nursery: trio.Nursery, number: int) -> None:
-        rng = self._rng
-        period = rng.choice(PERIODS)
-        timer = EpochTimer(period, ports=self._ports)
-        grid = Grid(self._ports.clock.now(), period)
-        for follower in range(rng.choice([1, 1, 2])):
-            chance = self._world.rng(self._host, self._life, "timer", number, follower)
-            nursery.start_soon(self._follow_timer, timer, grid, period, chance)
-
-    async def _follow_timer(
-        self, timer: EpochTimer, grid: Grid, period: float, rng: random.Random
-    ) -> None:
-        clock = self._ports.clock
-        while True:
-            grid.require_due(timer.next_deadline)
-            kind = rng.random()
-            if kind < 0.05:  # noqa: PLR2004 - now and then
-                timer.reset()
-                grid.reset(clock.now())
-            elif kind < 0.25:  # noqa: PLR2004 - now and then
-                await clock.sleep(rng.random() * 5 * period)
-            elif kind < 0.4:  # noqa: PLR2004 - now and then
-                with clock.move_on_after(rng.random() * period):
-                    await self._await_tick(timer, grid)
-            else:
-                await self._await_tick(timer, grid)
-
-    async def _await_tick(self, timer: EpochTimer, grid: Grid) -> None:
-        called = self._ports.clock.now()
-        tick = await timer.wait()
-        now = self._ports.clock.now()
-        due = grid.next_deadline
-        grid.ticked(tick.number, tick.count, now)
-        self._note(f"tick {tick.number} for {tick.count}")
-        if not self._has_just_been_paused():
-            grid.require_prompt(called, due, now)
-
-    def _has_just_been_paused(self) -> bool:
-        pauses = [fault for _, fault in self._world.plan.happening if isinstance(fault, Pause)]
-        now = self._world.now()
-        return any(one.host == self._host and abs(one.end - now) <= 1 for one in pauses)
-
     def _note(self, text: str) -> None:
         self._world.note(text, self._host)
-
-
-class _Bystander:
-    """Counts how often it gets its turn."""
-
-    def __init__(self) -> None:
-        self.turns = 0
-
-    async def run(self) -> None:
-        while True:
-            await trio.lowlevel.checkpoint()
-            self.turns += 1
 
 
 def _result(happened: tuple[int, Outcome] | None) -> model.Result:
