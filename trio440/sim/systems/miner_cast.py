@@ -95,7 +95,7 @@ def draw_wishes(rng: random.Random, speed: int, *, calm: bool) -> dict[str, list
                 wishes[name].sort(key=lambda wish: wish.when)
         case 1:  # small ones all the time, more than can be done, and something larger
             wishes[first].append(Wish(rng.randrange(500 * MILLI, SECOND), 3 * speed // 2))
-            step = 400 * MILLI
+            step = 600 * MILLI
             size = max(speed * step * 3 // 2 // SECOND // len(others), 2)
             for name in others:
                 start = rng.randrange(step)

@@ -1,15 +1,12 @@
 """The miner at level A: its scheduler on a stage, its books compared after every input.
 
-Connections are LSP's in outline: a heartbeat each epoch in both directions, as datagrams; a
-side that hears none for :data:`EPOCH_LIMIT` epochs gives the connection up; messages come in
-order and once, or not at all.
+Connections are LSP's in outline, see :mod:`trio440.sim.systems.miner_pipe`: a heartbeat each
+epoch in both directions; a side that hears nothing for some epochs gives the connection up.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Final
-
-import attrs
 
 from trio440.errors import BadMessage, InvariantViolated
 from trio440.mining.messages import Join, Message, Request, Result, decode_untrusted, encode
@@ -28,14 +25,12 @@ from trio440.sim.systems.miner_cast import (
     draw_wishes,
     is_calm,
 )
+from trio440.sim.systems.miner_pipe import EPOCH, EPOCH_LIMIT, Link, Pipe
 from trio440.sim.systems.miner_watch import BASES, SPAN, Books, Calm, true_hash, true_least
 
 __all__ = ["play"]
 
 MILLI: Final = 1_000
-EPOCH: Final = 500 * MILLI
-EPOCH_LIMIT: Final = 4
-"""After so many epochs without a word a connection is lost."""
 LOOK: Final = 250 * MILLI
 """How often it is looked whether all is done."""
 MAX_WAITING: Final = 3
@@ -52,24 +47,14 @@ def play(stage: Stage) -> None:
     game.require_liveness()
 
 
-@attrs.define(eq=False)
-class _Link:
-    """The server's side of a connection."""
-
-    conn_id: int
-    host: str
-    stream: str
-    silent: int = 0
-
-
 class _Server:
     """The scheduler and its connections."""
 
     def __init__(self, game: "_Game") -> None:
         self.scheduler = Scheduler(SIZES)
         self._game = game
-        self._links: dict[str, _Link] = {}
-        self._ids: dict[int, _Link] = {}
+        self._links: dict[str, Link] = {}
+        self._ids: dict[int, Link] = {}
         self._dead: set[str] = set()
         self._last_id = 0
         self._alarm_at: int | None = None
@@ -77,27 +62,27 @@ class _Server:
         """The same moment in the stage's time."""
         stage = game.stage
         stage.on_datagram(SERVER, self._hear)
-        stage.on_segment(SERVER, self._take)
         self._tick_in_an_epoch()
 
     def _hear(self, data: bytes, source: str) -> None:
         if self._game.stage.altered:
             return
-        stream = data.decode()
+        name, _, numbered = data.partition(b" ")
+        stream = name.decode()
         link = self._links.get(stream)
         if link is None and stream not in self._dead:
             self._last_id += 1
-            link = self._links[stream] = _Link(self._last_id, source, stream)
+            link = self._links[stream] = Link(self._last_id, source, stream)
             self._ids[link.conn_id] = link
             self._beat(link)
-        if link is not None:
-            link.silent = 0
-
-    def _take(self, data: bytes, source: str, stream: Hashable) -> None:
-        link = self._links.get(str(stream))
         if link is None:
             return
         link.silent = 0
+        for message in self._game.pipe(stream, SERVER).take(numbered) if numbered else ():
+            if stream in self._links:
+                self._take(message, link)
+
+    def _take(self, data: bytes, link: Link) -> None:
         conn_id, now, books = link.conn_id, self._now(), self._game.books
         try:
             message = decode_untrusted(data)
@@ -110,7 +95,7 @@ class _Server:
             books.joined(conn_id)
         elif isinstance(message, Result):
             nonsense = not books.answered(conn_id, message, now)
-        elif source in MINERS:
+        elif link.host in MINERS:
             nonsense = True
         else:
             books.asked(conn_id, message, now)
@@ -135,10 +120,13 @@ class _Server:
             self._game.books.settled(self.scheduler, self._now(), on_time=True)
         self._tick_in_an_epoch()
 
-    def _beat(self, link: _Link) -> None:
-        self._game.stage.send(SERVER, link.host, link.stream.encode())
+    def _beat(self, link: Link) -> None:
+        stage = self._game.stage
+        stage.send(SERVER, link.host, link.stream.encode())
+        for datagram in self._game.pipe(link.stream, link.host).overdue(stage.now):
+            stage.send(SERVER, link.host, datagram)
 
-    def _drop(self, link: _Link) -> None:
+    def _drop(self, link: Link) -> None:
         del self._links[link.stream], self._ids[link.conn_id]
         self._dead.add(link.stream)
 
@@ -160,7 +148,8 @@ class _Server:
                 game.books.handed(action.conn_id, action.message, now, on_time=on_time)
             elif isinstance(action.message, Result):
                 game.books.replied(action.conn_id, action.message, now)
-            game.stage.segment(SERVER, link.host, encode(action.message), stream=link.stream)
+            datagram = game.pipe(link.stream, link.host).put(encode(action.message), game.stage.now)
+            game.stage.send(SERVER, link.host, datagram)
         if nonsense is not None:
             raise InvariantViolated("nonsense is disconnected", f"connection {nonsense}")
         game.books.settled(self.scheduler, now, on_time=False)
@@ -202,7 +191,6 @@ class _Peer:
         self._silent = 0
         stage = game.stage
         stage.on_datagram(host, self._hear)
-        stage.on_segment(host, self._take)
         stage.on_crash(host, self.lose)
         stage.on_restart(host, self._live)
         game.later(host, self.rng.randrange(500 * MILLI), self._live)
@@ -219,7 +207,9 @@ class _Peer:
     def say(self, data: bytes) -> None:
         """Send bytes to the server."""
         assert self.stream is not None  # noqa: S101 - callers look
-        self.game.stage.segment(self.host, SERVER, data, stream=self.stream)
+        game = self.game
+        datagram = game.pipe(self.stream, SERVER).put(data, game.stage.now)
+        game.stage.send(self.host, SERVER, datagram)
 
     def lose(self) -> None:
         """Give the connection up, without a word."""
@@ -236,21 +226,23 @@ class _Peer:
             if self._silent >= EPOCH_LIMIT:
                 self.lose()
         if self.stream is not None:
-            self.game.stage.send(self.host, SERVER, self.stream.encode())
+            stage = self.game.stage
+            stage.send(self.host, SERVER, self.stream.encode())
+            for datagram in self.game.pipe(self.stream, SERVER).overdue(stage.now):
+                stage.send(self.host, SERVER, datagram)
         self.game.later(self.host, EPOCH, self._live)
 
     def _hear(self, data: bytes, _source: str) -> None:
-        if self.stream is None or self.game.stage.altered or data != self.stream.encode():
+        name, _, numbered = data.partition(b" ")
+        stream = self.stream
+        if stream is None or self.game.stage.altered or name != stream.encode():
             return
         self._silent = 0
         if not self.is_open:
             self.is_open = True
             self.opened()
-
-    def _take(self, data: bytes, _source: str, stream: Hashable) -> None:
-        if stream == self.stream and self.is_open:
-            self._silent = 0
-            self.got(decode_untrusted(data))
+        for message in self.game.pipe(stream, self.host).take(numbered) if numbered else ():
+            self.got(decode_untrusted(message))
 
 
 class _Miner(_Peer):
@@ -396,6 +388,7 @@ class _Game:
         self.calm = is_calm(stage.plan)
         self.crew = draw_crew(rng, calm=self.calm)
         self.books = Books(Calm(self.crew.speed) if self.calm else None)
+        self._pipes: dict[tuple[str, str], Pipe] = {}
         wishes = draw_wishes(rng, self.crew.speed, calm=self.calm)
         for name in MINERS:
             text = f"{self.crew.speeds[name]} nonces/s {self.crew.vices[name]}"
@@ -407,6 +400,10 @@ class _Game:
     def later(self, host: str, delay: int, action: Callable[[], None]) -> None:
         """Call ``action`` on a host after a delay in microseconds."""
         self.stage.at(self.stage.now + delay, action, host=host)
+
+    def pipe(self, stream: str, destination: str) -> Pipe:
+        """Return one direction of a connection."""
+        return self._pipes.setdefault((stream, destination), Pipe(stream))
 
     @property
     def is_finished(self) -> bool:
