@@ -61,7 +61,9 @@ class Client:
         server refuses, drawn at random so that no value is taken for its refusal, and what comes
         before the refusal is the answer. Refusals of earlier
         requests that nobody has received yet are dropped. Whoever has left more answers unread
-        than the server queues must first receive them: the refusal would be dropped, too.
+        than the server queues must first receive them: the refusal would be dropped, too. Of a
+        list longer than the queue the server may drop the end if it is read slowly; see
+        ``Limits.held_bytes``.
         Cancelled: the rest of the answer arrives later; use the client no more.
 
         Raises:

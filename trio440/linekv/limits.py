@@ -32,6 +32,17 @@ class Limits:
     """The length of a line; the client of a longer one is told so in one line and closed."""
     queued_messages: int = attrs.field(default=500, validator=_at_least_one)
     """Lines queued for a client that does not read; what comes past them is dropped."""
+    client_queued_bytes: int = attrs.field(default=32 << 20, validator=_at_least_one)
+    """Bytes queued for one client, as :mod:`trio440.linekv.outbox` counts them, those on their
+    way to the network included; what comes past them is dropped like a line too many."""
+    queued_bytes: int = attrs.field(default=64 << 20, validator=_at_least_one)
+    """Bytes queued for all clients together. Half is divided evenly among the places for
+    clients, half is for whoever needs more; a line that finds no room in either is dropped.
+    An empty queue takes any line, so that a line for each client may come on top."""
+    held_bytes: int = attrs.field(default=256 << 20, validator=_at_least_one)
+    """Lists asked for that are longer than a client's queue and wait whole for it to read. Past
+    this those that wait longest are cut: what is left of them is dropped. The one asked for last
+    may come on top."""
     keys: int = attrs.field(default=1_000_000, validator=_at_least_one)
     """Keys in the store; a request that needs one more is refused in one line."""
     memory_bytes: int = attrs.field(default=256 << 20, validator=_at_least_one)
@@ -58,7 +69,11 @@ class Statistics:
     messages_sent: int
     """Lines handed to the network, refusals included."""
     messages_dropped: int
-    """Lines that found a client's queue full."""
+    """Lines that found a client's queue full, or were cut off."""
+    queued_bytes: int
+    """Queued for clients now, see :attr:`Limits.queued_bytes`."""
+    held_bytes: int
+    """In lists that wait to be queued now, see :attr:`Limits.held_bytes`."""
     keys: int
     """In the store."""
     memory_bytes: int
@@ -75,6 +90,8 @@ class Counters:
     requests: int = 0
     messages_sent: int = 0
     messages_dropped: int = 0
+    queued_bytes: int = 0
+    held_bytes: int = 0
     keys: int = 0
     memory_bytes: int = 0
 

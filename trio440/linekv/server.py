@@ -21,6 +21,7 @@ from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
 from trio440.journal import Journal, JournalStatistics
 from trio440.linekv.limits import Counters, Limits, Statistics
+from trio440.linekv.outbox import HeldAnswers, Pool
 from trio440.linekv.owner import open_owner
 from trio440.linekv.protocol import error_line
 from trio440.linekv.session import Batch, Session
@@ -167,6 +168,8 @@ class _Front:
         self._sessions: set[Session] = set()
         self._served = trio.Event()
         self._refusals = 0
+        self._pool = Pool(limits, counters)
+        self._held = HeldAnswers(limits, counters)
 
     async def finish(self) -> None:
         """Take no more clients and no more requests, and wait for the last session's end."""
@@ -207,6 +210,8 @@ class _Front:
                 counters=self._counters,
                 ports=self._ports,
                 journal=self._journal,
+                pool=self._pool,
+                held=self._held,
             )
             if self._accepting.cancel_called:
                 session.finish()

@@ -1,12 +1,11 @@
 """One client of the line-protocol server: its lines in, its answers out.
 
-What goes to the client is queued, :attr:`~trio440.linekv.Limits.queued_messages` lines at most.
+What goes to the client is queued in an :class:`~trio440.linekv.outbox.Outbox`, which bounds it.
 While the client reads, an answer longer than the queue waits for room. When it has taken
 nothing for :data:`STALL_SECONDS` it counts as not reading: what finds no room is then dropped
 and counted, until it takes something again.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import attrs
@@ -17,21 +16,19 @@ from trio440.core.host import ByteStream, Host
 from trio440.errors import BadMessage, JournalFailed
 from trio440.journal import Journal
 from trio440.linekv.limits import Counters, Limits
+from trio440.linekv.outbox import HeldAnswers, Outbox, Pool, UnsentAnswer
 from trio440.linekv.protocol import (
     LineSplitter,
     Put,
     Request,
     error_line,
     parse_untrusted_request,
-    value_line,
 )
 from trio440.linekv.store import Answer, Refused, Values
 
 __all__ = ["Answers", "Batch", "Session", "disk_refusal"]
 
 READ_BYTES: Final = 65_536
-BURST_BYTES: Final = 16_384
-"""How much is handed to the network at once, about."""
 STALL_SECONDS: Final = 0.25
 """How long a client with a full queue may take no burst before lines are dropped."""
 LINGER_SECONDS: Final = 0.25
@@ -79,6 +76,8 @@ class Session:
         counters: Counters,
         ports: Host,
         journal: Journal | None,
+        pool: Pool,
+        held: HeldAnswers,
     ) -> None:
         self._stream = stream
         self._requests = requests
@@ -87,7 +86,8 @@ class Session:
         self._ports = ports
         self._journal = journal
         self._answers = Chan[Answers](1)
-        self._queue = Chan[bytes](limits.queued_messages)
+        self._outbox = Outbox(limits, pool)
+        self._held = held
         self._written = trio.Event()
         self._stalled = False
         self._finishing = False
@@ -105,7 +105,7 @@ class Session:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._write)
                 await self._serve_lines()
-                self._queue.close()
+                self._outbox.end()
                 with self._ports.clock.move_on_after(self._limits.flush_seconds):
                     await self._written.wait()
                     await self._linger()
@@ -113,6 +113,7 @@ class Session:
         except* trio.BrokenResourceError:
             pass
         finally:
+            self._outbox.discard()
             await self._stream.aclose()
 
     async def _serve_lines(self) -> None:
@@ -148,11 +149,14 @@ class Session:
             return
         await self._requests.send(Batch(batch.copy(), self._answers))
         batch.clear()
-        for answer in await self._settled(await self._answers.receive()):
-            match answer:
-                case Values(key, values):
-                    lines = (value_line(key, value) for value in values)
-                    await self._enqueue(lines, len(values))
+        answers = await self._settled(await self._answers.receive())
+        answers.reverse()
+        while answers:
+            match answers.pop():
+                case Values() as values:
+                    answer = UnsentAnswer(values)
+                    del values  # or a list that is cut would stay
+                    await self._enqueue(answer)
                 case Refused(problem):
                     await self._refuse(problem)
 
@@ -170,41 +174,41 @@ class Session:
         return answers
 
     async def _refuse(self, problem: str) -> None:
-        await self._enqueue(iter([error_line(problem)]), 1)
+        if not await self._enqueue_patiently(error_line(problem)):
+            self._counters.messages_dropped += 1
 
-    async def _enqueue(self, lines: Iterator[bytes], count: int) -> None:
-        """Queue ``count`` lines in order; from the first that finds no room on they are dropped."""
-        for position, line in enumerate(lines):
-            try:
-                self._queue.send_nowait(line)
-            except trio.WouldBlock:
-                if not await self._enqueue_patiently(line):
-                    self._counters.messages_dropped += count - position
-                    return
+    async def _enqueue(self, answer: UnsentAnswer) -> None:
+        """Queue a list in order; from the first line that finds no room on it is dropped."""
+        waited = False
+        try:
+            while (line := answer.take()) is not None:
+                if not self._outbox.put_nowait(line):
+                    if not waited:
+                        self._held.hold(answer)
+                        waited = True
+                    if not await self._enqueue_patiently(line):
+                        self._counters.messages_dropped += 1
+                        break
+        finally:
+            self._held.release(answer)
+        self._counters.messages_dropped += answer.left
 
     async def _enqueue_patiently(self, line: bytes) -> bool:
-        """Wait for room while the client reads; whether there was some."""
-        if self._stalled:
-            return False
-        with self._ports.clock.move_on_after(STALL_SECONDS) as scope:
-            await self._queue.send(line)
-        self._stalled = scope.cancelled_caught
-        return not self._stalled
+        """Queue a line, waiting for room while the client reads; whether there was some."""
+        while not self._outbox.put_nowait(line):
+            if self._stalled:
+                return False
+            with self._ports.clock.move_on_after(STALL_SECONDS) as scope:
+                await self._outbox.wait_drained()
+            self._stalled = scope.cancelled_caught
+        return True
 
     async def _write(self) -> None:
-        """Write the queue to the client, in bursts, until it is closed and empty."""
-        async for first in self._queue:
-            burst = [first]
-            size = len(first)
-            while size < BURST_BYTES:
-                try:
-                    line = self._queue.receive_nowait()
-                except (trio.WouldBlock, trio.EndOfChannel):
-                    break
-                burst.append(line)
-                size += len(line)
-            await self._stream.send_all(b"".join(burst))
-            self._counters.messages_sent += len(burst)
+        """Write the queue to the client, in bursts, until it is ended and empty."""
+        while (burst := await self._outbox.take()) is not None:
+            await self._stream.send_all(burst.data)
+            self._outbox.sent(burst)
+            self._counters.messages_sent += burst.lines
             self._stalled = False
         self._written.set()
 

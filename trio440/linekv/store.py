@@ -5,6 +5,7 @@ so that empty ones are not free. A request that would pass a limit changes nothi
 """
 
 from typing import Final, assert_never
+from weakref import WeakValueDictionary
 
 import attrs
 
@@ -19,7 +20,10 @@ OVERHEAD_BYTES: Final = 64
 
 @attrs.frozen
 class Values:
-    """The answer to a ``Get``: the key's values as they were at that moment."""
+    """The answer to a ``Get``: the key's values as they were at that moment.
+
+    As long as somebody has it and the key does not change, the next ``Get`` gives the same one.
+    """
 
     key: bytes
     values: tuple[bytes, ...]
@@ -55,6 +59,7 @@ class Store:
         self._max_keys = max_keys
         self._max_bytes = max_bytes
         self._values: dict[bytes, list[bytes]] = {}
+        self._answers: WeakValueDictionary[bytes, Values] = WeakValueDictionary()
         self._bytes = 0
 
     @property
@@ -79,12 +84,16 @@ class Store:
         """
         match request:
             case Get(key):
-                return Values(key, tuple(self._values.get(key, ())))
+                answer = self._answers.get(key)
+                if answer is None:
+                    answer = self._answers[key] = Values(key, tuple(self._values.get(key, ())))
+                return answer
             case Put(key, value):
                 return self._append(key, value, None)
             case Update(key, old, new):
                 return self._append(key, new, old)
             case Delete(key):
+                self._answers.pop(key, None)
                 values = self._values.pop(key, None)
                 if values is not None:
                     self._bytes -= _cost(key) + sum(map(_cost, values))
@@ -103,6 +112,7 @@ class Store:
             growth = _cost(value) - (0 if place is None else _cost(values[place]))
         if self._bytes + growth > self._max_bytes:
             return Refused(f"the store is full, its limit is {self._max_bytes} bytes")
+        self._answers.pop(key, None)
         values = self._values.setdefault(key, [])
         if place is not None:
             del values[place]
