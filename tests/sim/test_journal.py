@@ -3,6 +3,7 @@
 import errno
 import random
 from collections.abc import Awaitable, Callable
+from itertools import count
 from typing import Literal
 
 import pytest
@@ -52,7 +53,7 @@ async def appends(ports: Host, model: Model) -> None:
 async def compactions(ports: Host, model: Model) -> None:
     """Snapshots while others append; more than one segment each."""
     async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
-        for turn in range(3):
+        for turn in range(2):
             for number in range(4):
                 await model.append(journal, b"%d-%d" % (turn, number) * 20)
             async with trio.open_nursery() as nursery:
@@ -60,7 +61,7 @@ async def compactions(ports: Host, model: Model) -> None:
                 nursery.start_soon(model.append, journal, b"beside")
     async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
         kept = len(model.now)
-        for number in range(8):
+        for number in range(5):
             await model.append(journal, b"again %d" % number * 20)
         await model.snapshot(journal, kept - 1)
 
@@ -180,7 +181,7 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -
         if not await ended_by(PowerCut, disk, op, workload(machine(disk), model)):
             break
         logs, acknowledged = list(model.logs), model.acknowledged
-        for image in range(6):
+        for image in range(4):
             survival: Literal["nothing", "everything", "random"] = (
                 "nothing" if image == 0 else "everything" if image == 1 else "random"
             )
@@ -192,7 +193,7 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -
 @named("workload", WORKLOADS)
 async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload) -> None:
     operations = await count_operations(workload)
-    for op in range(3, operations, 5):
+    for op in range(3, operations, 8):
         disk, model = await fresh(), Model()
         disk.cut_power_at(op)
         if not await ended_by(PowerCut, disk, op, workload(machine(disk), model)):
@@ -631,6 +632,34 @@ async def test_a_cancelled_append_keeps_its_place() -> None:
     assert await read_log(machine(disk)) in [(b"cancelled", b"kept"), (b"kept",)]
 
 
+async def test_leaving_normally_writes_what_others_have_appended() -> None:
+    disk = await fresh()
+    acknowledged = [0, 0, 0]
+    refused: list[int] = []
+
+    async def append(journal: Journal, number: int) -> None:
+        with pytest.raises(trio.ClosedResourceError):
+            for turn in count(1):
+                assert await journal.append([b"%d" % number]) > 0
+                acknowledged[number] = turn
+        refused.append(number)
+
+    limits = JournalLimits(queued_records=1)
+    async with (
+        trio.open_nursery() as nursery,
+        open_journal(DIRECTORY, limits=limits, ports=machine(disk)) as journal,
+    ):
+        for number in range(3):
+            nursery.start_soon(append, journal, number)
+        await journal.append([b"x"] * 10)
+        for _ in range(50):
+            await trio.lowlevel.checkpoint()
+    assert sorted(refused) == [0, 1, 2]
+    log = await read_log(machine(disk))
+    assert [log.count(b"%d" % number) for number in range(3)] == acknowledged
+    assert min(acknowledged) > 1
+
+
 async def test_leaving_by_an_error_writes_no_more_and_acknowledges_nothing() -> None:
     disk = await fresh()
     ends: list[int] = []
@@ -668,8 +697,14 @@ async def test_old_segments_and_snapshots_are_removed() -> None:
 
 async def test_a_segment_of_an_earlier_life_is_kept_while_it_is_needed() -> None:
     disk, model = await fresh(), Model()
-    async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
-        await model.append(journal, *[bytes(300)] * 3)
+
+    async def work() -> None:
+        async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
+            await model.append(journal, *[bytes(300)] * 3)
+            raise PowerCut
+
+    await until_the_end(work())
+    disk = disk.crash(random.Random(1))
     async with open_journal(DIRECTORY, limits=SMALL, ports=machine(disk)) as journal:
         await model.append(journal, b"in a new segment")
         assert journal.statistics().segments == 2

@@ -179,7 +179,6 @@ class Journal:
             raise InvalidParameter("upto", upto, f"0 to {self._last_index}, the last index")
         for batch in (self._gathering, self._writing):
             if batch is not None and batch.entries and (upto is None or batch.covers(upto)):
-                self._check_open()
                 await batch.done.wait()
                 if not batch.durable:
                     raise self._end()
@@ -427,10 +426,11 @@ class Journal:
 
     async def finish(self) -> None:
         """Write what was appended and put on record that it is on disk; for open_journal."""
+        self._closed = True
+        self._give_room()
         while self._snapshot_until is not None and self._failure is None:
             await self._snapshot_done.wait()
         await self.sync()
-        self._closed = True
         if not self._marked:
             try:
                 await self._worker.run(self._files.mark)
