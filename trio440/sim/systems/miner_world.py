@@ -11,9 +11,10 @@ import trio
 
 from trio440 import lsp
 from trio440.core.host import Host
-from trio440.errors import ConnectFailed, ServerLost
+from trio440.errors import ConnectFailed, InvariantViolated, MiningError, ServerLost
 from trio440.mining.client import find_least_hash
 from trio440.mining.hashing import Found
+from trio440.mining.jobs import CHUNKS_IN_HAND
 from trio440.mining.policy import OLDEST_SHARE
 from trio440.mining.ranges import NonceRange
 from trio440.mining.server import MiningServer, open_mining_server
@@ -84,7 +85,6 @@ class _Game:
         )
         self.nonsense = 0
         """Results that were told and are none."""
-        self.miners = [_Miner(self, host) for host in MINERS]
         self._server: MiningServer | None = None
         self._asks = 0
         self._answers = 0
@@ -100,10 +100,10 @@ class _Game:
         world.note(f"{self.params}")
         world.network.admit_spoiled = is_harmless
         world.start(SERVER, self._serve)
-        for miner in self.miners:
-            vice = self.crew.vices[miner.host]
-            world.note(f"{self.crew.speeds[miner.host]} nonces/s {vice}".rstrip(), miner.host)
-            world.start(miner.host, miner.live)
+        for host in MINERS:
+            vice = self.crew.vices[host]
+            world.note(f"{self.crew.speeds[host]} nonces/s {vice}".rstrip(), host)
+            world.start(host, _Miner(self, host).live)
         for host in CLIENTS:
             world.start(host, _Client(self, host, self.wishes[host]).live)
         async with trio.open_nursery() as nursery:
@@ -165,8 +165,6 @@ class _Game:
             await trio.sleep(LOOK_SECONDS)
             if self._server is not None:
                 self._look(self._server)
-            for miner in self.miners:
-                miner.look()
 
     def _look(self, server: MiningServer) -> None:
         require, seen = self.world.require, server.statistics()
@@ -193,34 +191,28 @@ class _Miner:
         self.host = host
         self._game = game
         self._chunks = 0
-        self._nonsense_at: int | None = None
-        """When it told nonsense on its present connection."""
+        self._told_nonsense = False
+        """On its present connection."""
+        self._searched_since = 0
 
     async def live(self, ports: Host) -> None:
         """Run one life of the machine."""
         game = self._game
         while True:
-            self._nonsense_at = None
+            self._told_nonsense, self._searched_since = False, 0
             engine = _Engine(self, ports)
             try:
                 await work(SERVER, PORT, engine, params=game.params, ports=ports)
             except (ServerLost, ConnectFailed):
                 await ports.clock.sleep(REST_SECONDS)
 
-    def look(self) -> None:
-        """Demand that a miner which told nonsense is disconnected, once faults are over."""
-        game = self._game
-        if self._nonsense_at is None:
-            return
-        params = game.params
-        bound = 3 * (params.epoch_limit + 1) * params.epoch_millis * 1000
-        waited = game.world.now() - max(self._nonsense_at, game.world.plan.heal_at)
-        shown = f"{self.host} is still there after {waited / 1e6:.3f} s"
-        game.world.require(waited <= bound, "nonsense is disconnected", shown)
-
     async def search(self, text: str, nonces: NonceRange, ports: Host) -> Found:
         """Search, each time as long as it should take but once."""
         crew, rng = self._game.crew, ports.rng
+        if self._told_nonsense:  # the server has it in hand for ever, or has hung up
+            self._searched_since += 1
+            kept = self._searched_since < CHUNKS_IN_HAND
+            self._game.world.require(kept, "nonsense is disconnected", f"{self.host}: {nonces}")
         self._chunks += 1
         vice = crew.vices[self.host] if self._chunks == crew.tempers[self.host] else ""
         await ports.clock.sleep(nonces.size / crew.speeds[self.host])
@@ -231,7 +223,7 @@ class _Miner:
         found = true_least(text, nonces)
         if vice == "nonsense":
             self._game.nonsense += 1
-            self._nonsense_at = self._game.world.now()
+            self._told_nonsense = True
             return Found(found.hash ^ 1, found.nonce)
         return found
 
@@ -297,6 +289,8 @@ class _Client:
             game.answer(ask, text, nonces, found)
         except (ServerLost, ConnectFailed):
             return False
+        except MiningError as error:
+            raise InvariantViolated("each answer is its client's own", f"{text}: {error}") from None
         else:
             return True
         finally:
