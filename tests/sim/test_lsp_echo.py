@@ -117,12 +117,12 @@ async def test_echo_where_every_fifth_datagram_is_lost(
         world.open_clients(count, params, spread_epochs=1.0) as clients,
     ):
         start = world.now()
-        world.network.default.loss = 0.2
+        world.network.weather(loss=0.2)
         await together(echo_of(seed)(client, world.texts(messages)) for client in clients)
         assert world.now() - start < 15.0
         assert world.network.dropped["loss"] > 0
         # A client that leaves is silent: the server must first hear its last acknowledgements.
-        world.network.default.loss = 0.0
+        world.network.weather(loss=0.0)
         await trio.sleep(0.15)
 
 

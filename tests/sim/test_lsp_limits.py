@@ -159,7 +159,7 @@ async def test_a_full_receive_buffer_discards_nothing_that_it_acknowledged(
         world.connect(params) as client,
         world.connect(params) as other,
     ):
-        world.network.default.loss = loss
+        world.network.weather(loss=loss)
         texts = hundreds(world, 60)
         for text in texts:
             client.write(text)
@@ -177,7 +177,7 @@ async def test_a_full_receive_buffer_discards_nothing_that_it_acknowledged(
         other.write(b"is taken in")
         server.write(2, b"is delivered")
         assert await other.read() == b"is delivered"
-        world.network.default.loss = 0.0
+        world.network.weather(loss=0.0)
         await trio.sleep(2)  # it is sent again at the next epoch, and that takes a while
         assert other.statistics().outstanding == 0
 

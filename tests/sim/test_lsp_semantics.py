@@ -157,10 +157,10 @@ async def test_a_read_cancelled_as_its_message_arrives_loses_nothing(seed: int) 
         by_server: list[bytes] = []
         for text in texts:
             server.write(1, text)
-            with trio.move_on_after(world.rng.randint(1, 12) * LATENCY_STEP):
+            with trio.move_on_after(world.rng.randint(1, 12) * LATENCY_STEP / 1e6):
                 by_client.append(await client.read())
             client.write(text)
-            with trio.move_on_after(world.rng.randint(1, 12) * LATENCY_STEP):
+            with trio.move_on_after(world.rng.randint(1, 12) * LATENCY_STEP / 1e6):
                 by_server.append((await server.read())[1])
         assert 0 < len(by_client) < 30
         assert 0 < len(by_server) < 30
@@ -205,7 +205,7 @@ async def test_two_readers_share_the_messages(seed: int) -> None:
 
 async def test_messages_that_arrive_together_wake_as_many_readers() -> None:
     async with open_pair(PARAMS) as (world, server, client):
-        world.network.default.latency = LATENCY_STEP
+        world.network.weather(delay=LATENCY_STEP, jitter=0)
         with trio.fail_after(1):
             async with trio.open_nursery() as nursery:
                 for _ in range(3):

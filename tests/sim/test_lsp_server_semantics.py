@@ -19,6 +19,7 @@ from tests.support.lsp_world import (
 )
 from trio440 import lsp
 from trio440.lsp.message import Ack, Connect, Data, encode
+from trio440.sim.net import SimNet
 
 PARAMS = lsp.Params(5, 1000, 10, 0, 10)
 
@@ -314,8 +315,10 @@ async def test_what_is_readable_is_handled_before_a_tick() -> None:
     params = lsp.Params(2, 1000)
     async with open_served(0, params=params) as (world, server, _), world.open_peer() as peer:
         assert await peer.ask(Connect(40)) == [Ack(1, 40)]
+        net = world.server_ports.net
+        assert isinstance(net, SimNet)
         for _ in range(30):
-            world.server_net.land(encode(Ack(1, 0)), peer.address, SERVER)
+            net.arrive_datagram(encode(Ack(1, 0)), peer.address, SERVER, ("", 0))
             await stall(1.0)
             assert server.conn_ids == (1,)
 

@@ -1,11 +1,9 @@
 """What connections of one port owe each other."""
 
-import random
-
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
+from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440 import lsp
 from trio440.core.host import Address, Host
 from trio440.lsp.message import Ack, CAck, Connect, Data, decode_untrusted, encode
@@ -17,8 +15,8 @@ def somebody(number: int) -> Address:
     return (f"10.2.{number // 256}.{number % 256}", 5000)
 
 
-def server_ports(network: MemoryNetwork) -> Host:
-    return memory_host(net=network.at(SERVER[0]), rng=random.Random(1))
+def server_ports(network: SimNetwork) -> Host:
+    return network.host(SERVER[0], seed=1)
 
 
 async def test_reading_many_ready_connections_lets_other_tasks_run() -> None:
@@ -30,7 +28,7 @@ async def test_reading_many_ready_connections_lets_other_tasks_run() -> None:
             await trio.lowlevel.checkpoint()
             runs += 1
 
-    async with open_memory_network(random.Random(1)) as network:
+    async with open_sim_network(1) as network:
         ports = server_ports(network)
         async with lsp.open_server(9999, host=SERVER[0], ports=ports) as server:
             for number in range(300):
@@ -56,7 +54,7 @@ async def test_nobody_gives_way_to_a_newcomer_who_is_refused_all_the_same() -> N
     async def linger(_connection: lsp.Connection) -> None:
         await trio.Event().wait()
 
-    async with open_memory_network(random.Random(2)) as network, trio.open_nursery() as nursery:
+    async with open_sim_network(2) as network, trio.open_nursery() as nursery:
         ports = server_ports(network)
         limits = lsp.Limits(max_connections=2, max_half_open=2)
 
@@ -79,7 +77,7 @@ async def test_nobody_gives_way_to_a_newcomer_who_is_refused_all_the_same() -> N
 
 async def test_one_cumulative_ack_lets_every_waiting_send_go_on() -> None:
     sent: list[int] = []
-    async with open_memory_network(random.Random(3)) as network, trio.open_nursery() as nursery:
+    async with open_sim_network(3) as network, trio.open_nursery() as nursery:
         ports = server_ports(network)
         limits = lsp.Limits(send_buffer=2 * (10 + 64))
         params = lsp.Params(window_size=9, max_unacked_messages=9)
@@ -104,7 +102,7 @@ async def test_one_cumulative_ack_lets_every_waiting_send_go_on() -> None:
 
 
 async def test_what_a_full_socket_refuses_is_counted_and_resent() -> None:
-    async with open_memory_network(random.Random(4)) as network:
+    async with open_sim_network(4) as network:
         ports = server_ports(network)
         params = lsp.Params(window_size=9, max_unacked_messages=9)
         async with lsp.open_server(9999, host=SERVER[0], params=params, ports=ports) as server:

@@ -177,7 +177,7 @@ async def test_losses_that_nobody_reads_count_until_they_are_read() -> None:
 async def test_at_the_default_limits_a_flood_of_connects_leaves_room_for_others() -> None:
     async with open_attacked() as (site, server, honest):
         site.network.recording = False
-        site.network.queue_limit = 100_000
+        site.network.udp_queue_limit = 100_000
         for number in range(20_000):
             await inject(site, connect(number), somebody(number))
         await wait_all_tasks_blocked()
@@ -196,7 +196,7 @@ async def test_at_the_default_limits_a_flood_of_connects_leaves_room_for_others(
 async def test_established_connections_up_to_the_limit_shut_out_half_open_ones_only() -> None:
     limits = lsp.Limits(max_connections=50, max_half_open=10)
     async with open_attacked(limits=limits) as (site, server, honest):
-        site.network.queue_limit = 10_000
+        site.network.udp_queue_limit = 10_000
         for number in range(500):
             await inject(site, connect(0), somebody(number))
             for conn_id in (number + 2, len(server.conn_ids) + 1):

@@ -1,6 +1,5 @@
-"""The mining server, workers and clients as they are, on a network in memory."""
+"""The mining server, workers and clients as they are, on the simulated network."""
 
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -10,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
+from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440 import lsp
 from trio440.core.host import Host
 from trio440.errors import BadMessage, MiningError, ServerLost
@@ -59,7 +58,7 @@ class VirtualEngine:
 
 @attrs.define(eq=False)
 class World:
-    network: MemoryNetwork
+    network: SimNetwork
     server: MiningServer
     nursery: trio.Nursery
     params: lsp.Params
@@ -69,8 +68,8 @@ class World:
 
     def host(self) -> Host:
         self.hosts += 1
-        net = self.network.at(f"10.1.{self.hosts // 256}.{self.hosts % 256}")
-        return memory_host(net=net, rng=random.Random(self.seed * 1000 + self.hosts))
+        address = f"10.1.{self.hosts // 256}.{self.hosts % 256}"
+        return self.network.host(address, seed=self.seed * 1000 + self.hosts)
 
     def start_miner(
         self, speed: float, *, exact: bool = True
@@ -112,10 +111,9 @@ async def open_world(seed: int, *, loss: float = 0.0, epoch_limit: int = 5) -> A
     With loss the epoch limit must be so high that bad luck alone never looks like silence.
     """
     params = lsp.Params(epoch_limit, 500, window_size=8, max_unacked_messages=8)
-    async with open_memory_network(random.Random(seed)) as network:
-        network.default.latency = lambda rng: rng.uniform(0.0001, 0.003)
-        network.default.loss = loss
-        ports = memory_host(net=network.at(SERVER), rng=random.Random(seed + 1))
+    async with open_sim_network(seed) as network:
+        network.weather(delay=100, jitter=2_900, loss=loss)
+        ports = network.host(SERVER, seed=seed + 1)
         async with (
             trio.open_nursery() as nursery,
             open_mining_server(
@@ -271,7 +269,7 @@ async def test_a_lost_server_stops_the_search_of_a_miner_and_the_wait_of_a_clien
                 ports = world.host()
                 network = world.network
                 network.filter = lambda data, _source, _destination: (
-                    [] if server_life.cancel_called else [(0.0, data)]
+                    [] if server_life.cancel_called else [(0, data)]
                 )
 
                 async def mine() -> None:
@@ -344,9 +342,9 @@ async def test_a_server_that_sends_nonsense_ends_miner_and_client(
         connection.write(message)
         await connection.receive()
 
-    async with open_memory_network(random.Random(11)) as network, trio.open_nursery() as nursery:
-        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
-        other = memory_host(net=network.at("10.0.0.2"), rng=random.Random(2))
+    async with open_sim_network(11) as network, trio.open_nursery() as nursery:
+        ports = network.host(SERVER, seed=1)
+        other = network.host("10.0.0.2", seed=2)
 
         async def serve(task_status: trio.TaskStatus[object]) -> None:
             await lsp.serve(confuse, PORT, host=SERVER, ports=ports, task_status=task_status)
@@ -365,9 +363,9 @@ async def test_a_wrong_answer_is_not_believed(autojump_clock: trio.testing.MockC
         connection.write(encode(Result(5, 1)))
         await connection.receive()
 
-    async with open_memory_network(random.Random(12)) as network, trio.open_nursery() as nursery:
-        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
-        other = memory_host(net=network.at("10.0.0.2"), rng=random.Random(2))
+    async with open_sim_network(12) as network, trio.open_nursery() as nursery:
+        ports = network.host(SERVER, seed=1)
+        other = network.host("10.0.0.2", seed=2)
 
         async def serve(task_status: trio.TaskStatus[object]) -> None:
             await lsp.serve(lie, PORT, host=SERVER, ports=ports, task_status=task_status)
@@ -388,9 +386,9 @@ async def test_an_answer_outside_the_range_is_not_believed(
         connection.write(encode(Result(hash_of("text", 2), 2)))
         await connection.receive()
 
-    async with open_memory_network(random.Random(13)) as network, trio.open_nursery() as nursery:
-        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
-        other = memory_host(net=network.at("10.0.0.2"), rng=random.Random(2))
+    async with open_sim_network(13) as network, trio.open_nursery() as nursery:
+        ports = network.host(SERVER, seed=1)
+        other = network.host("10.0.0.2", seed=2)
 
         async def serve(task_status: trio.TaskStatus[object]) -> None:
             await lsp.serve(stray, PORT, host=SERVER, ports=ports, task_status=task_status)
@@ -404,8 +402,8 @@ async def test_an_answer_outside_the_range_is_not_believed(
 async def test_a_throttled_engine_takes_as_long_as_its_speed_says(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with open_memory_network(random.Random(14)) as network:
-        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
+    async with open_sim_network(14) as network:
+        ports = network.host(SERVER, seed=1)
         engine = VirtualEngine(1000.0)
         for speed, seconds in ((100.0, 2.0), (1e6, 0.2)):
             throttled = Throttled(engine, speed, ports=ports)
@@ -421,10 +419,8 @@ async def test_a_miner_that_takes_in_nothing_is_disconnected_when_its_buffer_is_
     text = "x" * 500
     request = encode(Request(text, NonceRange(0, 49)))
     limits = lsp.Limits(send_buffer=len(request) * 3 // 2)
-    async with open_memory_network(random.Random(15)) as network, trio.open_nursery() as nursery:
-        hosts = [
-            memory_host(net=network.at(f"10.0.0.{n}"), rng=random.Random(n)) for n in range(1, 4)
-        ]
+    async with open_sim_network(15) as network, trio.open_nursery() as nursery:
+        hosts = [network.host(f"10.0.0.{n}", seed=n) for n in range(1, 4)]
         async with (
             open_mining_server(
                 PORT, host=SERVER, limits=limits, sizes=SIZES, ports=hosts[0]
@@ -466,8 +462,8 @@ async def test_a_deadline_is_over_when_the_clock_shows_its_rounded_second(
     """Some moments, as seconds and back, are a microsecond early: the server must not spin."""
     early = next(at for at in range(8_000_000, 9_000_000) if int(at / 1e6 * 1e6) < at)
     scheduler = DueOnce(early)
-    async with open_memory_network(random.Random(16)) as network, trio.open_nursery() as nursery:
-        ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
+    async with open_sim_network(16) as network, trio.open_nursery() as nursery:
+        ports = network.host(SERVER, seed=1)
         async with lsp.open_server(PORT, host=SERVER, ports=ports) as lsp_server:
             nursery.start_soon(MiningServer(lsp_server, scheduler, ports).run)
             await trio.sleep(10)

@@ -6,7 +6,6 @@ datagrams as text and reads ours off the wire.
 """
 
 import base64
-import random
 from collections.abc import AsyncIterator
 from contextlib import (
     AbstractAsyncContextManager,
@@ -21,9 +20,9 @@ import attrs
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.support.memory_net import MemoryNet, MemoryNetwork, memory_host, open_memory_network
+from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440 import lsp
-from trio440.core.host import Address, UdpSocket
+from trio440.core.host import Address, Net, UdpSocket
 
 __all__ = [
     "ISN",
@@ -117,7 +116,7 @@ def checksum_by_words(conn_id: int, seq_num: int, size: int, payload: bytes) -> 
 class Peer:
     """A plain UDP socket on a machine of its own that speaks to one address."""
 
-    def __init__(self, network: MemoryNetwork, socket: UdpSocket, remote: Address) -> None:
+    def __init__(self, network: SimNetwork, socket: UdpSocket, remote: Address) -> None:
         self.network = network
         self.socket = socket
         self.remote = remote
@@ -266,10 +265,10 @@ class Rig:
 class Site:
     """A network with our machine on it; peers get machines of their own."""
 
-    def __init__(self, network: MemoryNetwork) -> None:
+    def __init__(self, network: SimNetwork) -> None:
         self.network = network
-        self.ports = memory_host(net=network.at(OURS), rng=random.Random(2))
-        self._machines: dict[str, MemoryNet] = {}
+        self.ports = network.host(OURS, seed=2)
+        self._machines: dict[str, Net] = {}
         self._sockets = ExitStack()
 
     async def peer(self, host: str = THEIRS, port: int = 0, *, remote: Address = SERVER) -> Peer:
@@ -289,7 +288,7 @@ class Site:
 @asynccontextmanager
 async def open_site() -> AsyncIterator[Site]:
     """Open a site; at its end only the peers' sockets may be open, and are closed."""
-    async with open_memory_network(random.Random(1)) as network:
+    async with open_sim_network(1) as network:
         site = Site(network)
         try:
             yield site

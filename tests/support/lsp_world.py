@@ -1,4 +1,4 @@
-"""LSP on a memory network under virtual time: one server machine, many client machines.
+"""LSP on the simulated network under virtual time: one server machine, many client machines.
 
 A world watches the wire through the protocol's own decoder and disturbs it: cut what fits a
 condition, switch the network off, or change each packet. Every test gives it a seed, which
@@ -14,11 +14,12 @@ import attrs
 import pytest
 import trio
 
-from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
+from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440 import lsp
 from trio440.core.host import Address, Host, UdpSocket
 from trio440.core.lifetimes import open_service_nursery
 from trio440.lsp.message import Ack, CAck, Data, Message, decode_untrusted, encode
+from trio440.sim.faults import Weather
 
 __all__ = [
     "LATENCY_STEP",
@@ -45,16 +46,11 @@ SERVER: Final[Address] = ("10.0.0.1", 9999)
 VIRTUAL_SECONDS: Final = 3600.0
 """Far more than any scenario takes: without it a hang would let epochs pass for ever."""
 
-LATENCY_STEP: Final = 2.0**-12
-"""Seconds. Latencies are multiples of it, exact in floating point: datagrams that meet at one
-instant are handled in one batch, as on a busy port, and cost the event loop one turn."""
+LATENCY_STEP: Final = 250
+"""Microseconds. Datagrams arrive at multiples of it: those that meet at one instant are handled
+in one batch, as on a busy port, and cost the event loop one turn."""
 
 T = TypeVar("T")
-
-
-def draw_latency(rng: random.Random) -> float:
-    """Draw 0.24 to 2.9 ms."""
-    return rng.randint(1, 12) * LATENCY_STEP
 
 
 def seeds(count: int) -> pytest.MarkDecorator:
@@ -127,11 +123,10 @@ def is_anything(_packet: Packet) -> bool:
 class LspWorld:
     """Made by :func:`open_world`."""
 
-    def __init__(self, network: MemoryNetwork, rng: random.Random) -> None:
+    def __init__(self, network: SimNetwork, rng: random.Random) -> None:
         self.network = network
         self.rng = rng
-        self.server_net = network.at(SERVER[0])
-        self.server_ports = memory_host(net=self.server_net, rng=random.Random(1))
+        self.server_ports = network.host(SERVER[0], seed=1)
         self._machines = 0
 
     def now(self) -> float:
@@ -139,8 +134,7 @@ class LspWorld:
 
     def new_machine(self) -> Host:
         """Give a client machine of its own."""
-        net = self.network.at(self._next_address())
-        return memory_host(net=net, rng=random.Random(self.rng.getrandbits(32)))
+        return self.network.host(self._next_address(), seed=self.rng.getrandbits(32))
 
     def open_server(
         self, params: lsp.Params, limits: lsp.Limits | None = None
@@ -187,8 +181,9 @@ class LspWorld:
     async def open_peer(self) -> AsyncIterator[RawPeer]:
         """Open a peer that has not said anything yet; its datagrams keep their order."""
         host = self._next_address()
-        self.network.link(host, SERVER[0]).latency = 4 * LATENCY_STEP
-        self.network.link(SERVER[0], host).latency = 4 * LATENCY_STEP
+        weather = Weather(delay=4 * LATENCY_STEP, jitter=0)
+        self.network.link(host, SERVER[0], weather)
+        self.network.link(SERVER[0], host, weather)
         with closing(await self.network.at(host).bind_udp(host)) as socket:
             yield RawPeer(socket)
 
@@ -217,9 +212,11 @@ class LspWorld:
 
         def decide(
             data: bytes, source: Address, destination: Address
-        ) -> Iterable[tuple[float, bytes]]:
+        ) -> Iterable[tuple[int, bytes]]:
             packet = Packet(self.now(), source, destination, decode_untrusted(data))
-            return [(delay, encode(message)) for delay, message in disturbance(packet)]
+            return [
+                (round(seconds * 1e6), encode(message)) for seconds, message in disturbance(packet)
+            ]
 
         self.network.filter = decide
 
@@ -243,11 +240,11 @@ class LspWorld:
 
 @asynccontextmanager
 async def open_world(seed: int) -> AsyncIterator[LspWorld]:
-    """Open a world with latencies of 0.24 to 2.9 ms; at its end nothing may be left open."""
+    """Open a world with latencies of 0.25 to 3 ms; at its end nothing may be left open."""
     rng = random.Random(seed)
     with trio.fail_after(VIRTUAL_SECONDS):
-        async with open_memory_network(random.Random(rng.getrandbits(64))) as network:
-            network.default.latency = draw_latency
+        async with open_sim_network(rng.getrandbits(64), grain=LATENCY_STEP) as network:
+            network.weather(delay=1, jitter=12 * LATENCY_STEP - 1)
             yield LspWorld(network, rng)
             assert network.open_endpoints == []
 

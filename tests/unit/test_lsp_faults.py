@@ -8,7 +8,7 @@ import pytest
 import trio
 from trio.testing import MockClock, assert_checkpoints, wait_all_tasks_blocked
 
-from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
+from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440.core.host import Address, Host, UdpSocket
 from trio440.errors import InvalidParameter
 from trio440.lsp.faults import MAX_DELAYED, Faults, FaultyNet, open_faulty_ports
@@ -127,10 +127,10 @@ def test_the_same_seed_draws_the_same_fates_and_counts_them() -> None:
 @asynccontextmanager
 async def open_faulty(
     sending: Faults | None = None, receiving: Faults | None = None
-) -> AsyncIterator[tuple[MemoryNetwork, Host, UdpSocket, UdpSocket]]:
+) -> AsyncIterator[tuple[SimNetwork, Host, UdpSocket, UdpSocket]]:
     """Open a faulty socket at 10.0.0.1 and a plain one at 10.0.0.2."""
-    async with open_memory_network(random.Random(1)) as network:
-        host = memory_host(net=network.at("10.0.0.1"), rng=random.Random(2))
+    async with open_sim_network(1) as network:
+        host = network.host("10.0.0.1", seed=2)
         plain_net = network.at("10.0.0.2")
         async with open_faulty_ports(host, sending=sending, receiving=receiving) as ports:
             assert ports.clock is host.clock

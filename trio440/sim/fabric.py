@@ -113,15 +113,18 @@ _LOOPBACK: Final = Weather(delay=LOOPBACK_DELAY, jitter=0)
 class Fabric:
     """All links of a world; see the module's text for the rules."""
 
-    def __init__(self, seed: Seed, base: Weather = CLEAR) -> None:
+    def __init__(self, seed: Seed, base: Weather = CLEAR, *, grain: int = 1) -> None:
         """Start with nothing on the way.
 
         Args:
             seed: of the world.
             base: the weather where no fault says otherwise.
+            grain: what travels arrives at the next multiple of so many microseconds, so that
+                datagrams meet at one instant, as on a busy port, and are handled in one batch.
         """
         self._seed = seed
         self._base = base
+        self._grain = grain
         self._heap: list[Arrival] = []
         self._links: dict[tuple[str, str], Link] = {}
         self._holding: dict[Link, None] = {}
@@ -199,7 +202,8 @@ class Fabric:
             size_time = serialisation(size, weather.bandwidth)
             start = link.free_at = max(now, link.free_at) + size_time
         start += resend_delay(weather, rng)
-        queue.last_due = max(queue.last_due, start + travel(weather, rng))
+        due = start + travel(weather, rng)
+        queue.last_due = max(queue.last_due, due + -due % self._grain)
         self._push(queue.last_due, source, destination, b"", queue)
 
     def at(self, when: int, tag: Any) -> None:
@@ -354,7 +358,12 @@ class Fabric:
         link.cut = self.is_cut(source, destination)
         troubles = (weather.loss, weather.duplicate, weather.corrupt, weather.truncate)
         link.plain = not (
-            link.cut or clogged or any(troubles) or weather.slow or weather.bandwidth is not None
+            link.cut
+            or clogged
+            or any(troubles)
+            or weather.slow
+            or weather.bandwidth is not None
+            or self._grain > 1
         )
 
     def _changed(self) -> None:
@@ -427,6 +436,7 @@ class Fabric:
         """Send one copy on its way, harmed as the weather will have it."""
         rng, weather = link.rng, link.weather
         due = start + travel(weather, rng)
+        due += -due % self._grain
         if weather.corrupt and data and rng.random() < weather.corrupt:
             data = corrupted(data, rng)
             self._corrupted += 1

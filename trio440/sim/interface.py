@@ -1,6 +1,6 @@
 """A simulated machine's network port, from one start to the next crash."""
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import Random
@@ -54,6 +54,7 @@ class Wires(Protocol):
     names: dict[str, list[str]]
     stream_capacity: int
     udp_queue_limit: int
+    send_limit: int | None
     on_arrive: Callable[[Address, Address, bytes], None] | None
     trace: Trace
     now: Callable[[], int]
@@ -97,6 +98,7 @@ class SimNet(Net):
         self._outbox: deque[Callable[[], None]] = deque()
         self._inbox: deque[Callable[[], None]] = deque()
         self._udp: dict[tuple[str, int], SimUdpSocket] = {}
+        self._sent: Counter[Address] = Counter()
         self._tcp = TcpTable(self, self._make_stream)
 
     # For the machine's owner
@@ -163,7 +165,6 @@ class SimNet(Net):
         local = await self._local_address(host, port, "udp")
         sock = SimUdpSocket(
             local,
-            queue_limit=self._wires.udp_queue_limit,
             send=self._send_datagram,
             check_power=self.check_power,
             on_close=self._forget_udp,
@@ -262,17 +263,25 @@ class SimNet(Net):
         sock = sock or self._udp.get((wildcard_of(destination), destination[1]))
         if sock is None:
             self.drop("no socket", *told)
-        elif sock.offer(data, source):
+        elif sock.offer(data, source, self._wires.udp_queue_limit):
             self.note("arrive", *told)
             if self._wires.on_arrive is not None:
                 self._wires.on_arrive(source, destination, data)
         else:
             self.drop("queue", *told)
 
-    def _send_datagram(self, local: Address, datagram: Datagram) -> None:
+    def _send_datagram(self, local: Address, datagram: Datagram) -> bool:
+        limit = self._wires.send_limit
+        if limit is not None:
+            if not self._sent:
+                self.later(0, self._sent.clear)
+            if self._sent[local] >= limit:
+                return False
+            self._sent[local] += 1
         data, destination = datagram
         source = source_of(self._addresses, local, destination)
         self._leave(partial(self._wires.send_datagram, self, data, source, destination))
+        return True
 
     def _forget_udp(self, sock: SimUdpSocket) -> None:
         del self._udp[sock.local_address[:2]]

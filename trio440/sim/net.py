@@ -8,9 +8,10 @@ is attached anew, under the same name and addresses.
 
 import ipaddress
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 import trio
 
@@ -20,10 +21,13 @@ from trio440.sim.chance import Seed, stream
 from trio440.sim.fabric import LOOPBACK_DELAY, Arrival, Fabric
 from trio440.sim.interface import RESOLVER_TIMEOUT, SimNet
 from trio440.sim.packets import HEADER_BYTES, Packet, datagram_text
-from trio440.sim.trace import Trace
+from trio440.sim.trace import WORLD, Trace
 from trio440.sim.udp import MAX_DATAGRAM
 
-__all__ = ["RESOLVER_TIMEOUT", "Network", "SimNet"]
+__all__ = ["RESOLVER_TIMEOUT", "Filter", "Network", "SimNet"]
+
+Filter: TypeAlias = Callable[[bytes, Address, Address], Iterable[tuple[int, bytes]]]
+"""``(data, source, destination)`` to what travels instead: ``(microseconds, data)`` each."""
 
 HANDSHAKE: Final = frozenset({"syn", "syn-ack", "rst"})
 """Packets that a cut link drops; all others are repeated by their sender's machine."""
@@ -42,6 +46,19 @@ class _Flight:
         self.land(arrival.data)
 
 
+class _Sent(NamedTuple):
+    """A datagram on its way between two sockets."""
+
+    sender: SimNet
+    receiver: str
+    source: Address
+    destination: Address
+    data: bytes
+    """As it was sent."""
+    told: tuple[str, int]
+    """Its line in the trace, and the number of that."""
+
+
 class Network:
     """The wires between the machines of a world.
 
@@ -51,10 +68,15 @@ class Network:
             after :data:`RESOLVER_TIMEOUT`, an unknown one at once.
         dropped: how many datagrams and packets went lost, by reason: ``loss``, ``cut``,
             ``queue``, ``no socket``, ``no route``, ``too big``, ``down``, ``backlog``,
-            ``checksum``.
+            ``checksum``, ``filter``.
+        filter: sees every datagram before its link does and may drop, delay, double and change
+            it: what it returns travels instead, each after so many microseconds more. None,
+            until it is set, leaves all as it is.
         split: whether streams split and merge what is sent.
         stream_capacity: how many bytes one direction of a stream holds unread.
         udp_queue_limit: how many datagrams a UDP socket, or a paused machine, holds.
+        send_limit: how many datagrams a UDP socket takes until :meth:`carry` has run again, as
+            if its buffer were full then; None, until it is set, is no limit.
         loopback_delay: microseconds from a machine to itself.
         admit_spoiled: decides, from a datagram as it was sent and as it arrives, whether one that
             was spoiled on its way reaches its socket. None of them does unless this is replaced:
@@ -79,9 +101,11 @@ class Network:
         self.now = now
         self.names: dict[str, list[str]] = {"localhost": list(LOOPBACK)}
         self.dropped: Counter[str] = Counter()
+        self.filter: Filter | None = None
         self.split = True
         self.stream_capacity = 65_536
         self.udp_queue_limit = 1_024
+        self.send_limit: int | None = None
         self.loopback_delay = LOOPBACK_DELAY
         self.admit_spoiled: Callable[[bytes, bytes], bool] = lambda _sent, _arrived: False
         self.on_send: Callable[[Address, Address, bytes], None] | None = None
@@ -133,6 +157,22 @@ class Network:
         due = self.fabric.next_due()
         if due is not None and (self._idle_until is None or due < self._idle_until):
             self._idle.unpark_all()
+
+    def inject(self, data: bytes, source: Address, destination: Address) -> None:
+        """Put a datagram on the wire in anybody's name; no filter and no weather meets it.
+
+        Args:
+            data: its payload.
+            source: what it shows as its sender; no machine needs to have it.
+            destination: an address of a machine, which it reaches at this instant.
+        """
+        text = datagram_text(source, destination, data)
+        number = self.trace.add(self.now(), WORLD, "send", text)
+        if self.on_send is not None:
+            self.on_send(source, destination, data)
+        receiver = self._owners[destination[0]]
+        sent = _Sent(self._machines[receiver], receiver, source, destination, data, (text, number))
+        self.schedule(self.now(), partial(self._land, sent, data, data))
 
     async def carry(self) -> None:
         """Deliver what is on its way, for ever."""
@@ -199,25 +239,49 @@ class Network:
             self.lost(receiver or name, problem, text, number)
             return
 
-        def land(arrived: bytes) -> None:
-            same = arrived == data
-            shown = text if same else datagram_text(source, destination, arrived)
-            machine = self._machines[receiver]
-            if not machine.alive:
-                self.lost(receiver, "down", shown, number)
-            elif not same and not self.admit_spoiled(data, arrived):
-                self.lost(receiver, "checksum", shown, number)
+        sent = _Sent(sender, receiver, source, destination, data, (text, number))
+        if self.filter is None:
+            self._cross(sent, data)
+            return
+        copies = list(self.filter(data, source, destination))
+        if not copies:
+            self.lost(receiver, "filter", text, number)
+        for delay, copy in copies:
+            if delay:
+                self.schedule(self.now() + delay, partial(self._cross, sent, copy))
             else:
-                machine.arrive_datagram(arrived, source, destination, (shown, number))
+                self._cross(sent, copy)
+
+    def _cross(self, sent: _Sent, copy: bytes) -> None:
+        """Let a datagram, or what travels in its place, go over its link."""
+        name, receiver = sent.sender.name, sent.receiver
+
+        def land(arrived: bytes) -> None:
+            self._land(sent, copy, arrived)
+
+        def lose(reason: str) -> None:
+            self.lost(receiver, reason, *sent.told)
 
         if receiver == name:
-            self._loop_back(sender, lambda: land(data))
+            self._loop_back(sent.sender, lambda: land(copy))
             return
-        flight = _Flight(land, lambda reason: self.lost(receiver, reason, text, number))
-        reason = self.fabric.datagram(self.now(), name, receiver, data, flight)
+        reason = self.fabric.datagram(self.now(), name, receiver, copy, _Flight(land, lose))
         if reason is not None:
-            self.lost(receiver, reason, text, number)
+            lose(reason)
         self.ring()
+
+    def _land(self, sent: _Sent, copy: bytes, arrived: bytes) -> None:
+        """Let what is left of a copy reach its machine."""
+        told = sent.told
+        if arrived != sent.data:
+            told = datagram_text(sent.source, sent.destination, arrived), told[1]
+        machine = self._machines[sent.receiver]
+        if not machine.alive:
+            self.lost(sent.receiver, "down", *told)
+        elif arrived != copy and not self.admit_spoiled(copy, arrived):
+            self.lost(sent.receiver, "checksum", *told)
+        else:
+            machine.arrive_datagram(arrived, sent.source, sent.destination, told)
 
     def send_packet(
         self, sender: SimNet, packet: Packet, not_taken: Callable[[], None] | None

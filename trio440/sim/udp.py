@@ -22,8 +22,7 @@ class SimUdpSocket(UdpSocket):
         self,
         local: Address,
         *,
-        queue_limit: int,
-        send: Callable[[Address, Datagram], None],
+        send: Callable[[Address, Datagram], bool],
         check_power: Callable[[], None],
         on_close: Callable[["SimUdpSocket"], object],
     ) -> None:
@@ -31,13 +30,11 @@ class SimUdpSocket(UdpSocket):
 
         Args:
             local: its address.
-            queue_limit: how many datagrams it holds unread.
-            send: takes a datagram that leaves this address.
+            send: takes a datagram that leaves this address, and returns whether it has.
             check_power: raises when the machine is dead.
             on_close: called once.
         """
         self._local = local
-        self._queue_limit = queue_limit
         self._send = send
         self._check_power = check_power
         self._on_close = on_close
@@ -71,10 +68,11 @@ class SimUdpSocket(UdpSocket):
         return [self._queue.popleft() for _ in range(min(limit, len(self._queue)))]
 
     def send_nowait(self, datagrams: Sequence[Datagram]) -> int:
-        """Send all datagrams: the network takes them without end; see the port."""
+        """Send datagrams, as many as the network takes; see the port."""
         self._check(1)
-        for data, destination in datagrams:
-            self._send(self._local, (bytes(data), destination))
+        for count, (data, destination) in enumerate(datagrams):
+            if not self._send(self._local, (bytes(data), destination)):
+                return count
         return len(datagrams)
 
     def close(self) -> None:
@@ -86,9 +84,9 @@ class SimUdpSocket(UdpSocket):
             self._on_close(self)
             self._arrived.unpark_all()
 
-    def offer(self, data: bytes, source: Address) -> bool:
-        """Take a datagram that arrived and return whether there was room for it."""
-        if len(self._queue) >= self._queue_limit:
+    def offer(self, data: bytes, source: Address, limit: int) -> bool:
+        """Take a datagram that arrived, if fewer than ``limit`` are unread; return whether."""
+        if len(self._queue) >= limit:
             return False
         self._queue.append((data, source))
         self._arrived.unpark_all()
