@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from typing import Final
 
 import attrs
 import trio
@@ -16,12 +17,16 @@ from trio440.errors import (
     SendBufferFull,
     UnknownConnection,
 )
-from trio440.lsp import Client, EndpointStatistics, Server, connect, open_server
+from trio440.lsp import Client, EndpointStatistics, Limits, Server, connect, open_server
 
-__all__ = ["EchoOptions", "run_client", "run_server"]
+__all__ = ["SERVER_LIMITS", "EchoOptions", "echo_forever", "run_client", "run_server"]
 
 MAX_LINE = 65_536
 """Bytes of standard input without the end of a line or word that are kept."""
+
+SERVER_LIMITS: Final = Limits(max_connections=1024, receive_buffer=128 << 10, send_buffer=128 << 10)
+"""What strangers may cost the server: 384 KiB for each connection, as early Data may take as much
+again as unread Data; 384 MiB for all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,18 +42,25 @@ class EchoOptions:
 async def run_server(options: EchoOptions, stop: Stop) -> None:
     """Send every message back to where it came from, until the stop is requested.
 
+    A client that does not acknowledge its echoes is not read from while its send buffer is full:
+    its own messages are acknowledged no more, once the receive buffer is full, too.
+
     Clients that leave before they have acknowledged their last echo are no failure.
     """
     say = note if options.verbose else _say_nothing
     async with (
         options.lsp.open_ports() as ports,
         open_server(
-            options.port, host=options.host, params=options.lsp.params, ports=ports
+            options.port,
+            host=options.host,
+            params=options.lsp.params,
+            limits=SERVER_LIMITS,
+            ports=ports,
         ) as server,
     ):
         announce(server.address)
         with stop.cuts_short():
-            await _echo_forever(server, say)
+            await echo_forever(server, say)
         try:
             await server.close()
         except FlushFailed as error:
@@ -56,21 +68,32 @@ async def run_server(options: EchoOptions, stop: Stop) -> None:
         say(_summary(server.statistics()))
 
 
-async def _echo_forever(server: Server, say: Callable[[str], None]) -> None:
-    while True:
+async def echo_forever(server: Server, say: Callable[[str], None]) -> None:
+    """Send back whatever a server reads; say what happens."""
+
+    async def send_when_there_is_room(conn_id: int, payload: bytes) -> None:
         try:
-            conn_id, payload = await server.read()
-        except (ConnectionLost, ConnectionClosed) as error:
-            say(str(error))
-            continue
-        say(f"connection {conn_id}: {payload!r}")
-        try:
-            server.write(conn_id, payload)
-        except UnknownConnection as error:
-            say(f"{error} any more: its message was not sent back")
-        except SendBufferFull as error:
-            say(f"connection {conn_id} is closed: {error}")
-            server.close_conn(conn_id)
+            await server.send(conn_id, payload)
+            server.resume_reading(conn_id)
+        except (UnknownConnection, ConnectionLost, ConnectionClosed):
+            say(f"connection {conn_id} is over: its message was not sent back")
+
+    async with trio.open_nursery() as nursery:
+        while True:
+            try:
+                conn_id, payload = await server.read()
+            except (ConnectionLost, ConnectionClosed) as error:
+                say(str(error))
+                continue
+            say(f"connection {conn_id}: {payload!r}")
+            try:
+                server.write(conn_id, payload)
+            except UnknownConnection as error:
+                say(f"{error} any more: its message was not sent back")
+            except SendBufferFull as error:
+                say(f"connection {conn_id} is not read from: {error}")
+                server.pause_reading(conn_id)
+                nursery.start_soon(send_when_there_is_room, conn_id, payload)
 
 
 async def run_client(options: EchoOptions, lines_in_flight: int | None) -> None:

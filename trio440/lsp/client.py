@@ -45,7 +45,7 @@ class Client(Connection):
     async def close(self) -> None:
         """Close, wait until everything written is acknowledged, and stop the port.
 
-        See :meth:`Connection.close`.
+        See :meth:`Connection.close`, also for whom it waits for ever.
         """
         try:
             await super().close()
@@ -65,8 +65,9 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """Connect to an LSP server; the server may start up to ``epoch_limit`` epochs later.
 
-    Leaving the context normally waits until everything written is acknowledged; leaving it by
-    an exception or cancellation aborts at once.
+    Leaving the context normally waits until everything written is acknowledged, as
+    :meth:`Client.close` does, and perhaps for ever; leaving it by an exception or cancellation
+    aborts at once.
 
     Args:
         host: the server's name or literal; of a name's addresses the first, IPv4 before IPv6.

@@ -119,6 +119,9 @@ class Connection(trio.abc.Channel[bytes]):
         What was not yet read is discarded. Cancelled: closed at once, unacknowledged messages
         may never arrive.
 
+        Only silence is a loss: this waits for ever for somebody who sends heartbeats and
+        acknowledges nothing. Bound it with ``trio.move_on_after``, or call :meth:`abort`.
+
         Raises:
             ConnectionLost: the other side fell silent before it had acknowledged everything,
                 and no earlier call has said so.

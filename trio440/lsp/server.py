@@ -108,6 +108,7 @@ class Server:
         self._closed_here: set[Connection] = set()
         self._ready: deque[Connection] = deque()
         self._is_ready: set[Connection] = set()
+        self._paused: set[Connection] = set()
         self._readers = trio.lowlevel.ParkingLot()
         self._lost_in_flush: list[int] = []
 
@@ -189,16 +190,42 @@ class Server:
         """
         connection = self._find(conn_id)
         del self._by_id[conn_id]
+        self._paused.discard(connection)
         self._closed_here.add(connection)
         self._acceptor.begin_use(connection)
         self._make_ready(connection)
         connection.close_nowait()
+
+    def pause_reading(self, conn_id: int) -> None:
+        """Let ``read`` pass over a connection until :meth:`resume_reading`; idempotent.
+
+        Its messages wait in its receive buffer, and once that is full they are not acknowledged:
+        the other side is slowed down. A lost connection is read to its end all the same.
+
+        Raises:
+            UnknownConnection: no open connection has this id.
+        """
+        connection = self._find(conn_id)
+        self._paused.add(connection)
+        if connection in self._is_ready:
+            self._is_ready.remove(connection)
+            self._ready.remove(connection)
+
+    def resume_reading(self, conn_id: int) -> None:
+        """Let ``read`` give a connection's messages again; idempotent; errors as pausing."""
+        connection = self._find(conn_id)
+        self._paused.discard(connection)
+        if connection.session.readable:
+            self._make_ready(connection)
 
     async def close(self) -> None:
         """Close all connections and wait until what was written to them is acknowledged.
 
         Unread messages are discarded; new connections are refused meanwhile. When this returns
         nothing is left running; idempotent. Cancelled: everything was aborted.
+
+        Only silence is a loss: this waits for ever for somebody who sends heartbeats and
+        acknowledges nothing. Bound it with ``trio.move_on_after``, or call :meth:`abort`.
 
         Raises:
             FlushFailed: connections fell silent before they had acknowledged everything.
@@ -262,16 +289,17 @@ class Server:
             self._make_ready(connection)
         elif event is Event.LOST and known:
             del self._by_id[connection.conn_id]
+            self._paused.discard(connection)
             self._acceptor.begin_use(connection)
-            if not connection.session.readable:
-                self._make_ready(connection)
+            self._make_ready(connection)
         elif event is Event.LOST and self._acceptor.closing:
             self._lost_in_flush.append(connection.conn_id)
         elif event is Event.DROPPED:
             self._by_id.pop(connection.conn_id, None)
+            self._paused.discard(connection)
 
     def _make_ready(self, connection: Connection) -> None:
-        if connection not in self._is_ready:
+        if connection not in self._is_ready and connection not in self._paused:
             self._is_ready.add(connection)
             self._ready.append(connection)
             self._readers.unpark()
@@ -288,8 +316,9 @@ async def open_server(
 ) -> AsyncIterator[Server]:
     """Open an LSP server; it accepts connections at once.
 
-    Leaving the context normally waits until everything written is acknowledged; leaving it by
-    an exception or cancellation aborts at once.
+    Leaving the context normally waits until everything written is acknowledged, as
+    :meth:`Server.close` does, and perhaps for ever; leaving it by an exception or cancellation
+    aborts at once.
 
     Args:
         port: the UDP port, 0 to 65535; 0 takes any free one, see :attr:`Server.address`.

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from trio440 import lsp
 from trio440.core.host import Address, Host
@@ -13,7 +13,11 @@ from trio440.mining.messages import Message, decode_untrusted, encode
 from trio440.mining.policy import DEFAULT_CHUNK_SIZES, ChunkSizes
 from trio440.mining.scheduler import JobProgress, Scheduler, SchedulerStatistics, Send
 
-__all__ = ["MiningServer", "open_mining_server"]
+__all__ = ["DEFAULT_LIMITS", "MiningServer", "open_mining_server"]
+
+DEFAULT_LIMITS: Final = lsp.Limits(receive_buffer=256 << 10, send_buffer=128 << 10)
+"""What one connection may cost: a miner is sent two messages at a time and a client one for each
+request, so whoever has over 128 KiB to acknowledge does not acknowledge and is disconnected."""
 
 
 class MiningServer:
@@ -121,7 +125,7 @@ async def open_mining_server(
         port: the UDP port, 0 to 65535; 0 takes any free one.
         host: the local name or literal to bind.
         params: the numbers of LSP, equal on all sides; None: the course's defaults.
-        limits: what the server's port spends at most.
+        limits: what the server's port spends at most; None: :data:`DEFAULT_LIMITS`.
         sizes: the bounds of a chunk of work, in nonces.
         ports: the machine to run on.
 
@@ -133,7 +137,7 @@ async def open_mining_server(
         FlushFailed: on leaving, miners or clients fell silent.
     """
     async with lsp.open_server(
-        port, host=host, params=params, limits=limits, ports=ports
+        port, host=host, params=params, limits=limits or DEFAULT_LIMITS, ports=ports
     ) as lsp_server:
         server = MiningServer(lsp_server, Scheduler(sizes), ports)
         async with open_service_nursery() as nursery:
