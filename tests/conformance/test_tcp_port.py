@@ -310,6 +310,51 @@ async def test_a_second_sender_is_refused(ports: Host) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_what_is_sent_without_waiting_arrives_in_order_with_the_rest(ports: Host) -> None:
+    async with connected(ports) as (client, server):
+        for part in (b"one ", bytearray(b"two "), memoryview(b"three ")):
+            assert client.send_nowait(part) == len(part)
+        assert client.send_nowait(b"") == 0
+        await client.send_all(b"four")
+        assert await receive_exactly(server, 18) == b"one two three four"
+
+
+async def test_without_waiting_only_what_there_is_room_for_is_sent(ports: Host) -> None:
+    async with connected(ports) as (client, server):
+        sent, data = 0, bytes(range(256)) * (TOO_MUCH // 256)
+        with trio.fail_after(5):
+            while count := client.send_nowait(data[sent : sent + (1 << 20)]):
+                sent += count
+                await trio.lowlevel.checkpoint()
+            assert 0 < sent < len(data)
+            assert client.send_nowait(b"x") == 0
+        assert await receive_exactly(server, sent) == data[:sent]
+
+
+async def test_sending_without_waiting_beside_a_sender_is_refused(ports: Host) -> None:
+    async with connected(ports) as (client, _), trio.open_nursery() as nursery:
+        nursery.start_soon(client.send_all, bytes(TOO_MUCH))
+        await trio.sleep(0.05)
+        with pytest.raises(trio.BusyResourceError):
+            client.send_nowait(b"x")
+        nursery.cancel_scope.cancel()
+
+
+async def test_sending_without_waiting_ends_with_the_stream(ports: Host) -> None:
+    async with connected(ports) as (client, server):
+        await client.send_eof()
+        with pytest.raises(trio.ClosedResourceError):
+            client.send_nowait(b"x")
+        await client.aclose()
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(5):
+            while True:
+                server.send_nowait(b"anybody there?")
+                await trio.sleep(0.01)
+        await server.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            server.send_nowait(b"x")
+
+
 async def test_one_may_send_and_receive_at_once(ports: Host) -> None:
     async with connected(ports) as (client, server), trio.open_nursery() as nursery:
         nursery.start_soon(client.receive_some)

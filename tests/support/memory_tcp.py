@@ -87,6 +87,17 @@ class MemoryByteStream(ByteStream):
                     await trio.lowlevel.cancel_shielded_checkpoint()
                     return
 
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        with self._only_sender():
+            self._check_sendable()
+            if self._end_sent:
+                raise trio.ClosedResourceError("cannot send after the end was sent")
+            segment = bytes(data[: max(self._capacity - self._unread_by_peer, 0)])
+            if segment:
+                self._unread_by_peer += len(segment)
+                self._travel(MemoryByteStream._land, segment)
+            return len(segment)
+
     async def wait_send_all_might_not_block(self) -> None:
         with self._only_sender():
             self._check_open()

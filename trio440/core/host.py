@@ -158,6 +158,17 @@ class ByteStream(Protocol):
             trio.BusyResourceError: another task is sending.
         """
 
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Send as much of ``data`` as the connection takes at once and return how much it was.
+
+        Not a checkpoint. 0 means that there was no room; the rest is the caller's to send.
+
+        Raises:
+            trio.BrokenResourceError: the connection broke.
+            trio.ClosedResourceError: this side closed it, or has sent its end.
+            trio.BusyResourceError: another task is sending.
+        """
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until the connection can take some more bytes, or is broken.
 

@@ -135,6 +135,18 @@ class SimByteStream(ByteStream):
                     self._wire.check_power()
                     return
 
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        """Send what there is room for; see the port."""
+        self._wire.check_power()
+        with self._only_sender():
+            self._check_sendable()
+            if self._end_sent:
+                raise trio.ClosedResourceError("cannot send after the end was sent")
+            room = max(self._capacity - (self._sent - self._read_by_peer), 0)
+            if segment := bytes(data[:room]):
+                self._send_data(segment)
+            return len(segment)
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait for room; see the port."""
         self._wire.check_power()

@@ -92,6 +92,7 @@ class _KernelByteStream(ByteStream):
 
     def __init__(self, stream: trio.SocketStream, remote: Address | None = None) -> None:
         self._stream = stream
+        self._sending = False
         try:
             self._local: Address = stream.socket.getsockname()
             self._remote: Address = stream.socket.getpeername() if remote is None else remote
@@ -109,10 +110,27 @@ class _KernelByteStream(ByteStream):
         return self._remote
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._stream.send_all(data)
+        with self._only_sender():
+            await self._stream.send_all(data)
+
+    def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
+        sock = self._stream.socket
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        if sock.fileno() < 0 or sock.did_shutdown_SHUT_WR:
+            raise trio.ClosedResourceError("this stream is closed for sending")
+        if not data:
+            return 0
+        try:
+            return os.write(sock.fileno(), data)
+        except BlockingIOError:
+            return 0
+        except OSError as error:
+            raise trio.BrokenResourceError(f"the connection broke: {_reason(error)}") from error
 
     async def wait_send_all_might_not_block(self) -> None:
-        await self._stream.wait_send_all_might_not_block()
+        with self._only_sender():
+            await self._stream.wait_send_all_might_not_block()
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
@@ -124,6 +142,16 @@ class _KernelByteStream(ByteStream):
 
     async def aclose(self) -> None:
         await self._stream.aclose()
+
+    @contextmanager
+    def _only_sender(self) -> Iterator[None]:
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending on this stream")
+        self._sending = True
+        try:
+            yield
+        finally:
+            self._sending = False
 
 
 class _KernelListener(StreamListener):
