@@ -1,4 +1,11 @@
-"""The miner: a mining server, five miners of all kinds, and four clients."""
+"""The miner: a mining server, four miners of all kinds, and three clients.
+
+What the protocol itself does not promise is not demanded here. The server has no memory, so it
+is cut off and stands still but does not crash. Nobody can tell a right hash that is not the
+least of its chunk from the least, so no miner here lies in that way. A client that lost its
+connection asks again, and may then have two jobs for one question until the server has noticed.
+Bounds on waiting hold where nothing goes wrong; with faults, everybody is answered after them.
+"""
 
 from typing import Final
 
@@ -12,7 +19,7 @@ __all__ = ["SYSTEM"]
 
 SYSTEM: Final = System(
     name="miner",
-    summary="four clients ask for least hashes; miners hang, lie, crash and come late",
+    summary="three clients ask for least hashes; miners hang, lie, crash and come late",
     hosts=(
         HostTraits(SERVER),
         *(HostTraits(name, may_crash=True) for name in (*MINERS, *CLIENTS)),

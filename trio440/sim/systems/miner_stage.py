@@ -10,7 +10,7 @@ from typing import Final
 
 from trio440.errors import BadMessage, InvariantViolated
 from trio440.mining.messages import Join, Message, Request, Result, decode_untrusted, encode
-from trio440.mining.scheduler import Scheduler, Send
+from trio440.mining.scheduler import Disconnect, Scheduler, Send
 from trio440.sim.stage import Stage
 from trio440.sim.systems.miner_cast import (
     CLIENTS,
@@ -117,7 +117,8 @@ class _Server:
             else:
                 self._beat(link)
         if due == self._game.stage.now:  # else it has stood still, and its alarm is still to come
-            self._game.books.settled(self.scheduler, self._now(), on_time=True)
+            books = self._game.books
+            books.settled(self.scheduler, self._now(), on_time=True, just_handed=False)
         self._tick_in_an_epoch()
 
     def _beat(self, link: Link) -> None:
@@ -133,14 +134,18 @@ class _Server:
     def _carry_out(self, nonsense: int | None = None) -> None:
         game, now = self._game, self._now()
         on_time = self._rings_at is None or game.stage.now < self._rings_at
-        for action in self.scheduler.actions():
+        actions = self.scheduler.actions()
+        if nonsense is not None and not (
+            actions and isinstance(actions[0], Disconnect) and actions[0].conn_id == nonsense
+        ):
+            raise InvariantViolated("nonsense is disconnected", f"connection {nonsense}")
+        for action in actions:
             link = self._ids.get(action.conn_id)
             if link is None:
                 raise InvariantViolated("who is gone is left alone", f"{action}")
             if not isinstance(action, Send):
                 if action.conn_id != nonsense:
                     raise InvariantViolated("honest miners are kept", f"{link.host}: {action}")
-                nonsense = None
                 self._drop(link)
                 game.books.gone(link.conn_id)
                 continue
@@ -150,9 +155,7 @@ class _Server:
                 game.books.replied(action.conn_id, action.message, now)
             datagram = game.pipe(link.stream, link.host).put(encode(action.message), game.stage.now)
             game.stage.send(SERVER, link.host, datagram)
-        if nonsense is not None:
-            raise InvariantViolated("nonsense is disconnected", f"connection {nonsense}")
-        game.books.settled(self.scheduler, now, on_time=False)
+        game.books.settled(self.scheduler, now, on_time=False, just_handed=True)
         self._set_alarm()
 
     def _set_alarm(self) -> None:

@@ -15,7 +15,7 @@ from trio440.errors import InvariantViolated
 from trio440.mining.hashing import Found
 from trio440.mining.jobs import CHUNKS_IN_HAND, LATE_AT_LEAST_MICROS, LATE_FACTOR
 from trio440.mining.messages import Request, Result
-from trio440.mining.policy import OLDEST_SHARE
+from trio440.mining.policy import CHUNK_MICROS, COPY_GAIN_MICROS, OLDEST_SHARE
 from trio440.mining.ranges import MAX_NONCE, NonceRange
 from trio440.mining.scheduler import Scheduler
 
@@ -29,6 +29,8 @@ TIMER_MICROS: Final = 10_000
 """More than a server's clock and the world's differ by between two alarms."""
 HANDS_MICROS: Final = 4_000_000
 """What miners have in hand, first chunks of unknown size and all ways take together, at most."""
+COPY_MICROS: Final = 2 * COPY_GAIN_MICROS + CHUNK_MICROS
+"""A copy takes no longer than a chunk."""
 
 
 @lru_cache(maxsize=1024)
@@ -112,6 +114,13 @@ class _Hand:
     def is_punctual(self, now: int) -> bool:
         """Whether it cannot be late."""
         return not self.held or now - self.since < LATE_AT_LEAST_MICROS
+
+    def is_overdue(self, now: int) -> bool:
+        """Whether it is so overdue, though not yet late, that another would end its work sooner."""
+        expected = 0
+        if self.slowest:
+            expected = int(self.held[0].nonces.size * 1_000_000 / self.slowest)
+        return self.is_punctual(now) and now - self.since > expected + COPY_MICROS
 
     def is_late(self, now: int) -> bool:
         """Whether it must have been taken for late by now."""
@@ -222,13 +231,14 @@ class Books:
         if self._calm is not None:
             _check_waiting(task, now, self._calm)
 
-    def settled(self, scheduler: Scheduler, now: int, *, on_time: bool) -> None:
+    def settled(self, scheduler: Scheduler, now: int, *, on_time: bool, just_handed: bool) -> None:
         """Compare the books when everything that an input led to is done.
 
         Args:
             scheduler: whose books to compare with.
             now: the time.
             on_time: whether the server has looked for late miners up to now.
+            just_handed: whether the scheduler has had its chance to give out work.
         """
         jobs = sum(map(len, self._queues.values()))
         mine = (len(self._hands), jobs, self._answered)
@@ -243,6 +253,8 @@ class Books:
                 shown = f"{progress}, but {task.covered.bit_count()} are done, best {task.best}"
                 raise InvariantViolated("the books are right", shown)
         self._check_nothing_forgotten(list(tasks.values()), now, on_time=on_time)
+        if just_handed and any(not hand.held for hand in self._hands.values()):
+            self._check_copied(tasks, now)
 
     def is_used(self, text: str) -> bool:
         """Whether a job that is not over, or a chunk in somebody's hand, has this text."""
@@ -310,6 +322,21 @@ class Books:
             for held in hand.held:
                 expected |= held.mask if held.task is task else 0
         return expected
+
+    def _check_copied(self, tasks: dict[int, _Task], now: int) -> None:
+        """Check that with a miner idle no overdue chunk is in one hand only."""
+        for task in tasks.values():
+            once = twice = overdue = 0
+            for hand in self._hands.values():
+                for held in hand.held:
+                    if held.task is task:
+                        twice |= once & held.mask
+                        once |= held.mask
+                        if held is hand.held[0] and hand.is_overdue(now):
+                            overdue |= held.mask
+            if left := overdue & ~twice & ~task.covered:
+                shown = f"{left.bit_count()} nonces of job {task.number} while a miner is idle"
+                raise InvariantViolated("stragglers' work is copied", shown)
 
     def _remember_overtaking(self, big: _Task, small: _Task, calm: Calm) -> None:
         """Say that the small job must end first, if the big one has far more left to hand out."""
