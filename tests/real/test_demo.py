@@ -113,6 +113,24 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
     assert not any(is_running(child) for child in children)
 
 
+@pytest.mark.parametrize(
+    ("part", "sign", "processes"),
+    [("linekv", "A client asks", 1), ("mining", "miner 2 is ready", 4)],
+)
+def test_a_demo_that_is_killed_leaves_no_process(part: str, sign: str, processes: int) -> None:
+    with started([*TRIO440, "demo", part]) as program:
+        while not program.line().startswith(sign):
+            pass
+        children = children_of(program.pid)
+        children += [grandchild for child in children for grandchild in children_of(child)]
+        assert len(children) >= processes
+        program.signal(signal.SIGKILL)
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while left := [child for child in children if is_running(child)]:
+            assert time.monotonic() < deadline, left
+            time.sleep(0.01)
+
+
 def test_an_unknown_part_is_one_line() -> None:
     status, out, err = finished([*TRIO440, "demo", "nonsense"])
     assert (status, out) == (2, "")

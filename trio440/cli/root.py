@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from trio440.cli.running import guard
+from trio440.cli.running import end_with_stdin, guard
 
 __all__ = ["command", "run_command_line"]
 
@@ -44,11 +44,20 @@ class _LazyGroup(click.Group):
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="trio440", message="%(prog)s %(version)s")
-def command() -> None:
+@click.option(
+    "--end-with-stdin",
+    "on_a_leash",
+    is_flag=True,
+    hidden=True,
+    help="End, as by Ctrl-C, when standard input does; for a program that starts this one.",
+)
+def command(*, on_a_leash: bool) -> None:
     """Distributed systems under structured concurrency, on Trio.
 
     Every command ends within a second of Ctrl-C; a server finishes what is under way at SIGTERM.
     """
+    if on_a_leash:
+        end_with_stdin()
 
 
 def run_command_line() -> int:

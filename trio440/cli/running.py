@@ -42,6 +42,7 @@ import os
 import select
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -60,6 +61,7 @@ __all__ = [
     "Stop",
     "announce",
     "emit",
+    "end_with_stdin",
     "guard",
     "note",
     "read_stdin",
@@ -353,6 +355,24 @@ async def read_stdin(limit: int = 65_536) -> bytes:
         return await trio.to_thread.run_sync(os.read, 0, limit, abandon_on_cancel=True)
     except OSError as error:
         raise ClickException(f"standard input cannot be read: {_reason(error)}") from None
+
+
+def end_with_stdin() -> None:
+    """Have this process interrupted, as by Ctrl-C, at the end of its standard input.
+
+    Whoever starts it keeps the other end of a pipe: however that program ends, killed included,
+    this one ends, too. What is read is dropped.
+    """
+
+    def watch() -> None:
+        try:
+            while os.read(0, 65_536):
+                pass
+        except OSError:
+            pass  # that input has ended as well
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=watch, name="end with stdin", daemon=True).start()
 
 
 def _fill_standard_descriptors() -> None:

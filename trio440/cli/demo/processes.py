@@ -106,14 +106,18 @@ class Process:
 
 @asynccontextmanager
 async def open_command(name: str, *words: object) -> AsyncIterator[Process]:
-    """Start ``trio440 WORDS...``; it is killed when the context ends, if it is still there."""
-    command = [sys.executable, "-m", "trio440", *map(str, words)]
+    """Start ``trio440 WORDS...``; it is killed when the context ends, if it is still there.
+
+    It also ends when this process is gone without having left the context: the pipe that is its
+    standard input then ends.
+    """
+    command = [sys.executable, "-m", "trio440", "--end-with-stdin", *map(str, words)]
     process = await trio.lowlevel.open_process(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
-    out, notes = process.stdout, process.stderr
-    if out is None or notes is None:
-        raise AssertionError("both outputs were to be pipes")
+    leash, out, notes = process.stdin, process.stdout, process.stderr
+    if leash is None or out is None or notes is None:
+        raise AssertionError("input and outputs were to be pipes")
     try:
         yield Process(name, process, out, notes)
     finally:
@@ -121,5 +125,6 @@ async def open_command(name: str, *words: object) -> AsyncIterator[Process]:
             process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
+            await leash.aclose()
             await out.aclose()
             await notes.aclose()
