@@ -336,6 +336,13 @@ def test_a_stdin_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         assert finished(["bash", "-c", command]) == (1, "", expected)
 
 
+@named("words", ["linekv serve --port 0", "linekv connect --port 1", "lsp echo-server --port 0"])
+def test_hardly_any_descriptors_is_one_line(words: str) -> None:
+    limited = ["/bin/sh", "-c", 'ulimit -n 6; exec "$@"', "sh", *TRIO440, *words.split()]
+    expected = "trio440: error: too many open files; see 'ulimit -n'\n"
+    assert finished(limited) == (1, "", expected)
+
+
 def test_more_hash_processes_than_descriptors_is_one_line() -> None:
     command = f"ulimit -n 40; {' '.join(TRIO440)} mine run msg 2 --engine hashlib --lanes 30"
     expected = "trio440: error: a hash process cannot be started: too many open files\n"

@@ -25,6 +25,7 @@ SIGTERM, server    the stop is requested; after the grace period: cancelled    0
 SIGTERM otherwise  it is cancelled, as for SIGINT                              143
 stdout was closed  it ends quietly, as ``cat`` does                            141
 Trio440Error       one line for each on stderr, exception groups opened        1
+no descriptors     one line on stderr                                          1
 bad command line   one line on stderr                                          2
 other exceptions   a bug: the traceback is shown                               1
 =================  ==========================================================  ===========
@@ -37,6 +38,7 @@ Beside the signals this module owns standard output and input: :func:`emit`, :fu
 :func:`note` and :func:`read_stdin`.
 """
 
+import errno
 import math
 import os
 import select
@@ -262,7 +264,7 @@ def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
 
 def _expected_status(error: BaseException, name: str) -> int | None:
     """Report an error that a command may end with; None for a bug, unreported."""
-    leaves = [_unless_output_closed(leaf) for leaf in _leaves(error)]
+    leaves = [_as_expected(leaf) for leaf in _leaves(error)]
     expected = (Trio440Error, ClickException, OutputClosed, KeyboardInterrupt, Exit)
     if not all(isinstance(leaf, expected) for leaf in leaves):
         return None
@@ -300,8 +302,13 @@ def _leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
-def _unless_output_closed(error: BaseException) -> BaseException:
-    """Tell a broken pipe that is our standard output, whoever wrote there, from any other."""
+def _as_expected(error: BaseException) -> BaseException:
+    """Put those errors of the system into words that a command may end with.
+
+    A broken pipe is one if it is our standard output, whoever wrote there.
+    """
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return ClickException(f"{_reason(error)}; see 'ulimit -n'")
     if isinstance(error, BrokenPipeError):
         stdout = select.poll()
         stdout.register(1, select.POLLOUT)
