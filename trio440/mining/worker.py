@@ -61,9 +61,18 @@ async def work(
                     client.write(encode(Result(found.hash, found.nonce)))
                     if on_chunk is not None:
                         on_chunk(request.nonces, found)
-    except lsp.ConnectionLost:
+    except (lsp.ConnectionLost, ExceptionGroup) as error:
+        if not _is_loss(error):
+            raise
         raise ServerLost("the mining server fell silent") from None
     raise AssertionError("the channel of chunks is never closed")
+
+
+def _is_loss(error: Exception) -> bool:
+    """Whether the server was lost; a search that ends at that moment notices it, too."""
+    if isinstance(error, ExceptionGroup):
+        return error.split(lsp.ConnectionLost)[1] is None
+    return isinstance(error, lsp.ConnectionLost)
 
 
 async def _take_in(client: lsp.Client, chunks: Chan[Request]) -> None:
