@@ -9,16 +9,12 @@ from pathlib import Path
 
 import attrs
 import pytest
-import trio
 
-from tests.support.memory_net import memory_host, open_memory_network
+from tests.support.sim_network import open_sim_network
 from trio440.core.host import Disk, Host
 from trio440.core.real import REAL_HOST
 from trio440.sim.blocking import SimBlocking
 from trio440.sim.disk import SimDisk
-from trio440.sim.fabric import Fabric
-from trio440.sim.net import Network
-from trio440.sim.trace import Trace
 
 
 @asynccontextmanager
@@ -27,35 +23,17 @@ async def open_real() -> AsyncIterator[Host]:
 
 
 @asynccontextmanager
-async def open_memory() -> AsyncIterator[Host]:
-    async with open_memory_network(random.Random(1)) as network:
-        machine = network.at("10.0.0.1")
-        yield memory_host(net=machine, rng=random.Random(1))
-        assert network.open_endpoints == []
-
-
-@asynccontextmanager
 async def open_simulated() -> AsyncIterator[Host]:
-    def now() -> int:
-        return round((trio.current_time() - began) * 1e6)
-
-    began = trio.current_time()
     disk, latency = SimDisk(random.Random(1)), random.Random(2)
-    network = Network(Fabric(1), Trace(), now, seed=1)
-    network.loopback_delay = 0
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(network.carry)
-        net = network.attach("machine", ["10.0.0.1"])
-        host = memory_host(net=net, rng=random.Random(1))
+    async with open_sim_network(1) as network:
+        host = network.host("10.0.0.1", seed=1)
         blocking = SimBlocking(lambda: latency.uniform(0, 0.001), host.clock)
         yield attrs.evolve(host, disk=disk.tree, blocking=blocking)
-        nursery.cancel_scope.cancel()
-    assert network.open_endpoints == []
+        assert network.open_endpoints == []
 
 
 IMPLEMENTATIONS = [
     pytest.param(open_real, id="real", marks=pytest.mark.real),
-    pytest.param(open_memory, id="memory"),
     pytest.param(open_simulated, id="simulated"),
 ]
 

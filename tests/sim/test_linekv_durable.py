@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from tests.support.journal_world import DIRECTORY, machine, until_the_end
-from tests.support.memory_net import memory_host, open_memory_network
+from tests.support.sim_network import open_sim_network
 from trio440.core.host import Host
 from trio440.errors import (
     ConnectionBroken,
@@ -66,9 +66,9 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    async with open_memory_network(random.Random(1)) as network:
-        client_ports = memory_host(net=network.at("10.0.0.2"), rng=random.Random(3))
-        server = memory_host(net=network.at(SERVER), rng=random.Random(2))
+    async with open_sim_network(1) as network:
+        client_ports = network.host("10.0.0.2", seed=3)
+        server = network.host(SERVER, seed=2)
         yield World(server, client_ports, SimDisk(random.Random(4)))
         assert network.open_endpoints == []
 

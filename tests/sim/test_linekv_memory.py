@@ -1,7 +1,6 @@
 """What clients that do not read, or read slowly, may cost a line-protocol server."""
 
 import gc
-import random
 import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -9,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import trio
 
-from tests.support.memory_net import MemoryNetwork, memory_host, open_memory_network
+from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440.linekv import Client, Limits, Server, connect, open_server
 from trio440.linekv.protocol import Get, Put
 from trio440.linekv.session import STALL_SECONDS
@@ -26,10 +25,10 @@ LINE = len(b"k:") + len(VALUE) + len(b"\n") + OVERHEAD_BYTES
 class World:
     """A network with one server machine and one machine for the clients."""
 
-    def __init__(self, network: MemoryNetwork) -> None:
+    def __init__(self, network: SimNetwork) -> None:
         self.network = network
-        self._server_ports = memory_host(net=network.at(SERVER), rng=random.Random(1))
-        self._client_ports = memory_host(net=network.at("10.0.0.2"), rng=random.Random(2))
+        self._server_ports = network.host(SERVER, seed=1)
+        self._client_ports = network.host("10.0.0.2", seed=2)
 
     @asynccontextmanager
     async def server(self, limits: Limits) -> AsyncIterator[Server]:
@@ -44,7 +43,7 @@ class World:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    async with open_memory_network(random.Random(1)) as network:
+    async with open_sim_network(1) as network:
         network.stream_capacity = 8 * KIB
         yield World(network)
 
@@ -91,6 +90,7 @@ async def test_the_queue_of_a_client_that_leaves_is_free_again(world: World) -> 
     limits = Limits(clients=2, queued_bytes=40 * LINE)
     async with world.server(limits) as server, world.client() as first:
         await first.put(b"k", VALUE)
+        await trio.sleep(1)
         for _ in range(3):
             async with world.client() as slow:
                 await slow.send(b"Get:k\n" * 50)
@@ -106,6 +106,7 @@ async def test_a_client_that_reads_loses_nothing_beside_those_that_do_not(world:
         slow = [await stack.enter_async_context(world.client()) for _ in range(9)]
         for _ in range(20):
             await slow[0].put(b"k", VALUE)
+        await trio.sleep(1)
         for client in slow:
             await client.send(b"Get:k\n" * 5)
         await trio.sleep(1)
@@ -174,7 +175,7 @@ def test_a_list_that_is_cut_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async def main() -> None:
         limits = Limits(queued_messages=2, held_bytes=1)
-        async with open_memory_network(random.Random(1)) as network:
+        async with open_sim_network(1) as network:
             network.stream_capacity = 8 * KIB
             world = World(network)
             async with world.server(limits), world.client() as one, world.client() as other:
