@@ -258,7 +258,7 @@ async def test_snapshots_take_the_place_of_the_log(world: World) -> None:
         statistics = server.journal_statistics()
         assert statistics is not None
         assert statistics.snapshots >= 2
-        assert statistics.segments == 1
+        assert statistics.segments <= statistics.bytes_written / 1024 / 10
     assert await world.get(b"a") == [b"%d" % number for number in range(300)]
     assert await world.get(b"b") == []
     async with open_journal(DIRECTORY, ports=world.server_ports()) as journal:

@@ -9,13 +9,14 @@ commit is being synced, the changes of all clients gather for the next.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from typing import Final
 
 import trio
 
 from trio440.core.channels import Chan
 from trio440.core.host import Host
 from trio440.errors import BadMessage, InvalidParameter, JournalCorrupt, JournalFailed
-from trio440.journal import Journal, Recovered, open_journal
+from trio440.journal import Journal, JournalLimits, Recovered, open_journal
 from trio440.linekv.changes import Contents, decode_changes, encode_changes, encode_contents
 from trio440.linekv.limits import Counters, Limits
 from trio440.linekv.protocol import Get, Request
@@ -23,6 +24,8 @@ from trio440.linekv.session import Answers, Batch, disk_refusal
 from trio440.linekv.store import Refused, Store
 
 __all__ = ["StoreOwner", "open_owner"]
+
+LEAST_SEGMENT_BYTES: Final = 1_024
 
 
 class StoreOwner:
@@ -125,7 +128,11 @@ async def open_owner(
     if data is None:
         yield StoreOwner(store, None, limits, counters)
         return
-    async with open_journal(data, ports=ports) as journal:
+    most = JournalLimits().segment_bytes
+    # A snapshot frees whole segments, so that the log must be several.
+    segment_bytes = min(most, max(LEAST_SEGMENT_BYTES, limits.log_bytes // 4))
+    journal_limits = JournalLimits(segment_bytes=segment_bytes)
+    async with open_journal(data, limits=journal_limits, ports=ports) as journal:
         owner = StoreOwner(store, journal, limits, counters)
         try:
             await owner.restore(journal.take_recovered())

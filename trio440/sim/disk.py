@@ -76,11 +76,19 @@ class SimDisk(Device):
                 that no failed sync has lost.
         """
         self.fence()
-        left = self._volume.surviving(rng, survival)
-        after = SimDisk(self._rng, capacity=self.capacity, volume=left)
+        after = self.image(rng, survival)
         after.full, after.error_share = self.full, self.error_share
         after.on_operation = self.on_operation
         return after
+
+    def image(self, rng: random.Random, survival: Survival = "random") -> "SimDisk":
+        """Return a disk as a power cut at this moment would leave it; this one goes on.
+
+        It has no faults, and nobody is told of its operations. The arguments are those of
+        :meth:`crash`.
+        """
+        left = self._volume.surviving(rng, survival)
+        return SimDisk(self._rng, capacity=self.capacity, volume=left)
 
     def flip(self, path: str, bit: int) -> None:
         """Flip one bit of a file's durable content, and of what programs read.
