@@ -191,6 +191,32 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -
 
 
 @named("workload", WORKLOADS)
+async def test_a_power_cut_at_every_operation_of_a_slow_disk(workload: Workload) -> None:
+    """Other tasks go on while the disk works, and more gathers for each commit."""
+    for op in count():
+        disk, model = await fresh(), Model()
+        disk.cut_power_at(op)
+        ports = machine(disk, op, slow=True)
+        if not await ended_by(PowerCut, disk, op, workload(ports, model)):
+            assert op > 20
+            break
+        left = disk.crash(random.Random(op))
+        await check_what_is_left(left, model, f"cut at {op}")
+
+
+@named("workload", WORKLOADS)
+async def test_an_error_at_every_operation_of_a_slow_disk(workload: Workload) -> None:
+    for op in count():
+        disk, model = await fresh(), Model()
+        disk.fail_at(op, errno.EIO)
+        ports = machine(disk, op, slow=True)
+        if not await ended_by(JournalFailed, disk, op, workload(ports, model)):
+            assert op > 20
+            break
+        await check_what_is_left(disk, model, f"failed at {op}")
+
+
+@named("workload", WORKLOADS)
 async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload) -> None:
     operations = await count_operations(workload)
     for op in range(3, operations, 8):
@@ -688,9 +714,10 @@ async def test_old_segments_and_snapshots_are_removed() -> None:
                 await model.append(journal, b"%d" % number * 100)
             assert journal.statistics().segments > 2
             await model.snapshot(journal, 10 * turn)
-            names = disk.tree(DIRECTORY).list_directory("")
-            assert [n.partition("-")[0] for n in names] == ["LOCK", "segment", "snapshot"]
-            assert journal.statistics().segments == 1
+            # The frame that tells of the snapshot may have begun one more segment.
+            kinds = [name.partition("-")[0] for name in sizes_of(disk)]
+            assert kinds in (["segment", "snapshot"], ["segment", "segment", "snapshot"])
+            assert journal.statistics().segments <= 2
             assert journal.statistics().snapshots == turn
             assert journal.snapshot_index == 10 * turn
 

@@ -5,12 +5,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 import attrs
 
-from tests.support.memory_machine import InlineBlocking, VirtualWallClock
-from tests.support.memory_net import MemoryNetwork
+from tests.support.sim_network import SimNetwork
 from trio440.core.host import Host
-from trio440.core.real.clock import TrioClock
 from trio440.errors import JournalError
 from trio440.journal import Journal, JournalLimits, Recovered, open_journal
+from trio440.sim.blocking import SimBlocking
 from trio440.sim.disk import SimDisk
 from trio440.sim.power import PowerCut
 
@@ -20,11 +19,14 @@ SMALL = JournalLimits(segment_bytes=400)
 Log = tuple[bytes, ...]
 
 
-def machine(disk: SimDisk, seed: int = 1) -> Host:
-    """A machine of which only the disk matters."""
-    rng = random.Random(seed)
-    net = MemoryNetwork(rng).at("10.0.0.1")
-    return Host(TrioClock(), VirtualWallClock(), net, disk.tree, InlineBlocking(), rng)
+def machine(disk: SimDisk, seed: int = 1, *, slow: bool = False) -> Host:
+    """A machine of which only the disk matters; a slow one takes up to 1.5 s for a call."""
+    ports = attrs.evolve(SimNetwork(seed).host("10.0.0.1", seed), disk=disk.tree)
+    if not slow:
+        return ports
+    latency = random.Random(seed)
+    blocking = SimBlocking(lambda: latency.choice((0.0001, 0.001, 1.5)), ports.clock)
+    return attrs.evolve(ports, blocking=blocking)
 
 
 def pack(log: Sequence[bytes]) -> bytes:

@@ -339,7 +339,7 @@ class Journal:
         if not self._marked and not self._gathering.entries:
             with self._clock.move_on_after(IDLE_SECONDS):
                 await self._work.wait()
-            if not self._gathering.entries:
+            if not self._gathering.entries and not self._closed:
                 self._note(await self._worker.run(self._files.mark))
                 self._marked = True
         await self._work.wait()
