@@ -12,7 +12,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from trio440.core.host import ByteStream
+from trio440.core.host import Address, ByteStream, Datagram, UdpSocket
 from trio440.errors import ConnectionRefused, ResolutionFailed
 from trio440.sim.fabric import Fabric
 from trio440.sim.faults import CLEAR, Clog, Partition, Weather
@@ -63,8 +63,10 @@ class Bench:
 
 
 @asynccontextmanager
-async def open_bench(seed: int = 1, weather: Weather = CLEAR) -> AsyncIterator[Bench]:
-    fabric, trace = Fabric(seed, weather), Trace(keep=True)
+async def open_bench(
+    seed: int = 1, weather: Weather = CLEAR, *, grain: int = 1
+) -> AsyncIterator[Bench]:
+    fabric, trace = Fabric(seed, weather, grain=grain), Trace(keep=True)
     network = Network(fabric, trace, microseconds, seed=seed)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(network.carry)
@@ -179,6 +181,126 @@ async def test_lost_datagrams_are_counted_by_reason() -> None:
             "down": 1,
         }
         assert len(bench.lines("drop")) == 7
+
+
+async def arrivals(socket: UdpSocket, seconds: float) -> list[tuple[int, bytes]]:
+    """What reaches a socket within ``seconds``, with its time in microseconds."""
+    found: list[tuple[int, bytes]] = []
+    with trio.move_on_after(seconds):
+        while True:
+            found += [(microseconds(), data) for data, _ in await socket.receive(1)]
+    return found
+
+
+@asynccontextmanager
+async def open_sockets(bench: Bench) -> AsyncIterator[tuple[UdpSocket, UdpSocket]]:
+    """The server's socket and one of the client's."""
+    with (
+        closing(await bench.server.bind_udp(SERVER, PORT)) as there,
+        closing(await bench.client.bind_udp(CLIENT, 0)) as here,
+    ):
+        yield there, here
+
+
+async def test_a_filter_drops_delays_doubles_and_changes() -> None:
+    def decide(data: bytes, source: Address, destination: Address) -> list[tuple[int, bytes]]:
+        assert (source[0], destination) == (CLIENT, (SERVER, PORT))
+        return {b"0": [], b"1": [(3_000, data)], b"2": [(0, data), (1_000, b"new")]}[data]
+
+    async with open_bench(weather=Weather(delay=500, jitter=0)) as bench:
+        async with open_sockets(bench) as (there, here):
+            bench.network.filter = decide
+            here.send_nowait([(b"%d" % number, (SERVER, PORT)) for number in range(3)])
+            found = await arrivals(there, 1)
+        assert found == [(500, b"2"), (1_500, b"new"), (3_500, b"1")]
+        assert bench.network.dropped == {"filter": 1}
+        way = f"udp {CLIENT}:49152 > {SERVER}:{PORT}"
+        assert bench.lines("drop") == [f"server drop {way} 1B 0 (filter)"]
+        assert [line.split()[-1] for line in bench.lines("arrive")] == ["2", "new", "1"]
+
+
+async def test_what_a_filter_changed_is_not_spoiled_but_meets_the_weather() -> None:
+    sent: list[bytes] = []
+    async with open_bench(weather=Weather(loss=0.5)) as bench, open_sockets(bench) as (there, here):
+        bench.network.filter = lambda _data, _source, _destination: [(10, b"other")]
+        bench.network.on_send = lambda _source, _destination, data: sent.append(data)
+        here.send_nowait([(b"data", (SERVER, PORT))] * 100)
+        found = await arrivals(there, 1)
+        assert 0 < len(found) < 100
+        assert {data for _, data in found} == {b"other"}
+        assert bench.network.dropped == {"loss": 100 - len(found)}
+        assert sent == [b"data"] * 100
+
+
+async def test_anybody_can_be_named_as_sender() -> None:
+    sent: list[bytes] = []
+    stranger = ("172.16.0.9", 5)
+    async with open_bench(weather=Weather(loss=1)) as bench, open_sockets(bench) as (there, _):
+        bench.network.filter = lambda _data, _source, _destination: []
+        bench.network.on_send = lambda _source, _destination, data: sent.append(data)
+        bench.network.inject(b"spoofed", stranger, (SERVER, PORT))
+        assert await there.receive() == [(b"spoofed", stranger)]
+        assert (microseconds(), sent) == (0, [b"spoofed"])
+        there.send_nowait([(b"answer", stranger)])
+        assert bench.network.dropped == {"no route": 1}
+    text = f"udp 172.16.0.9:5 > {SERVER}:{PORT} 7B spoofed"
+    assert bench.lines("send", "arrive")[:2] == [f" send {text}", f"server arrive {text}"]
+
+
+async def test_a_socket_takes_so_many_until_the_wires_have_run() -> None:
+    async with open_bench() as bench, open_sockets(bench) as (there, here):
+        batch: list[Datagram] = [(b"x", (SERVER, PORT))] * 5
+        bench.network.send_limit = 3
+        assert [here.send_nowait(batch), here.send_nowait(batch)] == [3, 0]
+        assert there.send_nowait([(b"x", here.local_address)] * 5) == 3
+        await wait_all_tasks_blocked()
+        assert [here.send_nowait(batch[3:]), here.send_nowait(batch)] == [2, 1]
+        bench.network.send_limit = None
+        assert here.send_nowait(batch) == 5
+        assert len(await arrivals(there, 1)) == 3 + 2 + 1 + 5
+
+
+async def test_a_limit_of_unread_datagrams_holds_at_once_and_drops_the_newest() -> None:
+    still = Weather(delay=0, jitter=0)
+    async with open_bench(weather=still) as bench, open_sockets(bench) as (there, here):
+        bench.network.udp_queue_limit = 3
+        here.send_nowait([(b"%d" % number, (SERVER, PORT)) for number in range(5)])
+        assert there.receive_nowait() == []
+        await wait_all_tasks_blocked()
+        assert [data for data, _ in there.receive_nowait()] == [b"0", b"1", b"2"]
+        assert bench.network.dropped == {"queue": 2}
+
+
+@pytest.mark.parametrize("grain", [1, 250])
+async def test_equal_times_keep_their_order_and_a_grain_makes_times_equal(grain: int) -> None:
+    async with open_bench(grain=grain) as bench, open_sockets(bench) as (there, here):
+        await trio.sleep(0.000_1)
+        here.send_nowait([(b"%02d" % number, (SERVER, PORT)) for number in range(100)])
+        found = await arrivals(there, 1)
+        assert len(found) == 100
+        assert found == sorted(found)
+        assert [data for _, data in found] != sorted(data for _, data in found)
+        times = {time for time, _ in found}
+        if grain == 250:
+            assert times == {750, 1_000, 1_250, 1_500, 1_750}
+        else:
+            assert len(times) > 50
+            assert min(times) >= 600
+            assert max(times) <= 1_600
+
+
+async def test_a_grain_counts_for_streams_too() -> None:
+    async with open_bench(grain=10_000) as bench:
+        bench.network.split = False
+        await trio.sleep(0.000_1)
+        here, there = await connect(bench)
+        assert microseconds() == 20_000
+        await trio.sleep(0.000_1)
+        await here.send_all(b"data")
+        assert await there.receive_some() == b"data"
+        assert microseconds() == 30_000
+        await here.aclose()
+        await there.aclose()
 
 
 async def test_loopback_stays_on_its_machine_and_meets_no_weather() -> None:
