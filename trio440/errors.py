@@ -28,6 +28,21 @@
     │   ├── JournalCorrupt                           what is on disk was damaged after it was synced
     │   ├── JournalFailed (BrokenResourceError)      a write or sync failed; reopen to go on
     │   └── RecordTooLarge (ValueError)              a record passes the journal's limit
+    ├── RaftError
+    │   ├── NotLeader                                somebody else leads, or nobody does
+    │   ├── ProposalRefused                          a limit is met, or leadership is on its way
+    │   ├── ChangeRefused                            the members cannot be changed like this now
+    │   ├── TransferRefused                          leadership cannot go to this peer
+    │   ├── ReadRefused                              too many reads wait
+    │   └── RaftViolated (AssertionError)            a peer broke Raft's rules; it must stop
+    ├── RpcError
+    │   ├── RemoteError                              the other side could not answer, and says why
+    │   ├── CallTimedOut (TooSlowError)              no answer within the call's time
+    │   ├── AnswerLost (BrokenResourceError)         the connection broke before the answer came
+    │   ├── RpcClosed (ClosedResourceError)          this side has closed the client
+    │   ├── HandshakeRefused (BrokenResourceError)   the two sides do not belong together
+    │   ├── HandlerFailed                            a handler raised; for the server's own eyes
+    │   └── MessageTooLarge (ValueError)             a message passes the limit of a frame
     └── SimulationError
         ├── BadHistory (ValueError)                  a line is no event of a recorded history
         ├── InvariantViolated (AssertionError)       a simulated system broke a promise
@@ -43,14 +58,17 @@ The text of each error is one line that names what is wrong and, where there is 
 the commands print it as it is.
 """
 
-from trio import BrokenResourceError, ClosedResourceError
+from trio import BrokenResourceError, ClosedResourceError, TooSlowError
 
 __all__ = [
     "AddressError",
     "AddressInUse",
     "AddressUnavailable",
+    "AnswerLost",
     "BadHistory",
     "BadMessage",
+    "CallTimedOut",
+    "ChangeRefused",
     "ConnectFailed",
     "ConnectionBroken",
     "ConnectionClosed",
@@ -59,6 +77,8 @@ __all__ = [
     "EngineFailed",
     "EngineUnavailable",
     "FlushFailed",
+    "HandlerFailed",
+    "HandshakeRefused",
     "InvalidParameter",
     "InvariantViolated",
     "JournalBusy",
@@ -66,15 +86,25 @@ __all__ = [
     "JournalError",
     "JournalFailed",
     "LspError",
+    "MessageTooLarge",
     "MiningError",
+    "NotLeader",
     "PayloadTooLarge",
+    "ProposalRefused",
+    "RaftError",
+    "RaftViolated",
+    "ReadRefused",
     "RealWorldTouched",
     "RecordTooLarge",
+    "RemoteError",
     "ResolutionFailed",
+    "RpcClosed",
+    "RpcError",
     "SchedulerUnavailable",
     "SendBufferFull",
     "ServerLost",
     "SimulationError",
+    "TransferRefused",
     "Trio440Error",
     "UnknownConnection",
 ]
@@ -259,6 +289,130 @@ class RecordTooLarge(JournalError, ValueError):
     def __init__(self, size: int, limit: int) -> None:
         """Give the record's size and the limit, both in bytes."""
         super().__init__(f"a record of {size} bytes is too large, the limit is {limit}")
+        self.size = size
+        self.limit = limit
+
+
+class RaftError(Trio440Error):
+    """Base of the errors of Raft."""
+
+
+class NotLeader(RaftError):
+    """This peer does not lead; nothing was done."""
+
+    def __init__(self, leader: str | None) -> None:
+        """Name the leader that this peer knows of, or None."""
+        who = "nobody is known to" if leader is None else f"{leader} does"
+        super().__init__(f"this peer does not lead, {who}")
+        self.leader = leader
+
+
+class ProposalRefused(RaftError):
+    """The leader does not take this command now; nothing was done."""
+
+
+class ChangeRefused(RaftError):
+    """The members cannot be changed like this, or not now; nothing was done."""
+
+
+class TransferRefused(RaftError):
+    """Leadership cannot go to this peer; nothing was done."""
+
+
+class ReadRefused(RaftError):
+    """Too many reads wait for their index; this one does not."""
+
+    def __init__(self, limit: int) -> None:
+        """Give the limit."""
+        super().__init__(f"{limit} reads are waiting, which is the limit")
+        self.limit = limit
+
+
+class RaftViolated(RaftError, AssertionError):
+    """A message can only come from a peer that broke Raft's rules, or from another cluster.
+
+    The peer that sees it must stop: what it would do next could lose data.
+    """
+
+
+class RpcError(Trio440Error):
+    """Base of the errors of remote calls."""
+
+
+class RemoteError(RpcError):
+    """The other side could not answer a call; a handler that raises it chooses the name.
+
+    ``name`` is the other side's word: the class of what its handler raised, or ``UnknownMethod``,
+    ``BadRequest``, ``ResultTooLarge``, ``BadResult``.
+    """
+
+    def __init__(self, name: str, detail: str = "") -> None:
+        """Give the name and, in one line, what happened."""
+        super().__init__(f"{name}: {detail}" if detail else name)
+        self.name = name
+        self.detail = detail
+
+
+class CallTimedOut(RpcError, TooSlowError):
+    """A call was not answered in its time; the handler may have run, and is cancelled."""
+
+    def __init__(self, method: str, seconds: float) -> None:
+        """Name the method and how long it had."""
+        super().__init__(f"{method} was not answered within {seconds:g} s")
+        self.method = method
+        self.seconds = seconds
+
+
+class AnswerLost(RpcError, BrokenResourceError):
+    """The connection broke after a call was sent; whether its handler ran is not known."""
+
+    def __init__(self, method: str, address: str, reason: str) -> None:
+        """Name the method, who was asked, and what became of the connection."""
+        super().__init__(f"{method}: the connection to {address} is lost: {reason}")
+        self.method = method
+        self.address = address
+        self.reason = reason
+
+
+class RpcClosed(RpcError, ClosedResourceError):
+    """The client was closed by this side; a call that was under way may have been handled."""
+
+    def __init__(self, address: str) -> None:
+        """Say whose client."""
+        super().__init__(f"the client of {address} is closed")
+        self.address = address
+
+
+class HandshakeRefused(RpcError, BrokenResourceError):
+    """Two sides met that do not belong together; raised, or reported, on both.
+
+    ``reason`` is one of ``version``, ``cluster``, ``node``, ``incarnation`` and ``busy``, the
+    last for a server that is full for now.
+    """
+
+    def __init__(self, address: str, reason: str, detail: str) -> None:
+        """Give the other side's address, what does not match, and how in one line."""
+        super().__init__(f"{address} and this side do not belong together: {detail}")
+        self.address = address
+        self.reason = reason
+        self.detail = detail
+
+
+class HandlerFailed(RpcError):
+    """A handler raised what its author did not name; the cause is what it raised."""
+
+    def __init__(self, method: str, problem: str) -> None:
+        """Name the method and what was raised."""
+        super().__init__(f"the handler of {method} failed: {problem}")
+        self.method = method
+
+
+class MessageTooLarge(RpcError, ValueError):
+    """A message passes the limit of a frame; nothing was sent."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        """Give the size and the limit, both in bytes."""
+        super().__init__(f"a message of {size} bytes is too large, the limit is {limit}")
         self.size = size
         self.limit = limit
 

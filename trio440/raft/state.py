@@ -1,0 +1,86 @@
+"""What the parts of a node share: the peer's state, and what it has to hand out."""
+
+import enum
+import random
+from collections import Counter
+
+import attrs
+
+from trio440.raft.config import Config
+from trio440.raft.log import Log
+from trio440.raft.membership import Configurations, decode_configuration
+from trio440.raft.messages import Entry, EntryKind, HardState, Message, SnapshotMeta
+from trio440.raft.quorum import Majorities
+from trio440.raft.ready import ChunkRead, ChunkWrite, ReadState
+
+__all__ = ["Role", "State"]
+
+
+class Role(enum.Enum):
+    """What a peer is doing."""
+
+    FOLLOWER = "follower"
+    PRE_CANDIDATE = "pre-candidate"
+    CANDIDATE = "candidate"
+    LEADER = "leader"
+
+
+@attrs.define(eq=False)
+class State:
+    """Raft's Figure 2, and the outbox."""
+
+    id: str
+    config: Config
+    rng: random.Random
+    log: Log
+    configurations: Configurations
+    snapshot: SnapshotMeta
+    """The latest one that is durable."""
+    term: int = 0
+    vote: str | None = None
+    role: Role = Role.FOLLOWER
+    leader: str | None = None
+    """The leader of ``term``, where it is known."""
+    ticks: int = 0
+    installing: SnapshotMeta | None = None
+    """Handed out to be installed; until then the log stands still and no election begins."""
+    handed_state: HardState = attrs.Factory(HardState)
+    """As it was last handed out."""
+    messages_now: list[Message] = attrs.Factory(list)
+    messages_after_sync: list[Message] = attrs.Factory(list)
+    read_states: list[ReadState] = attrs.Factory(list)
+    chunk_reads: list[ChunkRead] = attrs.Factory(list)
+    chunk_writes: list[ChunkWrite] = attrs.Factory(list)
+    snapshot_to_install: SnapshotMeta | None = None
+    counts: Counter[str] = attrs.Factory(Counter)
+
+    @property
+    def majorities(self) -> Majorities:
+        """The groups of which a majority each must agree."""
+        return self.configurations.current.majorities
+
+    @property
+    def may_campaign(self) -> bool:
+        """Whether this peer may become the leader: it has a vote, and its log is at rest."""
+        return self.installing is None and self.configurations.current.is_voter(self.id)
+
+    @property
+    def term_is_handed(self) -> bool:
+        """Whether term and vote were handed out to be kept, as they are now."""
+        handed = self.handed_state
+        return handed.term == self.term and handed.vote == self.vote
+
+    def send(self, message: Message) -> None:
+        """Send something that depends on nothing that is not durable yet."""
+        self.messages_now.append(message)
+
+    def send_after_sync(self, message: Message) -> None:
+        """Send something that promises what must be durable first."""
+        self.messages_after_sync.append(message)
+
+    def take_in(self, entries: tuple[Entry, ...], first_new: int) -> None:
+        """Let the configurations among new entries count from now on."""
+        self.configurations.truncate(first_new)
+        for entry in entries:
+            if entry.index >= first_new and entry.kind is EntryKind.CONFIGURATION:
+                self.configurations.append(entry.index, decode_configuration(entry.data))
