@@ -16,7 +16,8 @@ for theirs are the slowest readers.
 """
 
 from collections import OrderedDict, deque
-from typing import Final
+from collections.abc import Iterator
+from typing import Final, Self
 
 import attrs
 import trio
@@ -40,14 +41,14 @@ class Pool:
         self._unclaimed = limits.queued_bytes - self.share * limits.clients
         self._counters = counters
 
-    def move(self, before: int, after: int, *, forced: bool = False) -> bool:
-        """Let an outbox grow or shrink; whether that was possible, as shrinking always is."""
-        claim = max(after - self.share, 0) - max(before - self.share, 0)
-        if claim > max(self._unclaimed, 0) and not forced:
-            return False
-        self._unclaimed -= claim
+    def most(self, now: int) -> int:
+        """Return how large an outbox may grow that takes ``now`` bytes."""
+        return max(now, self.share) + max(self._unclaimed, 0)
+
+    def move(self, before: int, after: int) -> None:
+        """Let an outbox grow or shrink."""
+        self._unclaimed -= max(after, self.share) - max(before, self.share)
         self._counters.queued_bytes += after - before
-        return True
 
 
 @attrs.frozen
@@ -63,7 +64,8 @@ class Outbox:
     """The lines that wait for one client: one task puts them in, another takes them out."""
 
     def __init__(self, limits: Limits, pool: Pool) -> None:
-        self._limits = limits
+        self._max_lines = limits.queued_messages
+        self._max_charge = limits.client_queued_bytes
         self._pool = pool
         self._lines: deque[bytes] = deque()
         self._charge = 0
@@ -71,20 +73,28 @@ class Outbox:
         self._filled = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
 
+    def fill(self, lines: Iterator[bytes]) -> bytes | None:
+        """Take lines while there is room; return the one that found none, None if all did."""
+        charge = self._charge
+        most = min(self._max_charge, self._pool.most(charge))
+        queue, room = self._lines, self._max_lines - len(self._lines)
+        left_over = None
+        for line in lines:
+            cost = len(line) + OVERHEAD_BYTES
+            if charge and (room <= 0 or charge + cost > most):
+                left_over = line
+                break
+            charge += cost
+            room -= 1
+            queue.append(line)
+        if charge != self._charge:
+            self._resize(charge)
+            self._filled.unpark()
+        return left_over
+
     def put_nowait(self, line: bytes) -> bool:
         """Take a line if there is room; whether there was."""
-        charge = self._charge + len(line) + OVERHEAD_BYTES
-        if self._charge and not (
-            len(self._lines) < self._limits.queued_messages
-            and charge <= self._limits.client_queued_bytes
-        ):
-            return False
-        if not self._pool.move(self._charge, charge, forced=not self._charge):
-            return False
-        self._charge = charge
-        self._lines.append(line)
-        self._filled.unpark()
-        return True
+        return self.fill(iter((line,))) is None
 
     async def wait_drained(self) -> None:
         """Wait until the client has taken something. Cancelled: nothing happened."""
@@ -124,8 +134,8 @@ class Outbox:
         self._charge = charge
 
 
-class UnsentAnswer:
-    """A list of values that becomes lines, one by one."""
+class UnsentAnswer(Iterator[bytes]):
+    """A list of values that becomes lines, one by one; it may be cut at any time."""
 
     def __init__(self, values: Values) -> None:
         self._values: Values | None = values
@@ -137,10 +147,12 @@ class UnsentAnswer:
         """The list; None when it was cut."""
         return self._values
 
-    def take(self) -> bytes | None:
-        """Return the next line; None at the end."""
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
         if self._values is None or not self.left:
-            return None
+            raise StopIteration
         value = self._values.values[-self.left]
         self.left -= 1
         return value_line(self._values.key, value)

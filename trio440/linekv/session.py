@@ -181,14 +181,13 @@ class Session:
         """Queue a list in order; from the first line that finds no room on it is dropped."""
         waited = False
         try:
-            while (line := answer.take()) is not None:
-                if not self._outbox.put_nowait(line):
-                    if not waited:
-                        self._held.hold(answer)
-                        waited = True
-                    if not await self._enqueue_patiently(line):
-                        self._counters.messages_dropped += 1
-                        break
+            while (line := self._outbox.fill(answer)) is not None:
+                if not waited:
+                    self._held.hold(answer)
+                    waited = True
+                if not await self._enqueue_patiently(line):
+                    self._counters.messages_dropped += 1
+                    break
         finally:
             self._held.release(answer)
         self._counters.messages_dropped += answer.left
