@@ -434,11 +434,15 @@ class BadHistory(SimulationError, ValueError):
 class InvariantViolated(SimulationError, AssertionError):
     """A simulated system broke one of its promises."""
 
-    def __init__(self, invariant: str, detail: str) -> None:
-        """Name the promise in a few words, and say what was seen."""
+    def __init__(self, invariant: str, detail: str, explanation: object = None) -> None:
+        """Name the promise in a few words, and say what was seen.
+
+        A checker's own ``explanation`` goes along for whoever can show more than text.
+        """
         super().__init__(f"{invariant}: {detail}")
         self.invariant = invariant
         self.detail = detail
+        self.explanation = explanation
 
 
 class SchedulerUnavailable(SimulationError):

@@ -250,7 +250,12 @@ def test_syncing_reaches_the_kernel(tmp_path: Path) -> None:
     calls = [line.split(None, 1)[1] for line in trace.read_text().splitlines() if "sync(" in line]
     names = [(call.split("(")[0], call.split("<")[1].split(">")[0]) for call in calls]
     tree = str(tmp_path / "tree")
-    assert names == [("fdatasync", f"{tree}/log"), ("fsync", f"{tree}/log"), ("fsync", tree)]
+    assert names == [
+        ("fsync", str(tmp_path)),
+        ("fdatasync", f"{tree}/log"),
+        ("fsync", f"{tree}/log"),
+        ("fsync", tree),
+    ]
 
 
 # Threads
@@ -409,3 +414,19 @@ def test_a_loop_that_crashes_does_not_hang_in_its_workers() -> None:
         )
     )
     assert (status, out) == (0, "running\ncrashed\n")
+
+
+def test_the_root_of_a_disk_is_made_to_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def record(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", record)
+    for _ in range(2):
+        REAL_HOST.disk(str(tmp_path / "a" / "b"))
+    assert synced == [tmp_path, tmp_path / "a"], "every directory that got a new name, once"

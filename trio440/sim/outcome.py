@@ -62,6 +62,8 @@ class Failure:
     """What was seen, on one line or several."""
     at: int
     """Virtual time in microseconds."""
+    explanation: object = attrs.field(default=None, eq=False, repr=False)
+    """A checker's own account of it, see :class:`trio440.sim.checking.Explanation`."""
 
 
 @attrs.frozen

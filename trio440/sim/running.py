@@ -153,7 +153,7 @@ def _failure(error: BaseException, at: int) -> Failure:
         promises = [one for one in error.exceptions if isinstance(one, InvariantViolated)]
         error = (promises or error.exceptions)[0]
     if isinstance(error, InvariantViolated):
-        return Failure(error.invariant, error.detail, at)
+        return Failure(error.invariant, error.detail, at, error.explanation)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
     return Failure(f"unexpected {type(error).__name__}", f"{error}{place}", at)

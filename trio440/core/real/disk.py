@@ -55,9 +55,15 @@ class DirectoryDisk(Disk):
     """The files below one directory, which is made when it is absent."""
 
     def __init__(self, root: str) -> None:
-        """Open ``root``; raises OSError when it cannot be made or is no directory."""
+        """Open ``root``; raises OSError when it cannot be made or is no directory.
+
+        A root that is made here, parents included, outlasts a power cut.
+        """
         self._root = Path(root)
+        missing = [path for path in (self._root, *self._root.parents) if not path.exists()]
         self._root.mkdir(parents=True, exist_ok=True)
+        for path in reversed(missing):
+            self._sync(path.parent, os.O_RDONLY | os.O_DIRECTORY)
 
     def make_directory(self, path: str) -> None:
         """Create a directory and its parents."""

@@ -351,7 +351,8 @@ class Promises:
         """
         verdict = check_linearizable(self.history, LineStore(), step_limit=STEP_LIMIT)
         if verdict.answer == "violated":
-            raise InvariantViolated("the history is linearizable", str(verdict))
+            why = verdict.explanations[0]
+            raise InvariantViolated("the history is linearizable", str(verdict), why)
 
     @staticmethod
     def _recover(disk: SimDisk) -> dict[bytes, Values]:

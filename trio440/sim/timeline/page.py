@@ -40,8 +40,11 @@ def render_page(
         outcome: what came of it.
         events: its trace, or the part of it that was kept.
         explanation: why a history of operations is wrong: a checker's words with a table of all
-            the operations, or any text.
+            the operations, or any text; None: what the failure brings along.
     """
+    if explanation is None and outcome.failure is not None:
+        brought = outcome.failure.explanation
+        explanation = brought if isinstance(brought, Explanation | str) else None
     kept = tuple(events)
     style = _template("page.css")
     script = '"use strict";\n' + "\n".join(map(_template, _SCRIPTS))
