@@ -167,6 +167,7 @@ MODULES = {
     "trio440.sim.systems.core_watch": PURE,
     "trio440.sim.systems.core_world": PORT,
     "trio440.sim.systems.linekv": PORT,
+    "trio440.sim.systems.linekv_desk": PURE,
     "trio440.sim.systems.linekv_stage": PURE,
     "trio440.sim.systems.linekv_watch": PURE,
     "trio440.sim.systems.linekv_world": PORT,

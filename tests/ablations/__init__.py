@@ -1,5 +1,11 @@
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""
 
-from tests.ablations import core, lsp, miner
+from tests.ablations import core, journal, linekv, lsp, miner
 
-ABLATIONS = [*core.ABLATIONS, *lsp.ABLATIONS, *miner.ABLATIONS]
+ABLATIONS = [
+    *core.ABLATIONS,
+    *journal.ABLATIONS,
+    *linekv.ABLATIONS,
+    *lsp.ABLATIONS,
+    *miner.ABLATIONS,
+]

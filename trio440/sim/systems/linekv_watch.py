@@ -33,6 +33,8 @@ SHARED_SPAN: Final = 1_000_000
 STEP_LIMIT: Final = 20_000
 SAME: Final = b"same"
 """A value that a connection puts again and again."""
+LONG: Final = 700
+"""So long a value does not fit a sector of a disk."""
 DISK_REFUSAL: Final = b"Error: this server cannot write its disk any more: "
 
 Values = tuple[bytes, ...]
@@ -194,12 +196,14 @@ class Dialog:
         if own and rng.random() < 0.25:  # noqa: PLR2004 - now and then
             return SAME
         self._count += 1
-        tail = rng.choice([b"", b"", b":", b":a:b", b" \xff\xfe\r", b" \xff\xfe\r\x00"])
-        return b"%b.%d%b" % (self.log.key, self._count, tail.removesuffix(b"\r"))
+        tail = rng.choice([b"", b"", b":", b":a:b", b" \xff\xfe", b" \xff\xfe\r\x00"])
+        if rng.random() < 0.05:  # noqa: PLR2004 - a few
+            tail += b"x" * LONG
+        return b"%b.%d%b" % (self.log.key, self._count, tail)
 
     def _draw_old(self, key: bytes, *, own: bool) -> bytes:
         values = self.log.states[-1] if own else self._promises.last_seen.get(key, ())
-        olds = [value for value in values if b":" not in value]
+        olds = [value for value in values if b":" not in value and len(value) < LONG]
         return self._rng.choice(olds) if olds and self._rng.random() < 0.8 else b"absent"  # noqa: PLR2004
 
     def _line_end(self) -> bytes:

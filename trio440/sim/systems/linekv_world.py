@@ -25,14 +25,14 @@ from trio440.errors import (
     ResolutionFailed,
 )
 from trio440.linekv import Client, Limits, Server, connect, open_server
-from trio440.sim.systems.linekv_stage import CLIENTS, SERVER
+from trio440.sim.systems.linekv_desk import LINE_LIMIT, SERVER
+from trio440.sim.systems.linekv_stage import CLIENTS
 from trio440.sim.systems.linekv_watch import DATA, Dialog, Promises, draw_cuts
 from trio440.sim.world import World
 
 __all__ = ["tell"]
 
 PORT: Final = 9999
-LINE_LIMIT: Final = 200
 BURST: Final = 8
 THINKING_SECONDS: Final = 1.2
 PATIENCE_SECONDS: Final = 3.0
