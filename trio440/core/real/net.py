@@ -22,6 +22,8 @@ __all__ = ["KernelNet"]
 
 MAX_DATAGRAM: Final = 65_535
 """The largest UDP datagram there is; nothing is ever cut."""
+RECEIVE_BYTES: Final = 65_536
+"""How much of a stream is read at once when nobody says otherwise."""
 WANTED_SOCKET_BUFFER: Final = 4 << 20
 """What is asked of the kernel for each UDP buffer; it grants what its limit allows."""
 MAX_PORT: Final = 65_535
@@ -138,7 +140,19 @@ class _KernelByteStream(ByteStream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         if max_bytes is not None:
             _check_at_least_1("max_bytes", max_bytes)
-        return await self._stream.receive_some(max_bytes)
+        # Not the stream's own: that tries first, in vain whenever the other side is waited for.
+        sock = self._stream.socket
+        while (handle := sock.fileno()) >= 0:
+            await trio.lowlevel.wait_readable(handle)
+            if sock.fileno() != handle:
+                break  # closed, and the number may be another's by now
+            try:
+                return os.read(handle, max_bytes or RECEIVE_BYTES)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise trio.BrokenResourceError(f"the connection broke: {_reason(error)}") from error
+        raise trio.ClosedResourceError("this stream is closed")
 
     async def aclose(self) -> None:
         await self._stream.aclose()

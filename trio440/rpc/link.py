@@ -1,0 +1,298 @@
+"""One connection of a client: from the handshake to its end."""
+
+from typing import Final
+
+import trio
+from outcome import Error, Value
+
+from trio440.core.host import ByteStream, Host, format_address
+from trio440.errors import AnswerLost, BadMessage, MessageTooLarge, RpcClosed, RpcError
+from trio440.rpc.envelope import (
+    HEARTBEAT_FRAME,
+    Answer,
+    Failure,
+    encode_tell,
+)
+from trio440.rpc.hello import (
+    MAX_HELLO_BYTES,
+    Expected,
+    Identity,
+    Peer,
+    Welcome,
+    check_welcome,
+    decode_answer_untrusted,
+    encode_hello,
+    refusal_error,
+)
+from trio440.rpc.limits import ClientCounters, ClientLimits
+from trio440.rpc.outbox import Outbox, Stalled
+from trio440.rpc.pulse import Pulse, tick_us
+from trio440.rpc.session import CallingSession
+from trio440.wire.framing import FrameReader
+
+__all__ = ["Link", "shake_hands"]
+
+READ_BYTES: Final = 65_536
+MICROSECONDS: Final = 1_000_000
+HEAD_BYTES: Final = 18
+"""The most that an envelope adds to a name and a body, its frame's header not counted."""
+
+
+async def shake_hands(
+    stream: ByteStream,
+    mine: Identity,
+    expected: Expected,
+    *,
+    limits: ClientLimits,
+    counters: ClientCounters,
+    ports: Host,
+) -> "Link":
+    """Do a client's part of the handshake on a new connection.
+
+    Raises:
+        HandshakeRefused: the two do not belong together, or the server is busy.
+        BadMessage: the other side speaks another protocol, or breaks off.
+        trio.BrokenResourceError: the connection broke.
+    """
+    silence = round(limits.silence_seconds * MICROSECONDS)
+    hello = encode_hello(mine, expected, silence_us=silence, frame_bytes=limits.frame_bytes)
+    await stream.send_all(hello)
+    frames = FrameReader(MAX_HELLO_BYTES)
+    payloads: list[bytes] = []
+    while not payloads:
+        data = await stream.receive_some(READ_BYTES)
+        if not data:
+            raise BadMessage("the server closed the connection during the handshake")
+        payloads = frames.feed_untrusted(data)
+    answer = decode_answer_untrusted(payloads[0])
+    reason = check_welcome(answer, mine, expected)
+    if reason is not None or not isinstance(answer, Welcome):
+        address = format_address(stream.remote_address)
+        raise refusal_error(address, reason or "version", answer)
+    if len(payloads) > 1 or frames.pending_bytes:
+        raise BadMessage("the server spoke before it was asked")
+    frames.limit = limits.frame_bytes
+    return Link(stream, frames, answer, limits=limits, counters=counters, ports=ports)
+
+
+class Link:
+    """A connection after its handshake, with the calls that wait for answers."""
+
+    def __init__(
+        self,
+        stream: ByteStream,
+        frames: FrameReader,
+        welcome: Welcome,
+        *,
+        limits: ClientLimits,
+        counters: ClientCounters,
+        ports: Host,
+    ) -> None:
+        """Take over the connection; :meth:`run` serves it."""
+        self.peer: Final = Peer(welcome.who, stream.remote_address)
+        self.address: Final = format_address(stream.remote_address)
+        self.ended = ""
+        """Why the connection is over; empty while it is not."""
+        self._closed = False
+        self._stream = stream
+        self._counters = counters
+        self._clock = ports.clock
+        self._session = CallingSession[trio.lowlevel.Task](frames)
+        self._outbox = Outbox(
+            stream,
+            ports.clock,
+            limit_bytes=limits.queued_bytes,
+            stall_seconds=limits.silence_seconds,
+        )
+        self._largest = welcome.frame_bytes
+        self._most_calls = limits.calls_in_flight
+        self._promised = 0
+        self._room = trio.lowlevel.ParkingLot()
+        silence = round(limits.silence_seconds * MICROSECONDS)
+        tick = tick_us(silence, welcome.silence_us)
+        self._tick_seconds = tick / MICROSECONDS
+        self._pulse = Pulse(silence, tick)
+        self._scope = trio.CancelScope()
+
+    @property
+    def calls_in_flight(self) -> int:
+        """How many calls wait for their answer."""
+        return len(self._session)
+
+    @property
+    def queued_bytes(self) -> int:
+        """What waits to be sent."""
+        return self._outbox.queued_bytes
+
+    # Used by callers
+
+    def has_room(self) -> bool:
+        """Whether a call may be made now."""
+        return (
+            len(self._session) + self._promised < self._most_calls
+            and self._outbox.has_room
+            and not self.ended
+        )
+
+    async def wait_room(self) -> bool:
+        """Wait, in turn, until a call may be made; False: the connection is over.
+
+        The call is to be made before anything else is awaited. Cancelled: nothing happened.
+        """
+        while not self.ended and not self._outbox.has_room:
+            await self._outbox.wait_room()
+        if self.ended:
+            return False
+        if len(self._session) + self._promised >= self._most_calls:
+            await self._room.park()
+            self._promised -= 1
+        return not self.ended
+
+    async def call(self, method: str, name: bytes, body: bytes, left_us: int) -> Answer | Failure:
+        """Make a call and wait for what comes back. Cancelled: the server is told.
+
+        Raises:
+            MessageTooLarge: the server would not read it; nothing was sent.
+            AnswerLost: the connection broke.
+            RpcClosed: the client was closed.
+        """
+        self._check_size(len(name) + len(body))
+        session, outbox = self._session, self._outbox
+        task = trio.lowlevel.current_task()
+        call_id, frame = session.begin(task, left_us, name, body)
+        if len(session) == 1:
+            outbox.put_alone(frame)
+        else:
+            outbox.put(frame)
+        self._counters.calls += 1
+
+        def abort(_raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            session.forget(call_id)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        try:
+            message: Answer | Failure = await trio.lowlevel.wait_task_rescheduled(abort)
+        except trio.Cancelled:
+            # Only here and not in abort: trio calls that for many tasks in no certain order.
+            self._counters.cancelled += 1
+            if not self.ended:
+                outbox.put(session.cancel_frame(call_id))
+            raise
+        except _LinkEnded:
+            raise self._lost(method) from None
+        finally:
+            self._pass_on_room()
+        return message
+
+    def tell(self, name: bytes, body: bytes) -> bool:
+        """Send a one-way message if there is room; whether there was.
+
+        Raises:
+            MessageTooLarge: the server would not read it; nothing was sent.
+        """
+        self._check_size(len(name) + len(body))
+        if self.ended or not self._outbox.has_room:
+            return False
+        self._outbox.put_first(encode_tell(name, body))
+        return True
+
+    async def flush(self) -> None:
+        """Wait until the network has everything that was queued."""
+        if not self.ended:
+            await self._outbox.wait_empty()
+
+    def close(self) -> None:
+        """End the connection because this side wants so."""
+        self._closed = True
+        self._end("closed")
+
+    def _check_size(self, size: int) -> None:
+        if size + HEAD_BYTES > self._largest:
+            raise MessageTooLarge(size, self._largest - HEAD_BYTES)
+
+    def _pass_on_room(self) -> None:
+        if self._room and len(self._session) + self._promised < self._most_calls:
+            self._promised += 1
+            self._room.unpark()
+
+    def _lost(self, method: str) -> RpcError:
+        if self._closed:
+            return RpcClosed(self.address)
+        self._counters.lost += 1
+        return AnswerLost(method, self.address, self.ended)
+
+    # The connection
+
+    async def run(self) -> None:
+        """Serve the connection to its end; whoever still waits then hears of it."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._write)
+                    nursery.start_soon(self._beat)
+                    await self._read()
+        finally:
+            self._end("cancelled")
+
+    def _end(self, reason: str) -> None:
+        if self.ended:
+            return
+        self.ended = reason
+        self._counters.late_answers += self._session.late_answers
+        self._counters.bytes_sent += self._outbox.bytes_sent
+        for task in self._session.end():
+            trio.lowlevel.reschedule(task, Error(_LinkEnded()))
+        self._promised += len(self._room)
+        self._room.unpark_all()
+        self._outbox.give_up()
+        self._scope.cancel()
+
+    @property
+    def late_answers(self) -> int:
+        """So far, on a connection that is not over yet."""
+        return 0 if self.ended else self._session.late_answers
+
+    @property
+    def bytes_sent(self) -> int:
+        """So far, on a connection that is not over yet."""
+        return 0 if self.ended else self._outbox.bytes_sent
+
+    async def _read(self) -> None:
+        receive, pulse, counters = self._stream.receive_some, self._pulse, self._counters
+        receive_untrusted = self._session.receive_untrusted
+        reschedule = trio.lowlevel.reschedule
+        try:
+            while data := await receive(READ_BYTES):
+                pulse.heard = True
+                counters.bytes_received += len(data)
+                for task, message in receive_untrusted(data):
+                    reschedule(task, Value(message))
+        except trio.BrokenResourceError:
+            self._end("it broke")
+        except BadMessage as error:
+            self._end(f"the server broke the protocol: {error}")
+        else:
+            self._end("the server closed it")
+
+    async def _write(self) -> None:
+        try:
+            await self._outbox.run()
+        except trio.BrokenResourceError:
+            self._end("it broke")
+        except Stalled:
+            self._end("the server takes nothing")
+
+    async def _beat(self) -> None:
+        while True:
+            await self._clock.sleep(self._tick_seconds)
+            self._pulse.said, self._outbox.said = self._outbox.said, False
+            beat = self._pulse.tick()
+            if beat.is_silent:
+                self._end("the server fell silent")
+                return
+            if beat.send_heartbeat:
+                self._outbox.put(HEARTBEAT_FRAME)
+
+
+class _LinkEnded(Exception):
+    """Wakes a call whose connection is over."""
