@@ -181,6 +181,12 @@ MODULES = {
     "trio440.sim.systems.miner_stage": PURE,
     "trio440.sim.systems.miner_watch": PURE,
     "trio440.sim.systems.miner_world": PORT,
+    "trio440.sim.systems.raft": PORT,
+    "trio440.sim.systems.raft_clients": PURE,
+    "trio440.sim.systems.raft_disk": PURE,
+    "trio440.sim.systems.raft_owner": PURE,
+    "trio440.sim.systems.raft_stage": PURE,
+    "trio440.sim.systems.raft_watch": PURE,
     "trio440.sim.trace": PURE,
     "trio440.sim.udp": PORT,
 }

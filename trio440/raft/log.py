@@ -87,6 +87,11 @@ class Log:
         """Return how many entries are held."""
         return len(self._entries)
 
+    @property
+    def last_committed_term(self) -> int:
+        """The term of the last entry that is known to be committed."""
+        return self.term(self.commit) or 0
+
     # What is in it
 
     def term(self, index: int) -> int | None:

@@ -169,6 +169,11 @@ class Configurations:
         """Return the configuration that holds at an index which has not been compacted."""
         return self._values[max(0, bisect_right(self._indexes, index) - 1)]
 
+    def is_voter_since(self, peer: str, index: int) -> bool:
+        """Whether a peer has a vote in the configuration at an index, or a later one."""
+        first = max(0, bisect_right(self._indexes, index) - 1)
+        return any(value.is_voter(peer) for value in self._values[first:])
+
     def compact(self, index: int) -> None:
         """Forget configurations that were replaced at ``index`` or before."""
         keep = max(0, bisect_right(self._indexes, index) - 1)

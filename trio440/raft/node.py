@@ -143,6 +143,11 @@ class Node:
         return self._state.log.commit
 
     @property
+    def snapshot_index(self) -> int:
+        """The last entry that is in the latest durable snapshot."""
+        return self._state.snapshot.index
+
+    @property
     def log(self) -> Log:
         """The log, to be looked at and not to be changed."""
         return self._state.log

@@ -61,8 +61,14 @@ class State:
 
     @property
     def may_campaign(self) -> bool:
-        """Whether this peer may become the leader: it has a vote, and its log is at rest."""
-        return self.installing is None and self.configurations.current.is_voter(self.id)
+        """Whether this peer may become the leader: its log is at rest, and it may be needed.
+
+        One that is removed by an entry which is not committed yet may be the only one that has
+        that entry, and then nobody else can win (dissertation, 4.2.2).
+        """
+        if self.installing is not None:
+            return False
+        return self.configurations.is_voter_since(self.id, self.log.commit)
 
     @property
     def term_is_handed(self) -> bool:

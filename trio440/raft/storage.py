@@ -109,7 +109,7 @@ class MemoryStorage:
 
     async def initialize(self, stored: Stored) -> None:
         """Keep the beginning."""
-        self._stored = stored
+        self.keep_now(stored)
 
     async def write(self, batch: Sequence[Ready]) -> None:
         """Keep what these Readys say."""
@@ -133,6 +133,10 @@ class MemoryStorage:
         return self.read_now(meta, offset, length)
 
     # The same without waiting
+
+    def keep_now(self, stored: Stored) -> None:
+        """Keep the beginning."""
+        self._stored = stored
 
     def load_now(self) -> Stored | None:
         """Return what is kept, None where nothing ever was."""

@@ -15,6 +15,7 @@ SYSTEMS: Final = {
     "linekv": "trio440.sim.systems.linekv:SYSTEM",
     "lsp": "trio440.sim.systems.lsp:SYSTEM",
     "miner": "trio440.sim.systems.miner:SYSTEM",
+    "raft": "trio440.sim.systems.raft:SYSTEM",
 }
 """The systems of this package; ``MODULE:NAME`` names the :class:`System` itself."""
 

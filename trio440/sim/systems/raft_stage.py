@@ -1,0 +1,227 @@
+"""Raft at level A: nodes with disks on a stage, clients with histories, members that change."""
+
+import random
+from functools import partial
+from typing import Final
+
+from trio440.errors import ChangeRefused, NotLeader, TransferRefused
+from trio440.raft.config import Config
+from trio440.raft.messages import Append, InstallSnapshot, Message
+from trio440.raft.node import Node
+from trio440.raft.storage import bootstrap, joining
+from trio440.sim.checking.history import History
+from trio440.sim.checking.linearizability import check_linearizable
+from trio440.sim.checking.models import KeyValue
+from trio440.sim.stage import Stage
+from trio440.sim.systems.raft_clients import Client
+from trio440.sim.systems.raft_owner import Owner
+from trio440.sim.systems.raft_watch import Watch
+
+__all__ = ["PEERS", "draw_config", "play"]
+
+PEERS: Final = ("n1", "n2", "n3", "n4", "n5", "n6", "n7")
+CLIENTS: Final = ("c1", "c2", "c3")
+MILLI: Final = 1_000
+MEDDLING: Final = 500 * MILLI
+"""The members, the leader or a log are changed on purpose after up to so long."""
+STEPS: Final = 200_000
+"""Of the linearizability checker."""
+
+
+def draw_config(rng: random.Random) -> Config:
+    """Draw numbers that make every limit matter."""
+    return Config(
+        heartbeat_ticks=3,
+        election_ticks=12,
+        election_ticks_spread=rng.choice([12, 20]),
+        lease_reads=rng.random() < 0.4,  # noqa: PLR2004 - often, but not as a rule
+        lease_margin_ticks=4,
+        eager_commit=rng.random() < 0.8,  # noqa: PLR2004 - mostly
+        max_append_bytes=rng.choice([1, 200, 1_000, 1 << 20]),
+        max_inflight_messages=rng.choice([1, 2, 8, 64]),
+        max_inflight_bytes=rng.choice([200, 1 << 20]),
+        max_apply_entries=rng.choice([1, 5, 1_000]),
+        snapshot_chunk_bytes=rng.choice([50, 200, 10_000]),
+        keep_entries=rng.choice([0, 0, 5]),
+    )
+
+
+def play(stage: Stage) -> None:
+    """Let clients write and read while everything goes wrong, and then require an end."""
+    game = _Game(stage)
+    stage.run()
+    game.require_liveness()
+
+
+class _Game:
+    """One world."""
+
+    def __init__(self, stage: Stage) -> None:
+        """Switch the first members on, and let the clients begin."""
+        rng = stage.rng("game")
+        self.stage = stage
+        self.watch = Watch(stage.require)
+        self.history = History(lambda: stage.now)
+        self.config = draw_config(rng)
+        self.owners: dict[str, Owner] = {}
+        self._rng = rng
+        self._over_streams = rng.random() < 0.5  # noqa: PLR2004 - a fair coin
+        self._messages: dict[int, Message] = {}
+        self._rates = rng.choice([(100,), (100,), (85, 100, 115), (85, 115)])
+        self._meddles = rng.random() < 0.7  # noqa: PLR2004 - mostly
+        self._roles: dict[str, str] = {}
+        stage.note("", f"{self.config}")
+        voters = PEERS[: rng.choice([3, 3, 5, 5, 7])]
+        for name in voters:
+            self._switch_on(name, joins=False, voters=voters)
+        self.clients = [Client(stage, name, self.history, self.watch, self.up) for name in CLIENTS]
+        if self._meddles:
+            stage.at(rng.randrange(2 * MEDDLING), self._meddle)
+
+    def _switch_on(self, name: str, *, joins: bool, voters: tuple[str, ...] = ()) -> None:
+        stage = self.stage
+        handler = partial(self._arrive, name)
+        stage.on_datagram(name, handler)
+        stage.on_segment(name, lambda data, source, _stream: handler(data, source))
+        stored = joining() if joins else bootstrap(voters)
+        rate = self._rng.choice(self._rates)
+        self.owners[name] = Owner(stage, self, self.watch, name, self.config, stored, rate=rate)
+
+    # The network
+
+    def carry(self, message: Message) -> None:
+        """Send a message over the stage's network; what is not there goes nowhere."""
+        if message.to not in PEERS:
+            return
+        number = len(self._messages)
+        self._messages[number] = message
+        data = b"%d %s" % (number, _show(message).encode())
+        if self._over_streams:
+            self.stage.segment(message.sender, message.to, data)
+        else:
+            self.stage.send(message.sender, message.to, data)
+
+    def _arrive(self, name: str, data: bytes, _source: str) -> None:
+        """Take in what arrived whole: frames have checksums below Raft."""
+        if self.stage.altered:
+            return
+        owner = self.owners[name]
+        owner.receive(self._messages[int(data.partition(b" ")[0])])
+        self._note_role(owner.node)
+
+    def _note_role(self, node: Node) -> None:
+        text = f"{node.role.value} of term {node.term}"
+        if self._roles.get(node.id) != text:
+            self._roles[node.id] = text
+            self.stage.note(node.id, text, kind="state")
+
+    # What happens on purpose
+
+    def leader(self) -> Owner | None:
+        """Return the leader of the latest term that is up, if there is one."""
+        up = [owner for owner in self.owners.values() if self.stage.is_up(owner.name)]
+        leading = [owner for owner in up if owner.node.is_leader]
+        return max(leading, key=lambda owner: owner.node.term, default=None)
+
+    def up(self) -> list[Owner]:
+        """Return the peers that can be asked something."""
+        stage = self.stage
+        return [
+            owner
+            for name, owner in self.owners.items()
+            if stage.is_up(name) and not stage.is_paused(name)
+        ]
+
+    def _meddle(self) -> None:
+        stage, rng = self.stage, self._rng
+        if stage.now < stage.plan.heal_at:
+            stage.at(stage.now + rng.randrange(MEDDLING), self._meddle)
+        up = self.up()
+        if not up:
+            return
+        if rng.random() < 0.4:  # noqa: PLR2004 - snapshots are frequent
+            rng.choice(up).snapshot()
+            return
+        leaders = [owner for owner in up if owner.node.is_leader]
+        if not leaders:
+            return
+        leader = rng.choice(leaders)
+        leader.catch_up()
+        try:
+            if rng.random() < 0.3:  # noqa: PLR2004 - so are transfers
+                to = rng.choice(leader.node.configuration.voters)
+                leader.node.transfer_leadership(to)
+                stage.note(leader.name, f"transfers to {to}")
+            else:
+                self._change_members(leader)
+        except (ChangeRefused, TransferRefused, NotLeader) as error:
+            stage.note(leader.name, f"refused: {error}")
+        leader.pump()
+
+    def _change_members(self, leader: Owner) -> None:
+        """Add, promote, demote, remove or swap, or several of these at once."""
+        rng, configuration = self._rng, leader.node.configuration
+        voters, learners = list(configuration.voters), list(configuration.learners)
+        strangers = [name for name in PEERS if name not in configuration.members]
+        ready = [name for name, peer in leader.node.status().peers.items() if peer.is_caught_up]
+        for _ in range(rng.choice([1, 1, 2, 3])):
+            choice = rng.random()
+            if ready and choice < 0.4:  # noqa: PLR2004 - promote, if somebody is ready
+                name = ready.pop(0)
+                voters.append(name)
+                learners.remove(name)
+            elif strangers and choice < 0.6:  # noqa: PLR2004 - add
+                name = strangers.pop(rng.randrange(len(strangers)))
+                learners.append(name)
+            elif learners and choice < 0.7:  # noqa: PLR2004 - remove a learner
+                learners.remove(rng.choice([n for n in learners if n not in ready] or learners))
+                ready = [name for name in ready if name in learners]
+            elif len(voters) > 1:
+                name = rng.choice(voters)
+                voters.remove(name)
+                if rng.random() < 0.3:  # noqa: PLR2004 - some are only demoted
+                    learners.append(name)
+        for name in learners:
+            if name not in self.owners and self.stage.is_up(name):
+                self._switch_on(name, joins=True)
+        learners = [name for name in learners if name in self.owners]
+        self.stage.note(leader.name, f"wants voters {voters}, learners {learners}")
+        leader.node.change_membership(voters, learners)
+
+    # What is required in the end
+
+    def require_liveness(self) -> None:
+        """Require that the cluster has healed, and that clients saw one order of events."""
+        require = self.stage.require
+        self.watch.look_at_all(owner.node for owner in self.owners.values())
+        leader = self.leader()
+        require(leader is not None, "there is a leader in the end", "nobody leads")
+        assert leader is not None  # noqa: S101 - required above
+        for client in self.clients:
+            shown = f"{client.name} got {client.done_after_heal} answers after the last fault"
+            require(client.done_after_heal >= 1, "commands are carried out in the end", shown)
+        configuration, commit = leader.node.configuration, leader.node.commit
+        shown = f"{configuration}"
+        require(not configuration.is_joint, "a change is completed in the end", shown)
+        behind = [
+            f"{name} has applied {self.owners[name].applied} of {commit}"
+            for name in configuration.members
+            if self.owners[name].applied < commit - 2
+        ]
+        require(not behind, "everybody catches up in the end", ", ".join(behind))
+        verdict = check_linearizable(self.history, KeyValue(), step_limit=STEPS)
+        require(verdict.answer != "violated", "clients see one order of events", str(verdict))
+
+
+def _show(message: Message) -> str:
+    """Write a message in a few words."""
+    name = type(message).__name__
+    match message:
+        case Append():
+            last = message.prev_index + len(message.entries)
+            place = f"{message.prev_index}/{message.prev_term} to {last}"
+            return f"{name} t{message.term} {place} c{message.commit}"
+        case InstallSnapshot():
+            return f"{name} t{message.term} {message.meta.index} at {message.offset}"
+        case _:
+            return f"{name} t{message.term}"

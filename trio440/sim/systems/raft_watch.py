@@ -1,0 +1,282 @@
+"""Raft's promises, checked on all peers of a cluster after every step.
+
+Paper, Figure 3: election safety, log matching, leader completeness, state machine safety. Beside
+these: what is committed is durable on a quorum and never changes; snapshot ≤ applied ≤ committed
+≤ last; terms, commits and what was applied never go back; one vote a term, restarts included;
+what a message promises is durable when it leaves.
+
+The watch looks only at what has changed since it last looked: entries are immutable, and a log
+whose last entry is the same is the same.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias
+
+import attrs
+
+from trio440.raft.log import Log
+from trio440.raft.membership import Configuration
+from trio440.raft.messages import (
+    AppendReply,
+    Entry,
+    HeartbeatReply,
+    Message,
+    ReadRequest,
+    RequestVote,
+    VoteReply,
+)
+from trio440.raft.node import Node
+from trio440.raft.state import Role
+
+__all__ = ["Durable", "Watch"]
+
+Require: TypeAlias = Callable[[object, str, str], None]
+
+
+class Durable(Protocol):
+    """What a peer's disk would have after a crash now, at least."""
+
+    @property
+    def term(self) -> int:
+        """Of the hard state."""
+
+    @property
+    def last_index(self) -> int:
+        """Of the log."""
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether it has this entry, or a snapshot in its place."""
+
+
+@attrs.define(eq=False)
+class _Peer:
+    """What was seen of a peer."""
+
+    seen: tuple[object, ...] = ()
+    term: int = 0
+    commit: int = 0
+    role: Role = Role.FOLLOWER
+    entries: list[Entry] = attrs.Factory(list)
+    """Its log, from ``base`` + 1."""
+    base: int = 0
+    promised_term: int = 0
+    """The greatest term that a message of it has made a promise in."""
+    applied: int = 0
+    configuration: Configuration = attrs.Factory(Configuration)
+    """That counted when it was last looked at."""
+
+
+class Watch:
+    """Looks at the peers of one cluster."""
+
+    def __init__(self, require: Require) -> None:
+        """Start with no peer; ``require`` raises where its condition does not hold."""
+        self._require = require
+        self._peers: dict[str, _Peer] = {}
+        self._durable: dict[str, Durable] = {}
+        self._leaders: dict[int, str] = {}
+        self._votes: dict[tuple[str, int], str] = {}
+        self._entries: dict[tuple[int, int], tuple[Entry, int]] = {}
+        """Every entry by index and term, with the term of the one before it."""
+        self._committed: list[tuple[Entry, int]] = []
+        """From index 1: the entry, and the term in which it was committed."""
+        self._applied: dict[int, Entry] = {}
+
+    @property
+    def committed(self) -> int:
+        """The last index that is known to be committed by anybody."""
+        return len(self._committed)
+
+    @property
+    def leaders(self) -> int:
+        """How many terms had a leader."""
+        return len(self._leaders)
+
+    # What peers say
+
+    def sent(self, message: Message) -> None:
+        """Check that what a message promises is durable at its sender as it leaves."""
+        sender = message.sender
+        require, durable = self._require, self._durable[sender]
+        term = message.term
+        match message:
+            case RequestVote(pre=True) | VoteReply(pre=True) | HeartbeatReply() | ReadRequest():
+                return
+            case RequestVote():
+                self._vote(sender, term, sender)
+            case VoteReply(granted=True):
+                self._vote(sender, term, message.to)
+            case AppendReply(rejected=False):
+                shown = f"{sender} acknowledged {message.index} of {durable.last_index}"
+                require(durable.last_index >= message.index, "acknowledged is durable", shown)
+        shown = f"{sender} speaks in term {term}, its disk knows {durable.term}"
+        require(durable.term >= term, "a term is durable before it is spoken in", shown)
+        peer = self._peers[sender]
+        peer.promised_term = max(peer.promised_term, term)
+
+    def _vote(self, voter: str, term: int, candidate: str) -> None:
+        before = self._votes.setdefault((voter, term), candidate)
+        shown = f"{voter} in term {term} for {before} and {candidate}"
+        self._require(before == candidate, "one vote a term", shown)
+
+    # What peers are
+
+    def started(self, node: Node, durable: Durable, applied: int) -> None:
+        """Check what a peer comes back with."""
+        peer = self._peers.setdefault(node.id, _Peer())
+        self._durable[node.id] = durable
+        shown = f"{node.id} is back in term {node.term}, it had promised {peer.promised_term}"
+        self._require(node.term >= peer.promised_term, "terms never go back", shown)
+        peer.term, peer.role, peer.seen = node.term, Role.FOLLOWER, ()
+        peer.commit = node.commit
+        peer.applied = applied
+        peer.base, peer.entries = node.log.base_index, []
+        self.look(node)
+
+    def look(self, node: Node) -> None:
+        """Check a peer that has just done something."""
+        log, peer = node.log, self._peers[node.id]
+        now = (
+            node.term,
+            node.role,
+            log.base_index,
+            log.last_index,
+            log.last_term,
+            log.commit,
+            log.applied,
+        )
+        if now == peer.seen:
+            return
+        peer.seen = now
+        self._check_order(node, peer)
+        self._check_entries(node.id, log, peer)
+        if node.role is Role.LEADER and peer.role is not Role.LEADER:
+            self._check_leader(node)
+        peer.role, peer.term = node.role, node.term
+        if log.commit > peer.commit:
+            self._check_commit(node, peer)
+            peer.commit = log.commit
+        peer.configuration = node.configuration
+
+    def _check_order(self, node: Node, peer: _Peer) -> None:
+        log, require = node.log, self._require
+        snapshot = node.snapshot_index
+        shown = f"{node.id}: {snapshot} ≤ {log.applied} ≤ {log.commit} ≤ {log.last_index}"
+        ordered = log.base_index <= snapshot <= log.applied <= log.commit <= log.last_index
+        require(ordered, "snapshot ≤ applied ≤ committed ≤ last", shown)
+        require(node.term >= peer.term, "terms never go back", f"{node.id}: {node.term}")
+        require(log.commit >= peer.commit, "commits never go back", f"{node.id}: {log.commit}")
+
+    def _check_entries(self, name: str, log: Log, peer: _Peer) -> None:
+        """Check entries that are new here: log matching, one step at a time."""
+        if log.base_index != peer.base:
+            gone = log.base_index - peer.base
+            peer.entries = peer.entries[gone:] if gone <= len(peer.entries) else []
+            peer.base = log.base_index
+        seen, base = peer.entries, peer.base
+        del seen[log.last_index - base :]
+        place = log.last_index - base
+        new: list[Entry] = []
+        while place > 0:
+            entry = log.entry(base + place)
+            if place <= len(seen) and seen[place - 1] is entry:
+                break
+            new.append(entry)
+            place -= 1
+        before = log.base_term if place == 0 else log.entry(base + place).term
+        del seen[place:]
+        for entry in reversed(new):
+            self._check_entry(name, entry, before)
+            seen.append(entry)
+            before = entry.term
+
+    def _check_entry(self, name: str, entry: Entry, before: int) -> None:
+        known, known_before = self._entries.setdefault((entry.index, entry.term), (entry, before))
+        same = (known is entry or known == entry) and known_before == before
+        shown = f"{name} has {entry} after term {before}, elsewhere {known} after {known_before}"
+        self._require(same, "log matching", shown)
+        self._require(entry.term >= before, "terms never fall along a log", shown)
+        if entry.index <= self.committed:
+            committed, in_term = self._committed[entry.index - 1]
+            if entry.term > committed.term:
+                shown = f"{name} has {entry}, {committed} was committed in term {in_term}"
+                self._require(None, "committed never changes", shown)
+
+    def _check_leader(self, node: Node) -> None:
+        """Check election safety and leader completeness."""
+        term, name = node.term, node.id
+        first = self._leaders.setdefault(term, name)
+        self._require(first == name, "election safety", f"{first} and {name} in term {term}")
+        log = node.log
+        for entry, in_term in self._committed[log.base_index :]:
+            if in_term < term:
+                has = log.term(entry.index) == entry.term
+                shown = f"{name} leads term {term} without {entry}, committed in {in_term}"
+                self._require(has, "leader completeness", shown)
+
+    def _check_commit(self, node: Node, peer: _Peer) -> None:
+        """Check that what a peer takes for committed is what everybody does."""
+        log = node.log
+        known = self.committed
+        for index in range(max(peer.commit, log.base_index) + 1, min(log.commit, known) + 1):
+            entry, other = log.entry(index), self._committed[index - 1][0]
+            shown = f"{node.id}: {entry}, elsewhere {other}"
+            self._require(entry.term == other.term, "committed never changes", shown)
+        if log.commit <= known:
+            return
+        shown = f"{node.id}: {log.commit} in term {node.term}"
+        # One that has led its own removal to the end has stepped down meanwhile.
+        self._require(self._leaders.get(node.term) == node.id, "leaders commit", shown)
+        self._check_quorum(node, peer.configuration)
+        for index in range(known + 1, log.commit + 1):
+            self._committed.append((log.entry(index), node.term))
+
+    def _check_quorum(self, node: Node, before: Configuration) -> None:
+        """Check that what a leader has just committed is durable on a quorum.
+
+        With the commit of a joint configuration the leader goes on to the next one at once: the
+        one before counted.
+        """
+        index, term = node.log.commit, node.log.last_committed_term
+        holders = [name for name, durable in self._durable.items() if durable.holds(index, term)]
+        shown = f"{index} of term {term} on {', '.join(holders)} of {before}"
+        enough = any(
+            all(2 * len(set(group) & set(holders)) > len(group) for group in groups if group)
+            for groups in ((c.voters, c.outgoing) for c in (before, node.configuration))
+        )
+        self._require(enough, "what is committed is durable on a quorum", shown)
+
+    def acknowledged(self, index: int, term: int) -> None:
+        """Check that a client is told of what is committed only."""
+        is_committed = index <= self.committed and self._committed[index - 1][0].term == term
+        shown = f"{index} of term {term}, {self.committed} are committed"
+        self._require(is_committed, "acknowledged is committed", shown)
+
+    # What peers do
+
+    def applied(self, name: str, entries: Iterable[Entry]) -> None:
+        """Check what a peer hands to its state machine: in order, once, the same everywhere."""
+        peer = self._peers[name]
+        for entry in entries:
+            shown = f"{name} applies {entry} after {peer.applied}"
+            self._require(entry.index == peer.applied + 1, "each entry once and in order", shown)
+            peer.applied = entry.index
+            other = self._applied.setdefault(entry.index, entry)
+            shown = f"{name} applies {entry}, elsewhere {other}"
+            self._require(other is entry or other == entry, "state machine safety", shown)
+            is_committed = entry.index <= self.committed
+            self._require(is_committed, "only what is committed is applied", shown)
+
+    def restored(self, name: str, index: int) -> None:
+        """Check that a snapshot takes a peer's state machine forward."""
+        peer = self._peers[name]
+        shown = f"{name} goes from {peer.applied} to {index}"
+        self._require(index >= peer.applied, "applied never goes back", shown)
+        peer.applied = index
+
+    def look_at_all(self, nodes: Iterable[Node]) -> None:
+        """Check whole logs, whatever was seen before."""
+        for node in nodes:
+            peer = self._peers[node.id]
+            peer.seen, peer.entries = (), []
+            self.look(node)
