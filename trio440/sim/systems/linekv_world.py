@@ -25,6 +25,8 @@ from trio440.errors import (
     ResolutionFailed,
 )
 from trio440.linekv import Client, Limits, Server, connect, open_server
+from trio440.linekv.protocol import Delete
+from trio440.sim.faults import Crash
 from trio440.sim.systems.linekv_desk import LINE_LIMIT, SERVER
 from trio440.sim.systems.linekv_stage import CLIENTS
 from trio440.sim.systems.linekv_watch import DATA, Dialog, Promises, draw_cuts
@@ -41,6 +43,10 @@ REST_SECONDS: Final = 0.2
 LOOK_SECONDS: Final = 0.2
 LOOK_SHARE: Final = 0.1
 """For so many answers it is looked at what a power cut would leave."""
+OPERATION_SHARE: Final = 0.02
+"""The same for operations of the disk."""
+CUT_SHARE: Final = 0.6
+CUT_EARLY: Final = 500_000
 FLOOD: Final = 40
 """A careless client asks so often for a list of so many values."""
 FLOOD_VALUE: Final = 120
@@ -85,6 +91,7 @@ class _Game:
         """Play until all clients are done, then judge."""
         world = self.world
         world.note(f"{self.limits}")
+        self._plan_power_cuts()
         world.start(SERVER, self._serve)
         for host in CLIENTS:
             world.start(host, _Client(self, host).live)
@@ -107,7 +114,34 @@ class _Game:
 
     # The server and who looks after it
 
+    def _plan_power_cuts(self) -> None:
+        """Let the server's power go at an operation of its disk shortly before some crashes."""
+        machine, rng = self.world.machines[SERVER], self.world.rng("power")
+        for _, fault in self.world.plan.happening:
+            if isinstance(fault, Crash) and fault.host == SERVER and rng.random() < CUT_SHARE:
+                early = max(0, fault.start - rng.randrange(CUT_EARLY))
+                number, after = rng.randrange(6), rng.choice([False, True])
+
+                def cut(number: int = number, after: bool = after) -> None:
+                    operation = machine.disk.operations + number
+                    machine.disk.cut_power_at(operation, after=after)
+
+                self.world.network.schedule(early, cut)
+
+    def _look_in_operations(self) -> None:
+        """Look at the disk in the midst of what is done to it, too."""
+        disk = self.world.machines[SERVER].disk
+        told = disk.on_operation
+
+        def look(kind: str, text: str) -> None:
+            if told is not None:
+                told(kind, text)
+            self.promises.look_at(disk, share=OPERATION_SHARE)
+
+        disk.on_operation = look
+
     async def _serve(self, ports: Host) -> None:
+        self._look_in_operations()
         address = self.world.machines[SERVER].address
         while True:
             try:
@@ -256,6 +290,9 @@ class _Use:
         """Send bursts of requests and be answered; then go, in one way or another."""
         rng, dialog = self._rng, self._dialog
         for _ in range(rng.randint(1, 5)):
+            if rng.random() < 0.2:  # noqa: PLR2004 - the log is to grow, the store is not
+                await self._send(dialog.fill(FLOOD, FLOOD_VALUE))
+                await self._send(dialog.change(Delete(dialog.log.key)))
             lines = [dialog.draw_request(looks) for _ in range(rng.randint(1, BURST))]
             await self._send(b"".join(lines))
             await self._hear_all(rng.choice([0, 0, 2]))
