@@ -182,7 +182,7 @@ def gets_overtake_puts() -> AbstractContextManager[object]:
     return patch.object(StoreOwner, "_carry_out", carry_out)
 
 
-def refusals_overtake_answers() -> AbstractContextManager[object]:
+def answers_wait_for_the_next() -> AbstractContextManager[object]:
     """An answer of several lines is queued only when the next batch comes."""
     held: dict[Session, Any] = {}
     real = Session._enqueue
@@ -255,7 +255,7 @@ _SHELL: Final[dict[Bug, tuple[str, str]]] = {
     half_a_line_counts: ("flaky", "carries out half a line when its client goes"),
     answers_go_to_another_client: ("flaky", "gives answers to another client"),
     gets_overtake_puts: ("flaky", "carries out a Get before the lines before it"),
-    refusals_overtake_answers: ("flaky", "says a refusal before the answer before it"),
+    answers_wait_for_the_next: ("flaky", "keeps an answer back until the client asks again"),
     answers_before_the_disk: ("disks", "answers before the journal has synced"),
     answers_what_was_not_logged: ("disks", "answers when the record before is on disk"),
     closes_without_flushing: ("flaky", "drops queued answers when a client has ended its side"),

@@ -13,7 +13,7 @@ from typing import Final
 
 import attrs
 
-from trio440.errors import InvariantViolated, JournalCorrupt
+from trio440.errors import BadMessage, InvariantViolated, JournalCorrupt
 from trio440.journal.recovery import recover
 from trio440.linekv.changes import decode_changes
 from trio440.linekv.protocol import Delete, Get, Put, Request, Update
@@ -367,10 +367,13 @@ class Promises:
             raise InvariantViolated("a power cut damages nothing", str(error)) from error
         contents: dict[bytes, Values] = {}
         snapshot = b"" if found.snapshot is None else found.snapshot.data
-        for data in (snapshot, *found.records):
-            for request in decode_changes(data):
-                if not isinstance(request, Get):
-                    contents[request.key] = _after(contents.get(request.key, ()), request)
+        try:
+            for data in (snapshot, *found.records):
+                for request in decode_changes(data):
+                    if not isinstance(request, Get):
+                        contents[request.key] = _after(contents.get(request.key, ()), request)
+        except BadMessage as error:
+            raise InvariantViolated("what is on disk was written", str(error)) from error
         return contents
 
 
