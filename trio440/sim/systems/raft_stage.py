@@ -24,17 +24,26 @@ CLIENTS: Final = ("c1", "c2", "c3")
 MILLI: Final = 1_000
 MEDDLING: Final = 500 * MILLI
 """The members, the leader or a log are changed on purpose after up to so long."""
+RECONNECT: Final = 1_200 * MILLI
+"""Connections last so long: one that a loss has slowed down is given up like any other."""
 STEPS: Final = 200_000
 """Of the linearizability checker."""
 
 
-def draw_config(rng: random.Random) -> Config:
-    """Draw numbers that make every limit matter."""
+def draw_config(rng: random.Random, *, members_change: bool) -> Config:
+    """Draw numbers that make every limit matter.
+
+    Where members change, those who were removed would disturb a cluster without CheckQuorum for
+    ever (paper, 6).
+    """
+    lease_reads = rng.random() < 0.4  # noqa: PLR2004 - often, but not as a rule
     return Config(
         heartbeat_ticks=3,
         election_ticks=12,
-        election_ticks_spread=rng.choice([12, 20]),
-        lease_reads=rng.random() < 0.4,  # noqa: PLR2004 - often, but not as a rule
+        election_ticks_spread=rng.choice([6, 12, 20]),
+        pre_vote=rng.random() < 0.7,  # noqa: PLR2004 - mostly
+        check_quorum=members_change or lease_reads or rng.random() < 0.7,  # noqa: PLR2004 - mostly
+        lease_reads=lease_reads,
         lease_margin_ticks=4,
         eager_commit=rng.random() < 0.8,  # noqa: PLR2004 - mostly
         max_append_bytes=rng.choice([1, 200, 1_000, 1 << 20]),
@@ -62,20 +71,20 @@ class _Game:
         self.stage = stage
         self.watch = Watch(stage.require)
         self.history = History(lambda: stage.now)
-        self.config = draw_config(rng)
+        meddles = rng.random() < 0.7  # noqa: PLR2004 - mostly
+        self.config = draw_config(rng, members_change=meddles)
         self.owners: dict[str, Owner] = {}
         self._rng = rng
         self._over_streams = rng.random() < 0.5  # noqa: PLR2004 - a fair coin
         self._messages: dict[int, Message] = {}
         self._rates = rng.choice([(100,), (100,), (85, 100, 115), (85, 115)])
-        self._meddles = rng.random() < 0.7  # noqa: PLR2004 - mostly
         self._roles: dict[str, str] = {}
         stage.note("", f"{self.config}")
         voters = PEERS[: rng.choice([3, 3, 5, 5, 7])]
         for name in voters:
             self._switch_on(name, joins=False, voters=voters)
         self.clients = [Client(stage, name, self.history, self.watch, self.up) for name in CLIENTS]
-        if self._meddles:
+        if meddles:
             stage.at(rng.randrange(2 * MEDDLING), self._meddle)
 
     def _switch_on(self, name: str, *, joins: bool, voters: tuple[str, ...] = ()) -> None:
@@ -97,7 +106,8 @@ class _Game:
         self._messages[number] = message
         data = b"%d %s" % (number, _show(message).encode())
         if self._over_streams:
-            self.stage.segment(message.sender, message.to, data)
+            connection = self.stage.now // RECONNECT
+            self.stage.segment(message.sender, message.to, data, stream=connection)
         else:
             self.stage.send(message.sender, message.to, data)
 
