@@ -268,6 +268,18 @@ async def test_without_world():
         ),
         ("@simulated(order='x')\nasync def test_it(world): pass", "one of random, pct, not 'x'"),
         ("@simulated(duration_seconds=0)\nasync def test_it(world): pass", "must be positive"),
+        (
+            "@simulated(duration_seconds=float('inf'))\nasync def test_it(world): pass",
+            "must be positive, up to 1e+09, not inf",
+        ),
+        ("@simulated(duration_seconds='5')\nasync def test_it(world): pass", "not '5'"),
+        (
+            "@simulated(duration_seconds=5, heal_seconds=6)\nasync def test_it(world): pass",
+            "heal_seconds must be 0 to the duration, 5, not 6",
+        ),
+        ("@simulated(hosts='ab')\nasync def test_it(world): pass", "a list of names or HostTraits"),
+        ("@simulated(hosts=['a', 'a'])\nasync def test_it(world): pass", "must have names, each"),
+        ("@simulated(hosts=[5])\nasync def test_it(world): pass", "must have names, each"),
         ("@simulated()\ndef test_it(world): pass", "@simulated is for async tests, test_it is"),
         ("@pytest.mark.simulated(3)\nasync def test_it(world): pass", "takes keywords only"),
         ("@pytest.mark.simulated(x=3)\nasync def test_it(world): pass", "has no x, there are"),
@@ -281,6 +293,14 @@ def test_what_is_marked_wrongly_is_told_in_one_line(
     assert status == 1
     assert complaint in out
     assert "Traceback" not in out
+
+
+def test_faults_that_the_plan_has_not_cannot_be_kept(project: Project) -> None:
+    text = "@simulated(seeds=1, profile='calm')\nasync def test_it(world): pass"
+    status, out = project.test(text, "--sim-keep", "3")
+    assert status == 1
+    assert "--sim-keep 3: the plan of seed 0 has 0 faults, counted from 0" in out
+    assert project.test(text, "--sim-keep", "none")[0] == 0
 
 
 @pytest.mark.parametrize("name", ["nursery", "number"])

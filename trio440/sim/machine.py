@@ -106,8 +106,13 @@ class Machine:
 
     @property
     def is_paused(self) -> bool:
-        """Whether it stands still."""
-        return self._paused_until > self._now()
+        """Whether it stands still; one that is down does not."""
+        return self.is_up and self._paused_until > self._now()
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether all programs of its lives have ended."""
+        return all(life is None or life.ended.is_set() for life in (self._life, self._before))
 
     @property
     def ports(self) -> Host:
@@ -153,10 +158,7 @@ class Machine:
         if life is None:
             return
         self._note("crash", f"in life {life.number}")
-        life.dead = True
-        life.net.fence()
-        life.blocking.fence()
-        self.disk.fence()
+        self._fence(life)
         chance = stream(self._seed, "machine", self.name, "crash", life.number)
         self.disk = self.disk.crash(chance)
         self._life, self._before = None, life
@@ -171,13 +173,15 @@ class Machine:
         life.scope.cancel()
         await life.ended.wait()
         if self._life is life:
-            life.dead = True
-            life.net.fence()
-            life.blocking.fence()
-            self.disk.fence()
+            self._fence(life)
             self.disk = self.disk.crash(stream(self._seed, "unused"), survival="everything")
             self._life, self._before = None, life
             self._note("stop", f"life {life.number}")
+
+    def abandon(self) -> None:
+        """Cut it off at the end of the world: its ports raise PowerCut, the trace says nothing."""
+        if self._life is not None:
+            self._fence(self._life)
 
     def pause(self, until: int) -> None:
         """Let it stand still until a moment in microseconds; one that is down is left alone.
@@ -225,6 +229,12 @@ class Machine:
 
     # Inside
 
+    def _fence(self, life: _Life) -> None:
+        life.dead = True
+        life.net.fence()
+        life.blocking.fence()
+        self.disk.fence()
+
     def _living(self) -> _Life:
         if self._life is None:
             raise SimulationError(f"{self.name} is down")
@@ -269,7 +279,8 @@ class Machine:
                 raise SimulationError(f"a crashed program of {self.name} does not end")
         try:
             with life.scope:
-                await program(life.ports)
+                if not life.dead:  # it may have crashed while the life before was ending
+                    await program(life.ports)
                 if not life.dead:
                     self._note("stop", f"the program of life {life.number} has ended")
         except BaseException as error:

@@ -9,9 +9,13 @@ class PowerCut(BaseException):
     Not an ``Exception``, so that no ``except`` of a program can go on after the machine is dead.
     """
 
+    def __str__(self) -> str:
+        """Say what it means where a living program meets it: it kept the ports of another life."""
+        return "ports were used whose machine has lost power"
+
 
 def is_interrupt(error: BaseException) -> bool:
     """Whether Ctrl-C is somewhere in it."""
     if isinstance(error, BaseExceptionGroup):
         return any(is_interrupt(one) for one in error.exceptions)
-    return isinstance(error, KeyboardInterrupt | SystemExit)
+    return isinstance(error, KeyboardInterrupt)

@@ -38,6 +38,8 @@ MARK_HELP: Final = (
 )
 SHRINK_RUNS: Final = 40
 """How many histories the search for the faults that matter may run."""
+MAX_SECONDS: Final = 1e9
+"""Of virtual time; microseconds are exact in a float up to there."""
 DEFAULTS: Final[Mapping[str, Any]] = {
     "seeds": 100,
     "profile": "flaky",
@@ -173,9 +175,29 @@ def _wishes(marker: pytest.Mark) -> dict[str, Any]:
     for name, known in (("profile", [*PROFILES]), ("order", [*ORDERS])):
         if wishes[name] not in known:
             _refuse(f"{name} must be one of {', '.join(known)}, not {wishes[name]!r}")
-    if not wishes["duration_seconds"] > 0:
-        _refuse(f"duration_seconds must be positive, not {wishes['duration_seconds']!r}")
+    duration, heal = wishes["duration_seconds"], wishes["heal_seconds"]
+    if not (_is_real(duration) and 0 < duration <= MAX_SECONDS):
+        _refuse(f"duration_seconds must be positive, up to {MAX_SECONDS:g}, not {duration!r}")
+    if heal is not None and not (_is_real(heal) and 0 <= heal <= duration):
+        _refuse(f"heal_seconds must be 0 to the duration, {duration:g}, not {heal!r}")
+    _require_hosts(wishes["hosts"])
     return wishes
+
+
+def _is_real(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _require_hosts(hosts: object) -> None:
+    """Return if these are machines, each with a name of its own; else fail the test."""
+    from trio440.sim.faults import HostTraits  # noqa: PLC0415 - only where a test is marked
+
+    if not isinstance(hosts, list | tuple):
+        _refuse(f"hosts must be a list of names or HostTraits, not {hosts!r}")
+    names = [host.name if isinstance(host, HostTraits) else host for host in hosts]
+    for name in names:
+        if not isinstance(name, str) or not name or names.count(name) > 1:
+            _refuse(f"hosts must have names, each its own, not {names!r}")
 
 
 def _refuse(problem: str) -> NoReturn:
@@ -271,8 +293,12 @@ def _run_marked(item: pytest.Function) -> None:
         _refuse(f"is for async tests, {item.name} is none")
     wishes = _wishes(marker)
     runner = _Runner(item, test, wishes)
+    kept = _chosen_faults(item.config) or ()
     for seed in _chosen_seeds(item.config) or range(wishes["seeds"]):
         outcome, _ = runner.run(runner.setup(seed))
+        if kept and kept[-1] >= len(outcome.faults):
+            plan = f"the plan of seed {seed} has {len(outcome.faults)} faults, counted from 0"
+            pytest.fail(f"--sim-keep {kept[-1]}: {plan}", pytrace=False)
         if outcome.failure is not None:
             caught = runner.caught
             text = "\n".join(_explanation(runner, outcome))

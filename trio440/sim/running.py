@@ -1,23 +1,24 @@
 """Run one history: a system, or a story of one's own, under one seed."""
 
 import gc
+import re
 import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Final
 
 import trio
 from trio.testing import MockClock
 
 from trio440.core.lifetimes import open_service_nursery
-from trio440.errors import InvariantViolated, RealWorldTouched
-from trio440.sim.faults import HostTraits
+from trio440.errors import InvalidParameter, InvariantViolated, RealWorldTouched
+from trio440.sim.faults import EVERYBODY, FaultPlan, HostTraits
 from trio440.sim.outcome import Failure, Outcome, Setup
-from trio440.sim.power import is_interrupt
+from trio440.sim.power import PowerCut, is_interrupt
 from trio440.sim.profiles import describe, draw_plan
-from trio440.sim.scheduling import seeded_scheduler
+from trio440.sim.scheduling import seeded_scheduler, threads_refused
 from trio440.sim.stage import Stage
 from trio440.sim.systems import System, load_system
 from trio440.sim.systems.base import LevelA
@@ -29,6 +30,13 @@ __all__ = ["run", "simulate"]
 FORBIDDEN: Final = {
     "subprocess.Popen": "a process",
     "os.fork": "a process",
+    "os.forkpty": "a process",
+    "os.posix_spawn": "a process",
+    "os.system": "a process",
+    "socket.sendto": "a real datagram",
+    "socket.sendmsg": "a real datagram",
+    "socket.getaddrinfo": "a real lookup of a name",
+    "socket.gethostbyname": "a real lookup of a name",
     "socket.connect": "a real connection",
     "socket.bind": "a real socket",
 }
@@ -36,6 +44,9 @@ FORBIDDEN: Final = {
 
 Of threads only Python 3.12 and later tell; their start is refused on its own.
 """
+TOUCHED: Final = f"unexpected {RealWorldTouched.__name__}"
+OBJECT_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Differs from process to process, so no text of a history may hold it."""
 
 
 def run(setup: Setup, *, keep_trace: bool = False) -> tuple[Outcome, Trace]:
@@ -87,13 +98,12 @@ def simulate(
         keep_trace: hold on to the events, which takes memory.
 
     Raises:
-        InvalidParameter: there is no such profile.
+        InvalidParameter: there is no such profile or order, two hosts have one name or one has
+            none, or ``heal_at`` is after the end.
         SchedulerUnavailable: trio has changed underneath.
     """
     healed = duration // 2 if heal_at is None else heal_at
-    plan = draw_plan(setup.profile, setup.seed, hosts, duration, healed)
-    if setup.keep is not None:
-        plan = plan.keep(setup.keep)
+    plan = _draw_plan(setup, hosts, duration, healed)
     trace = Trace(keep=keep_trace)
     failure: Failure | None = None
     clock = MockClock(autojump_threshold=0)
@@ -101,31 +111,52 @@ def simulate(
     async def main() -> None:
         nonlocal failure
         try:
-            await _tell(story, setup, plan_hosts)
+            with ExitStack() as watching:
+                async with open_service_nursery() as nursery:
+                    world = World(setup, plan, duration, trace, nursery)
+                    for host in hosts:
+                        world.add_machine(host.name)
+                    watch = await _tell(world, story, watching)
         except BaseException as error:
             if is_interrupt(error):
                 raise
             failure = _failure(error, microseconds())
+        else:
+            if watch.failure is not None:  # something did not end
+                failure = _failure(watch.failure, microseconds())
 
-    async def _tell(story: Story, setup: Setup, hosts: Sequence[str]) -> None:
-        async with open_service_nursery() as nursery:
-            world = World(setup, plan, duration, trace, nursery)
-            for host in hosts:
-                world.add_machine(host)
-            with trio.CancelScope() as scope:
-                watch = Watch(world, scope)
-                trio.lowlevel.add_instrument(watch)
-                try:
-                    await world.run(story)
-                finally:
-                    trio.lowlevel.remove_instrument(watch)
-            if watch.failure is not None:
-                raise watch.failure
-
-    plan_hosts = [host.name for host in hosts]
     with seeded_scheduler(setup.seed, setup.order), _only_simulated():
         trio.run(main, clock=clock)
-    return _outcome(setup, trace, plan, failure, round(clock.current_time() * 1e6)), trace
+    at = round(clock.current_time() * 1e6)
+    if _GUARD.touched is not None and (failure is None or failure.invariant != TOUCHED):
+        failure = Failure(TOUCHED, _GUARD.touched, at)
+    return _outcome(setup, trace, plan, failure, at), trace
+
+
+def _draw_plan(setup: Setup, hosts: Sequence[HostTraits], duration: int, heal_at: int) -> FaultPlan:
+    names = [host.name for host in hosts]
+    if len(set(names)) < len(names) or {"", EVERYBODY}.intersection(names):
+        raise InvalidParameter("hosts", names, "unique names, not empty and not *")
+    plan = draw_plan(setup.profile, setup.seed, hosts, duration, heal_at)
+    return plan if setup.keep is None else plan.keep(setup.keep)
+
+
+async def _tell(world: World, story: Story, watching: ExitStack) -> Watch:
+    """Let the story happen; it is watched from now until ``watching`` ends."""
+    with trio.CancelScope() as scope:
+        watch = Watch(world, scope)
+        trio.lowlevel.add_instrument(watch)
+        watching.callback(trio.lowlevel.remove_instrument, watch)
+        try:
+            await world.run(story)
+        except PowerCut:
+            if watch.failure is None:
+                raise
+        finally:
+            watch.close()
+    if watch.failure is not None:
+        raise watch.failure
+    return watch
 
 
 def _run_stage(
@@ -156,7 +187,8 @@ def _failure(error: BaseException, at: int) -> Failure:
         return Failure(error.invariant, error.detail, at, error.explanation)
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    return Failure(f"unexpected {type(error).__name__}", f"{error}{place}", at)
+    detail = OBJECT_ADDRESS.sub("", f"{error}{place}")
+    return Failure(f"unexpected {type(error).__name__}", detail, at)
 
 
 class _Guard:
@@ -164,6 +196,8 @@ class _Guard:
 
     def __init__(self) -> None:
         self.thread: int | None = None
+        self.touched: str | None = None
+        """What was refused first in this world: its program may have swallowed the error."""
         self._installed = False
 
     def install(self) -> None:
@@ -173,15 +207,18 @@ class _Guard:
             sys.addaudithook(self._hear)
 
     def _hear(self, event: str, _arguments: tuple[object, ...]) -> None:
-        if event in FORBIDDEN and self.thread == threading.get_ident():
-            raise RealWorldTouched(f"a simulated program started {FORBIDDEN[event]}")
+        if event in FORBIDDEN:
+            self.refuse(FORBIDDEN[event])
+
+    def refuse(self, what: str) -> None:
+        """Raise RealWorldTouched, in the world's own thread."""
+        if self.thread == threading.get_ident():
+            text = f"a simulated program started {what}"
+            self.touched = self.touched or text
+            raise RealWorldTouched(text)
 
 
 _GUARD: Final = _Guard()
-
-
-def _refuse_thread(_thread: threading.Thread) -> None:
-    raise RealWorldTouched("a simulated program started a thread")
 
 
 @contextmanager
@@ -191,10 +228,16 @@ def _only_simulated() -> Iterator[None]:
     was_enabled = gc.isenabled()
     gc.disable()
     start_thread = threading.Thread.start
-    threading.Thread.start = _refuse_thread  # type: ignore[method-assign,assignment]
-    _GUARD.thread = threading.get_ident()
+
+    def start(thread: threading.Thread) -> None:
+        _GUARD.refuse("a thread")
+        start_thread(thread)
+
+    threading.Thread.start = start  # type: ignore[method-assign,assignment]
+    _GUARD.thread, _GUARD.touched = threading.get_ident(), None
     try:
-        yield
+        with threads_refused(lambda: _GUARD.refuse("a thread")):
+            yield
     finally:
         _GUARD.thread = None
         threading.Thread.start = start_thread  # type: ignore[method-assign]

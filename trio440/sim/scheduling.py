@@ -11,18 +11,18 @@ raises :class:`~trio440.errors.SchedulerUnavailable` when they no longer do what
 
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
 import trio
-from trio._core import _run
+from trio._core import _run, _thread_cache
 
-from trio440.errors import SchedulerUnavailable
+from trio440.errors import InvalidParameter, SchedulerUnavailable
 from trio440.sim.chance import Seed, stream
-from trio440.sim.outcome import Order
+from trio440.sim.outcome import ORDERS, Order
 
-__all__ = ["PCT_CHANGES", "seeded_scheduler"]
+__all__ = ["PCT_CHANGES", "seeded_scheduler", "threads_refused", "throw_into"]
 
 PCT_CHANGES: Final = 3
 """How often, at random moments, the foremost task of a PCT run falls behind all others."""
@@ -45,12 +45,52 @@ def seeded_scheduler(seed: Seed, order: Order = "random") -> Iterator[None]:
             of finding bugs", ASPLOS 2010).
 
     Raises:
+        InvalidParameter: there is no such order.
         SchedulerUnavailable: trio has changed underneath.
     """
+    if order not in ORDERS:
+        raise InvalidParameter("order", order, f"one of {', '.join(ORDERS)}")
     _check_trio()
     rng = stream(seed, "scheduler", order)
     with _replaced(_ByPriority(rng) if order == "pct" else rng):
         yield
+
+
+@contextmanager
+def threads_refused(refuse: Callable[[], None]) -> Iterator[None]:
+    """Call ``refuse`` whenever trio is about to use a thread in the body, an idle one included.
+
+    Args:
+        refuse: raises, or returns to let it happen.
+    """
+    cache: Any = _thread_cache.ThreadCache
+    before = cache.start_thread_soon
+
+    def start_thread_soon(self: object, *args: Any, **options: Any) -> None:
+        refuse()
+        before(self, *args, **options)
+
+    cache.start_thread_soon = start_thread_soon
+    try:
+        yield
+    finally:
+        cache.start_thread_soon = before
+
+
+def throw_into(task: trio.lowlevel.Task, error: BaseException) -> None:
+    """Raise ``error`` where a task waits, also where it is shielded from cancellation.
+
+    For tasks that nothing else ends; from an instrument or another task.
+    """
+
+    def throw() -> None:
+        raise error
+
+    if task._abort_func is not None:
+        task._attempt_abort(throw)
+    else:
+        task._next_send_fn = task.coro.throw
+        task._next_send = error
 
 
 class _ByPriority(random.Random):

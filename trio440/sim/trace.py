@@ -66,9 +66,14 @@ class Trace:
 
     def add(self, at: int, host: str, kind: str, text: str, cause: int | None = None) -> int:
         """Add an event and return its number; see :class:`Event`."""
+        try:
+            line = f"{at} {host} {kind} {cause} {text}\n".encode()
+        except UnicodeEncodeError:  # lone surrogates, as in file names
+            text = text.encode(errors="backslashreplace").decode()
+            line = f"{at} {host} {kind} {cause} {text}\n".encode(errors="backslashreplace")
         number = self._count
         self._count = number + 1
-        self._hash.update(f"{at} {host} {kind} {cause} {text}\n".encode())
+        self._hash.update(line)
         if self._keep and number < KEPT_EVENTS:
             self._events.append(Event(number, at, host, kind, text, cause))
         return number

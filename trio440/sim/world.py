@@ -1,5 +1,6 @@
 """A world at level B: machines on one network, a plan of what goes wrong, promises to keep."""
 
+import inspect
 import math
 import random
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,7 +8,7 @@ from typing import Final, TypeAlias
 
 import trio
 
-from trio440.errors import InvariantViolated
+from trio440.errors import InvalidParameter, InvariantViolated, SimulationError
 from trio440.sim.chance import stream
 from trio440.sim.fabric import Fabric
 from trio440.sim.faults import (
@@ -24,7 +25,9 @@ from trio440.sim.faults import (
 from trio440.sim.machine import Machine, Program
 from trio440.sim.net import Network
 from trio440.sim.outcome import Setup
+from trio440.sim.power import PowerCut
 from trio440.sim.profiles import describe
+from trio440.sim.scheduling import throw_into
 from trio440.sim.trace import WORLD, Trace
 
 __all__ = ["Story", "World", "microseconds"]
@@ -33,6 +36,11 @@ FIRST_HOST: Final = 1
 HOSTS_PER_NET: Final = 250
 STEPS_AT_ONE_TIME: Final = 500_000
 """Task steps without time going on, after which a world counts as spinning."""
+
+STEPS_AT_THE_END: Final = 50_000
+"""The same when the story is over and everything is cancelled."""
+END_SECONDS: Final = 600.0
+"""Virtual seconds after the end of a story within which all tasks must have ended."""
 
 Check: TypeAlias = Callable[[], None]
 
@@ -70,7 +78,13 @@ class World:
         return microseconds()
 
     def add_machine(self, name: str) -> Machine:
-        """Add a machine that is switched off; only those named to the plan meet its faults."""
+        """Add a machine that is switched off; only those named to the plan meet its faults.
+
+        Raises:
+            InvalidParameter: there is one of this name, or it is empty.
+        """
+        if not name or name in self.machines:
+            raise InvalidParameter("name", name, "a new name that is not empty")
         number = len(self.machines) + FIRST_HOST
         address = f"10.0.{number // HOSTS_PER_NET}.{number % HOSTS_PER_NET}"
         machine = Machine(
@@ -106,8 +120,14 @@ class World:
     def check(self, invariant: Check) -> None:
         """Call ``invariant`` after every step of every task; it raises what is wrong.
 
-        It must be quick, and must neither wait nor change anything.
+        It must be quick, and must neither wait nor change anything, nor return anything: to say
+        False is not to raise.
+
+        Raises:
+            InvalidParameter: it is an async function.
         """
+        if inspect.iscoroutinefunction(invariant):
+            raise InvalidParameter("invariant", invariant.__name__, "a function that is not async")
         self._checks.append(invariant)
 
     @property
@@ -203,32 +223,86 @@ Story: TypeAlias = Callable[[World], Awaitable[object]]
 
 
 class Watch(trio.abc.Instrument):
-    """Calls the invariants after every step, and ends a world that spins without time going on."""
+    """Calls the invariants after every step, and ends what does not end by itself.
+
+    Made by the task in whose nurseries the world is.
+    """
 
     def __init__(self, world: World, scope: trio.CancelScope) -> None:
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._world = world
         self._scope = scope
+        self._root = trio.lowlevel.current_task()
+        self._is_over = False
+        self._end = world.duration / 1e6
         self._moment = -math.inf
         self._steps = 0
 
+    def close(self) -> None:
+        """The story is over: no more invariants, and all tasks must end."""
+        self._is_over = True
+        self._end = trio.current_time()
+
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         """Look whether everything holds."""
-        del task
-        if self.failure is not None:
-            return
         try:
-            for check in self._world.checks:
-                check()
             self._count()
-        except Exception as error:  # noqa: BLE001 - trio would only log it; raised by the world
-            self.failure = error
+            if self.failure is None and not self._is_over:
+                self._check()
+        except BaseException as error:  # noqa: BLE001 - trio would only log it; raised by the world
+            is_cancelled = self._is_over or self.failure is not None
+            self.failure = self.failure or error
             self._scope.cancel()
+            if is_cancelled:  # and spins on
+                self._abandon_machines()
+                throw_into(task, PowerCut())
+
+    def before_io_wait(self, timeout: float) -> None:
+        """End what is shielded from its cancellation, where nothing else will end it."""
+        del timeout
+        late = trio.current_time() - self._end
+        if late < 0:
+            return
+        now = trio.lowlevel.current_statistics()
+        is_stuck = not now.tasks_runnable and now.seconds_to_next_deadline == math.inf
+        if is_stuck or late > END_SECONDS:
+            self._end_all()
+
+    def _check(self) -> None:
+        for check in self._world.checks:
+            if check() is not None:
+                raise SimulationError("an invariant has returned something; it is to raise")
 
     def _count(self) -> None:
         now = trio.current_time()
         if now != self._moment:
             self._moment, self._steps = now, 0
         self._steps += 1
-        if self._steps > STEPS_AT_ONE_TIME:
-            raise InvariantViolated("time goes on", f"{self._steps} steps in one moment")
+        if self._steps > (STEPS_AT_THE_END if self._is_over else STEPS_AT_ONE_TIME):
+            steps, self._steps = self._steps, 0
+            raise InvariantViolated("time goes on", f"{steps} steps in one moment")
+
+    def _end_all(self) -> None:
+        if self.failure is None:
+            machines = self._world.machines.values()
+            names = [machine.name for machine in machines if not machine.is_ended]
+            who = f"programs of {', '.join(names)}" if names else "tasks of the story"
+            self.failure = InvariantViolated("what is cancelled ends", f"{who} go on")
+        self._abandon_machines()
+        if not self._is_over:
+            throw_into(self._root, PowerCut())
+        for task in _below(self._root):
+            throw_into(task, PowerCut())
+
+    def _abandon_machines(self) -> None:
+        for machine in self._world.machines.values():
+            machine.abandon()
+
+
+def _below(task: trio.lowlevel.Task) -> list[trio.lowlevel.Task]:
+    """List the tasks in the nurseries of a task, and in theirs."""
+    found = []
+    for nursery in task.child_nurseries:
+        for child in nursery.child_tasks:
+            found += [child, *_below(child)]
+    return found
