@@ -350,7 +350,9 @@ def test_a_story_that_does_not_end_has_failed() -> None:
     assert failure_of(story) == ("the story ends", "not over after 60 virtual seconds")
 
 
-def test_a_world_that_spins_has_failed() -> None:
+def test_a_world_that_spins_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("trio440.sim.world.STEPS_AT_ONE_TIME", 5_000)
+
     async def story(_world: World) -> None:
         while True:
             await trio.lowlevel.checkpoint()
