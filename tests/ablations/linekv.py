@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import attrs
 
-from trio440.linekv import changes
+from trio440.linekv import changes, owner
 from trio440.linekv.outbox import Outbox, Pool
 from trio440.linekv.owner import StoreOwner
 from trio440.linekv.protocol import (
@@ -240,6 +240,11 @@ def queues_without_bound() -> Iterator[None]:
         yield
 
 
+def the_log_is_one_segment() -> AbstractContextManager[object]:
+    """Snapshots are taken, and nothing is removed."""
+    return patch.object(owner, "LEAST_SEGMENT_BYTES", 1 << 24)
+
+
 _PURE: Final[dict[Bug, tuple[str, str]]] = {
     loses_what_is_cut: ("flaky", "loses the beginning of a line that comes in two pieces"),
     values_end_at_a_colon: ("flaky", "cuts values at a colon"),
@@ -259,6 +264,7 @@ _SHELL: Final[dict[Bug, tuple[str, str]]] = {
     answers_before_the_disk: ("disks", "answers before the journal has synced"),
     answers_what_was_not_logged: ("disks", "answers when the record before is on disk"),
     closes_without_flushing: ("flaky", "drops queued answers when a client has ended its side"),
+    the_log_is_one_segment: ("calm", "never frees what its snapshots stand for"),
     queues_without_bound: ("flaky", "queues whatever a client does not read"),
 }
 

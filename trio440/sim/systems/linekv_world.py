@@ -47,6 +47,8 @@ OPERATION_SHARE: Final = 0.02
 """The same for operations of the disk."""
 CUT_SHARE: Final = 0.6
 CUT_EARLY: Final = 500_000
+DISK_SLACK_BYTES: Final = 16_000
+"""What a snapshot and segments that are half needed may take beside the log."""
 FLOOD: Final = 40
 """A careless client asks so often for a list of so many values."""
 FLOOD_VALUE: Final = 120
@@ -211,6 +213,10 @@ class _Game:
         self.world.require(gone, "who has gone is forgotten", f"{seen}")
         contents = self.promises.look_at(machine.disk, share=1.0)
         self.promises.judge()
+        tree = machine.disk.image(self._rng, "nothing").tree(DATA)
+        used = sum(tree.size(name) for name in tree.list_directory(""))
+        bound = 2 * max(self.limits.log_bytes, seen.memory_bytes) + DISK_SLACK_BYTES
+        self.world.require(used <= bound, "the log is bounded", f"{used} bytes on disk, {bound}")
         journal = server.journal_statistics()
         if journal is not None and journal.durable_index == journal.last_index:
             keys = sum(bool(values) for values in contents.values())
