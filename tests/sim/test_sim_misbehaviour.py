@@ -324,3 +324,12 @@ def test_a_machine_that_crashed_in_a_pause_stands_still_no_more() -> None:
         await trio.sleep_forever()
 
     assert play(story)[0].failure is None
+
+
+def test_an_operation_can_be_noted_by_a_story() -> None:
+    async def story(world: World) -> None:
+        begun = world.note("get x", kind="invoke")
+        world.note("7", kind="return", cause=begun)
+
+    first, second = play(story)[1]
+    assert (second.kind, second.cause) == ("return", first.number)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trio440.errors import InvalidParameter, InvariantViolated
+from trio440.errors import InvalidParameter, InvariantViolated, SimulationError
 from trio440.sim.faults import (
     ClockSkew,
     Clog,
@@ -412,6 +412,14 @@ def test_a_broken_invariant_stops_the_world_at_once() -> None:
     with pytest.raises(InvariantViolated, match="few: 3 of them"):
         stage.run()
     assert (stage.now, count) == (2, 3)
+
+
+def test_an_invariant_that_returns_its_answer_is_refused() -> None:
+    stage = make_stage()
+    stage.check(lambda: False)  # type: ignore[arg-type]
+    stage.at(0, lambda: None)
+    with pytest.raises(SimulationError, match="it is to raise"):
+        stage.run()
 
 
 def test_faults_of_disks_are_only_told() -> None:

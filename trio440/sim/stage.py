@@ -21,7 +21,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 import attrs
 
-from trio440.errors import InvalidParameter, InvariantViolated
+from trio440.errors import InvalidParameter, InvariantViolated, SimulationError
 from trio440.sim.chance import stream
 from trio440.sim.fabric import Arrival, Fabric
 from trio440.sim.faults import CLEAR, ClockSkew, Crash, Fault, FaultPlan, HostTraits, Pause
@@ -234,7 +234,7 @@ class Stage:
     # What is promised
 
     def check(self, invariant: Action) -> None:
-        """Have ``invariant`` called after every step; it calls :meth:`require`."""
+        """Have ``invariant`` called after every step; it calls :meth:`require`, returns nothing."""
         self._checks.append(invariant)
 
     def require(self, condition: object, invariant: str, detail: str) -> None:
@@ -282,7 +282,8 @@ class Stage:
         else:
             self._deliver(arrival)
         for check in self._checks:
-            check()
+            if check() is not None:
+                raise SimulationError("an invariant has returned something; it is to raise")
 
     def _fire(self, arrival: Arrival, timer: _Timer) -> None:
         action, host, life = timer

@@ -113,9 +113,19 @@ class World:
         """Sleep until the last fault of the plan is over."""
         await self.sleep_until(self.plan.heal_at)
 
-    def note(self, text: str, host: str = WORLD, kind: str = "note") -> int:
-        """Add a line to the trace and return its number; ``text`` must be the same every time."""
-        return self.trace.add(self.now(), host, kind, text)
+    def note(
+        self, text: str, host: str = WORLD, kind: str = "note", cause: int | None = None
+    ) -> int:
+        """Add an event to the trace and return its number.
+
+        Args:
+            text: one line, the same in every run.
+            host: the name of a machine.
+            kind: see :class:`~trio440.sim.trace.Event`; the timeline draws an ``invoke`` and the
+                ``return`` whose cause it is as an operation.
+            cause: the number of the event that this one ends.
+        """
+        return self.trace.add(self.now(), host, kind, text, cause)
 
     def check(self, invariant: Check) -> None:
         """Call ``invariant`` after every step of every task; it raises what is wrong.
