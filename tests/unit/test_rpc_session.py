@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from trio440.errors import BadMessage, HandshakeRefused, InvalidParameter
 from trio440.rpc.backoff import Backoff
+from trio440.rpc.deadlines import Deadlines
 from trio440.rpc.envelope import (
     HEARTBEAT_FRAME,
     MAX_DETAIL_BYTES,
@@ -171,8 +172,9 @@ def test_answers_find_their_callers_in_any_order() -> None:
 def test_late_and_double_answers_reach_nobody_and_ids_are_not_used_again() -> None:
     session = calling()
     first, _ = session.begin("first", 5, encode_name("m"), b"")
-    assert session.forget(first)
-    assert not session.forget(first)
+    assert [*session.waiting] == [first]
+    assert session.forget(first) == "first"
+    assert session.forget(first) is None
     second, _ = session.begin("second", 5, encode_name("m"), b"")
     assert second != first
     late = stream_of([Answer(first, b"late"), Answer(second, b""), Answer(second, b"again")])
@@ -428,3 +430,29 @@ def test_limits_have_limits(limits: type, wrong: dict[str, float]) -> None:
 
 def test_frames_of_the_handshake_are_frames() -> None:
     assert frame(b"x", MAX_HELLO_BYTES)[:HEADER_BYTES] == b"\0\0\0\1"
+
+
+# Deadlines
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.booleans()), max_size=300), st.integers(0, 100))
+def test_deadlines_come_due_in_order_and_only_answered_calls_are_dropped(
+    calls: list[tuple[int, bool]], now: int
+) -> None:
+    deadlines, waiting = Deadlines(), dict[int, int]()
+    for call_id, (deadline, is_answered) in enumerate(calls):
+        first = deadlines.first()
+        is_first = deadlines.add(deadline, call_id, waiting, len(waiting))
+        assert is_first or first is not None
+        assert not (is_first and first is not None and call_id - 1 in waiting and first < deadline)
+        if not is_answered:
+            waiting[call_id] = deadline
+        assert len(deadlines) <= 2 * len(waiting) + 66
+    due = deadlines.take_due(now)
+    assert [call_id for call_id in due if call_id in waiting] == sorted(
+        (call_id for call_id, deadline in waiting.items() if deadline <= now),
+        key=lambda call_id: (waiting[call_id], call_id),
+    )
+    assert all(calls[call_id][0] <= now for call_id in due)
+    left = deadlines.first()
+    assert left is None or left > now

@@ -28,11 +28,12 @@ from trio440.errors import (
     CallTimedOut,
     HandshakeRefused,
     InvalidParameter,
+    MessageTooLarge,
     RemoteError,
     RpcClosed,
 )
 from trio440.rpc.backoff import Backoff
-from trio440.rpc.envelope import NO_DEADLINE, Answer, Failure
+from trio440.rpc.envelope import DEADLINE_EXCEEDED, NO_DEADLINE, Answer, Failure
 from trio440.rpc.hello import ANONYMOUS, Expected, Identity, Peer
 from trio440.rpc.limits import ClientCounters, ClientLimits, ClientStatistics
 from trio440.rpc.link import MICROSECONDS, Link, shake_hands
@@ -135,18 +136,21 @@ class Client:
             RpcClosed: the client was closed.
         """
         body = method.request.encode(request)
-        if timeout_seconds is None:
-            return self._result(method, await self._exchange(method, body, None), None)
-        if not 0 <= timeout_seconds <= LONGEST_TIMEOUT_SECONDS:
-            allowed = f"0 to {LONGEST_TIMEOUT_SECONDS:g}"
-            raise InvalidParameter("timeout_seconds", timeout_seconds, allowed)
-        clock = self._ports.clock
-        deadline = clock.now() + timeout_seconds
-        with clock.move_on_at(deadline):
-            message = await self._exchange(method, body, deadline)
-            return self._result(method, message, timeout_seconds)
-        self._counters.timeouts += 1
-        raise CallTimedOut(method.name, timeout_seconds)
+        deadline = None
+        if timeout_seconds is not None:
+            if not 0 <= timeout_seconds <= LONGEST_TIMEOUT_SECONDS:
+                allowed = f"0 to {LONGEST_TIMEOUT_SECONDS:g}"
+                raise InvalidParameter("timeout_seconds", timeout_seconds, allowed)
+            deadline = self._ports.clock.now() + timeout_seconds
+        message = await self._exchange(method, body, deadline)
+        if isinstance(message, Answer):
+            self._counters.answers += 1
+            return method.result.decode_untrusted(message.body)
+        if timeout_seconds is not None and (message is None or message.name == DEADLINE_EXCEEDED):
+            self._counters.timeouts += 1
+            raise CallTimedOut(method.name, timeout_seconds)
+        self._counters.failures += 1
+        raise _remote_error(message)
 
     def tell(self, method: OneWay[A], message: A) -> bool:
         """Send a message that is not answered; not a checkpoint.
@@ -188,15 +192,34 @@ class Client:
 
     async def _exchange(
         self, method: Method[Any, Any], body: bytes, deadline: float | None
-    ) -> Answer | Failure:
+    ) -> Answer | Failure | None:
+        """Return what comes back; None: the time is over."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        link = self._link
+        link, left_us = self._link, NO_DEADLINE
         if link is None or not link.has_room():
-            link = await self._wait_link()
-        left_us = NO_DEADLINE
-        if deadline is not None:
-            left_us = max(round((deadline - self._ports.clock.now()) * MICROSECONDS), 0)
+            link = await self._wait_link_until(deadline)
+            if link is None:
+                return None
+        try:
+            link.check_size(len(method.wire_name) + len(body))
+            if deadline is not None:
+                left_us = round((deadline - self._ports.clock.now()) * MICROSECONDS)
+        except MessageTooLarge:
+            link.pass_on_room()
+            raise
+        if deadline is not None and left_us <= 0:
+            link.pass_on_room()
+            await trio.lowlevel.checkpoint()
+            return None
         return await link.call(method.name, method.wire_name, body, left_us)
+
+    async def _wait_link_until(self, deadline: float | None) -> Link | None:
+        """Wait for a connection; None: the time is over."""
+        if deadline is None:
+            return await self._wait_link()
+        with self._ports.clock.move_on_at(deadline):
+            return await self._wait_link()
+        return None
 
     async def _wait_link(self) -> Link:
         """Wait for a connection on which a call may be made."""
@@ -214,18 +237,6 @@ class Client:
             refusal = self._refusal
             raise HandshakeRefused(refusal.address, refusal.reason, refusal.detail)
         await self._changed.park()
-
-    def _result(
-        self, method: Method[Any, R], message: Answer | Failure, timeout_seconds: float | None
-    ) -> R:
-        if isinstance(message, Answer):
-            self._counters.answers += 1
-            return method.result.decode_untrusted(message.body)
-        if message.name == "DeadlineExceeded" and timeout_seconds is not None:
-            self._counters.timeouts += 1
-            raise CallTimedOut(method.name, timeout_seconds)
-        self._counters.failures += 1
-        raise RemoteError(message.name, message.detail)
 
     # The connection
 
@@ -305,6 +316,10 @@ class Client:
         if self._link is not None:
             self._link.close()
         self._changed.unpark_all()
+
+
+def _remote_error(message: Failure | None) -> RemoteError:
+    return RemoteError(message.name, message.detail) if message else RemoteError(DEADLINE_EXCEEDED)
 
 
 @asynccontextmanager

@@ -26,6 +26,7 @@ import attrs
 from trio440.errors import BadMessage, InvalidParameter
 
 __all__ = [
+    "DEADLINE_EXCEEDED",
     "HEARTBEAT_FRAME",
     "HELLO",
     "MAX_DETAIL_BYTES",
@@ -47,6 +48,8 @@ __all__ = [
     "encode_tell",
 ]
 
+DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
+"""The name of the failure of a call whose time was over at the server."""
 NO_DEADLINE: Final = -1
 """The time left of a call that may take as long as it likes."""
 MAX_NAME_BYTES: Final = 255

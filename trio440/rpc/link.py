@@ -7,8 +7,10 @@ from outcome import Error, Value
 
 from trio440.core.host import ByteStream, Host, format_address
 from trio440.errors import AnswerLost, BadMessage, MessageTooLarge, RpcClosed, RpcError
+from trio440.rpc.deadlines import Deadlines
 from trio440.rpc.envelope import (
     HEARTBEAT_FRAME,
+    NO_DEADLINE,
     Answer,
     Failure,
     encode_tell,
@@ -108,6 +110,8 @@ class Link:
         self._most_calls = limits.calls_in_flight
         self._promised = 0
         self._room = trio.lowlevel.ParkingLot()
+        self._deadlines = Deadlines()
+        self._sooner = trio.lowlevel.ParkingLot()
         silence = round(limits.silence_seconds * MICROSECONDS)
         tick = tick_us(silence, welcome.silence_us)
         self._tick_seconds = tick / MICROSECONDS
@@ -148,15 +152,17 @@ class Link:
             self._promised -= 1
         return not self.ended
 
-    async def call(self, method: str, name: bytes, body: bytes, left_us: int) -> Answer | Failure:
-        """Make a call and wait for what comes back. Cancelled: the server is told.
+    async def call(
+        self, method: str, name: bytes, body: bytes, left_us: int
+    ) -> Answer | Failure | None:
+        """Make a call and wait for what comes back; None: its time is over.
+
+        Cancelled, or the time over: the server is told.
 
         Raises:
-            MessageTooLarge: the server would not read it; nothing was sent.
             AnswerLost: the connection broke.
             RpcClosed: the client was closed.
         """
-        self._check_size(len(name) + len(body))
         session, outbox = self._session, self._outbox
         task = trio.lowlevel.current_task()
         call_id, frame = session.begin(task, left_us, name, body)
@@ -165,24 +171,31 @@ class Link:
         else:
             outbox.put(frame)
         self._counters.calls += 1
+        if left_us != NO_DEADLINE:
+            self._add_deadline(left_us, call_id)
 
         def abort(_raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             session.forget(call_id)
             return trio.lowlevel.Abort.SUCCEEDED
 
         try:
-            message: Answer | Failure = await trio.lowlevel.wait_task_rescheduled(abort)
+            message: Answer | Failure | None = await trio.lowlevel.wait_task_rescheduled(abort)
         except trio.Cancelled:
             # Only here and not in abort: trio calls that for many tasks in no certain order.
-            self._counters.cancelled += 1
-            if not self.ended:
-                outbox.put(session.cancel_frame(call_id))
+            self._tell_cancelled(call_id)
             raise
         except _LinkEnded:
             raise self._lost(method) from None
         finally:
-            self._pass_on_room()
+            self.pass_on_room()
+        if message is None:
+            self._tell_cancelled(call_id)
         return message
+
+    def _tell_cancelled(self, call_id: int) -> None:
+        self._counters.cancelled += 1
+        if not self.ended:
+            self._outbox.put(self._session.cancel_frame(call_id))
 
     def tell(self, name: bytes, body: bytes) -> bool:
         """Send a one-way message if there is room; whether there was.
@@ -190,7 +203,7 @@ class Link:
         Raises:
             MessageTooLarge: the server would not read it; nothing was sent.
         """
-        self._check_size(len(name) + len(body))
+        self.check_size(len(name) + len(body))
         if self.ended or not self._outbox.has_room:
             return False
         self._outbox.put_first(encode_tell(name, body))
@@ -206,11 +219,13 @@ class Link:
         self._closed = True
         self._end("closed")
 
-    def _check_size(self, size: int) -> None:
+    def check_size(self, size: int) -> None:
+        """Raise ``MessageTooLarge`` if the server would not read so much name and body."""
         if size + HEAD_BYTES > self._largest:
             raise MessageTooLarge(size, self._largest - HEAD_BYTES)
 
-    def _pass_on_room(self) -> None:
+    def pass_on_room(self) -> None:
+        """Let the next one make a call, if there is room; due also when a call is not made."""
         if self._room and len(self._session) + self._promised < self._most_calls:
             self._promised += 1
             self._room.unpark()
@@ -230,6 +245,7 @@ class Link:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._write)
                     nursery.start_soon(self._beat)
+                    nursery.start_soon(self._keep_time)
                     await self._read()
         finally:
             self._end("cancelled")
@@ -281,6 +297,26 @@ class Link:
             self._end("it broke")
         except Stalled:
             self._end("the server takes nothing")
+
+    def _add_deadline(self, left_us: int, call_id: int) -> None:
+        deadline = round(self._clock.now() * MICROSECONDS) + left_us
+        waiting = self._session.waiting
+        if self._deadlines.add(deadline, call_id, waiting, len(waiting)):
+            self._sooner.unpark()
+
+    async def _keep_time(self) -> None:
+        """Wake the calls whose time is over."""
+        while True:
+            first = self._deadlines.first()
+            if first is None:
+                await self._sooner.park()
+                continue
+            with self._clock.move_on_at(first / MICROSECONDS):
+                await self._sooner.park()
+            for call_id in self._deadlines.take_due(round(self._clock.now() * MICROSECONDS)):
+                task = self._session.forget(call_id)
+                if task is not None:
+                    trio.lowlevel.reschedule(task, Value(None))
 
     async def _beat(self) -> None:
         while True:

@@ -26,6 +26,7 @@ from trio440.errors import (
     RemoteError,
 )
 from trio440.rpc.envelope import (
+    DEADLINE_EXCEEDED,
     HEARTBEAT_FRAME,
     NO_DEADLINE,
     Call,
@@ -62,7 +63,6 @@ HEAD_BYTES: Final = 9
 """What an envelope adds to an answer, its frame's header not counted."""
 LINGER_SECONDS: Final = 0.25
 """How long a client may take to read the last and close, before it is closed on."""
-DEADLINE_EXCEEDED: Final = "DeadlineExceeded"
 
 Report: TypeAlias = Callable[[Exception], None]
 """Hears what went wrong and is no caller's business; must not raise or block."""

@@ -13,7 +13,7 @@ only meet nobody. An id that was never given out is a broken rule, and so is a c
 does not grow: the connection has lost its meaning and is closed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Generic, TypeVar
 
 from trio440.errors import BadMessage
@@ -56,9 +56,14 @@ class CallingSession(Generic[WaiterT]):
         self._waiting[call_id] = waiter
         return call_id, encode_call(call_id, left_us, name, body)
 
-    def forget(self, call_id: int) -> bool:
-        """Nobody waits any more; whether somebody did. What comes for it is late."""
-        return self._waiting.pop(call_id, None) is not None
+    @property
+    def waiting(self) -> Mapping[int, WaiterT]:
+        """The calls that wait, by their ids."""
+        return self._waiting
+
+    def forget(self, call_id: int) -> WaiterT | None:
+        """Nobody waits any more; return who did, if anybody. What comes for it is late."""
+        return self._waiting.pop(call_id, None)
 
     def cancel_frame(self, call_id: int) -> bytes:
         """Return the frame that tells the server."""
