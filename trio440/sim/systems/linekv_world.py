@@ -252,7 +252,11 @@ class _Client:
 
     async def _connect(self, ports: Host, rng: random.Random) -> None:
         game = self._game
-        with ports.clock.move_on_after(PATIENCE_SECONDS * rng.randint(1, 3)):
+        seconds = PATIENCE_SECONDS * rng.randint(1, 3)
+        left = (game.world.plan.heal_at - game.world.now()) / 1e6
+        if left > 0:  # a connection that the faults have spoiled is given up soon after them
+            seconds = min(seconds, left + 1)
+        with ports.clock.move_on_after(seconds):
             game.dialled += 1
             async with connect(SERVER, PORT, ports=ports) as client:
                 self._connections += 1
