@@ -34,6 +34,7 @@
     │   ├── ChangeRefused                            the members cannot be changed like this now
     │   ├── TransferRefused                          leadership cannot go to this peer
     │   ├── ReadRefused                              too many reads wait
+    │   ├── WrongStorage                             a directory is another peer's, or cluster's
     │   └── RaftViolated (AssertionError)            a peer broke Raft's rules; it must stop
     ├── RpcError
     │   ├── RemoteError                              the other side could not answer, and says why
@@ -107,6 +108,7 @@ __all__ = [
     "TransferRefused",
     "Trio440Error",
     "UnknownConnection",
+    "WrongStorage",
 ]
 
 
@@ -326,6 +328,20 @@ class ReadRefused(RaftError):
         """Give the limit."""
         super().__init__(f"{limit} reads are waiting, which is the limit")
         self.limit = limit
+
+
+class WrongStorage(RaftError):
+    """A directory holds the storage of another peer, or of another cluster; it was not touched."""
+
+    def __init__(self, directory: str, owner: tuple[str, str], wanted: tuple[str, str]) -> None:
+        """Name the directory, whose it is and who asked: pairs of cluster and node."""
+        super().__init__(
+            f"{directory} belongs to node {owner[1]!r} of cluster {owner[0]!r}, "
+            f"not to node {wanted[1]!r} of cluster {wanted[0]!r}"
+        )
+        self.directory = directory
+        self.owner = owner
+        self.wanted = wanted
 
 
 class RaftViolated(RaftError, AssertionError):

@@ -1,0 +1,166 @@
+"""What a peer's storage holds, as its records say it, one after the other. Pure."""
+
+from collections.abc import Iterable
+from typing import NoReturn
+
+import attrs
+
+from trio440.errors import BadMessage, RaftViolated
+from trio440.raft.messages import Entry, HardState, SnapshotMeta
+from trio440.raft.records import Base, Installed, Record, Saved, decode_record
+from trio440.raft.storage import Stored
+
+__all__ = ["Kept", "replay"]
+
+
+class Kept:
+    """The state of one storage; each record has a place in the journal."""
+
+    def __init__(self, base: Base, place: int) -> None:
+        """Begin.
+
+        Args:
+            base: the first record, or the one that stands for those that were compacted.
+            place: of the journal's last record that it stands for.
+        """
+        self.base = base
+        self.hard_state = base.hard_state
+        self.snapshot = base.snapshot
+        self.file = base.file
+        """The number of the snapshot's file; 0: it has none."""
+        self.index = base.index
+        """The entry before the first of ``entries``."""
+        self.term = base.term
+        """Of that entry."""
+        self.entries: list[Entry] = []
+        self._places: list[int] = []
+        self.place = place
+        """Of the last record."""
+
+    @property
+    def last_index(self) -> int:
+        """The last entry, or what stands for it."""
+        return self.index + len(self.entries)
+
+    @property
+    def dispensable(self) -> int:
+        """The last record that is not needed once :meth:`compacted` stands for it."""
+        return self._places[0] - 1 if self._places else self.place
+
+    def term_of(self, index: int) -> int | None:
+        """Return the term of an entry; None: it is not here."""
+        at = index - self.index
+        if at == 0:
+            return self.term
+        return self.entries[at - 1].term if 0 < at <= len(self.entries) else None
+
+    def take(self, record: Record, place: int) -> None:
+        """Take in the next record.
+
+        Raises:
+            BadMessage: it does not follow those before it.
+        """
+        match record:
+            case Entry():
+                kept = record.index - self.index - 1
+                if not 0 <= kept <= len(self.entries):
+                    raise BadMessage(f"entry {record.index} follows no other")
+                del self.entries[kept:], self._places[kept:]
+                self.entries.append(record)
+                self._places.append(place)
+            case HardState():
+                self.hard_state = record
+            case Saved():
+                self.snapshot, self.file = record.snapshot, record.file
+            case Installed():
+                self._install(record)
+            case Base():
+                raise BadMessage("a log begins where another has not ended")
+        self.place = place
+
+    def _install(self, record: Installed) -> None:
+        meta = record.snapshot
+        self.snapshot, self.file = meta, record.file
+        if record.keeps:
+            self.compact(meta.index)
+        else:
+            self.entries.clear()
+            self._places.clear()
+            self.index, self.term = meta.index, meta.term
+
+    def compact(self, index: int) -> bool:
+        """Forget the entries up to an index; whether there was one."""
+        gone = min(index - self.index, len(self.entries))
+        if gone <= 0:
+            return False
+        self.index, self.term = self.index + gone, self.entries[gone - 1].term
+        del self.entries[:gone], self._places[:gone]
+        return True
+
+    def check_entries(self, entries: tuple[Entry, ...], last_index: int) -> None:
+        """Check that entries can be written behind a log that ends at ``last_index``.
+
+        Raises:
+            RaftViolated: the first follows no other, or there is a gap.
+        """
+        if not self.index < entries[0].index <= last_index + 1:
+            raise RaftViolated(f"entry {entries[0].index} follows no other")
+        for place, entry in enumerate(entries, entries[0].index):
+            if entry.index != place:
+                raise RaftViolated(f"entry {entry.index} in the place of {place}")
+
+    def compacted(self) -> Base:
+        """Return the record that can stand for all records that are not needed."""
+        return attrs.evolve(
+            self.base,
+            hard_state=self.hard_state,
+            snapshot=self.snapshot,
+            file=self.file,
+            index=self.index,
+            term=self.term,
+        )
+
+    def stored(self, state: HardState, partial: tuple[SnapshotMeta, int] | None) -> Stored:
+        """Return what a node starts from.
+
+        The commit of ``state`` is not synced by itself, and is found out again: no more of it
+        counts than there are entries.
+        """
+        commit = min(state.commit, max(self.last_index, self.snapshot.index))
+        is_plain = (self.index, self.term) == (self.snapshot.index, self.snapshot.term)
+        return Stored(
+            snapshot=self.snapshot,
+            hard_state=attrs.evolve(state, commit=commit),
+            entries=tuple(self.entries),
+            base_index=None if is_plain else self.index,
+            base_term=0 if is_plain else self.term,
+            partial=partial,
+        )
+
+
+def replay(first: bytes, place: int, records: Iterable[bytes]) -> Kept:
+    """Follow the records of a journal.
+
+    Args:
+        first: the first of all, or what stands for those that were compacted.
+        place: of the last record that it stands for.
+        records: those behind it.
+
+    Raises:
+        BadMessage: a record is none, or does not follow those before it.
+    """
+    try:
+        base = decode_record(first)
+        if not isinstance(base, Base):
+            _refuse_beginning()
+        kept = Kept(base, place)
+        for record in records:
+            place += 1
+            kept.take(decode_record(record), place)
+    except BadMessage as error:
+        raise BadMessage(f"record {place}: {error}") from None
+    return kept
+
+
+def _refuse_beginning() -> NoReturn:
+    raise BadMessage("the first record does not say where the log begins")

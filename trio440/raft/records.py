@@ -1,0 +1,291 @@
+"""What a peer's storage writes into its journal: one record for each fact. Pure.
+
+::
+
+    record      version (1 byte) │ kind (1 byte) │ fields
+    number      8 bytes, big-endian
+    text        length (2 bytes) │ UTF-8
+    names       count (2 bytes) │ texts, sorted
+    meta        index │ term │ size │ checksum │ voters │ outgoing │ learners │ next learners
+
+An entry ends with its data, which has no length of its own. There is one way to write each
+record, and :func:`decode_record` takes no other. Whether the bytes are those that were written
+is the journal's business.
+"""
+
+import struct
+from enum import IntEnum
+from itertools import pairwise
+from typing import Final, NoReturn, TypeAlias
+
+import attrs
+
+from trio440.errors import BadMessage, InvalidParameter
+from trio440.raft.membership import Configuration
+from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
+
+__all__ = [
+    "VERSION",
+    "Base",
+    "Installed",
+    "Record",
+    "Saved",
+    "decode_meta",
+    "decode_record",
+    "encode_meta",
+    "encode_record",
+]
+
+VERSION: Final = 1
+
+
+@attrs.frozen
+class Base:
+    """Where the log begins: what a peer starts with, and what compaction leaves of the rest."""
+
+    cluster: str
+    node: str
+    """Whose storage this is."""
+    hard_state: HardState
+    snapshot: SnapshotMeta
+    file: int
+    """The number of the snapshot's file; 0: it is empty and has none."""
+    index: int
+    """The entry before the first one that is kept."""
+    term: int
+    """Of that entry."""
+
+
+@attrs.frozen
+class Saved:
+    """A snapshot of the peer's own; entries stay."""
+
+    snapshot: SnapshotMeta
+    file: int
+
+
+@attrs.frozen
+class Installed:
+    """A snapshot from a leader: the log begins behind it."""
+
+    snapshot: SnapshotMeta
+    file: int
+    keeps: bool
+    """Whether the entries behind it stay."""
+
+
+Record: TypeAlias = Base | HardState | Entry | Saved | Installed
+
+
+class _Kind(IntEnum):
+    BASE = 1
+    HARD_STATE = 2
+    ENTRY = 3
+    SAVED = 4
+    INSTALLED = 5
+
+
+_HEAD: Final = struct.Struct(">BB")
+_NUMBER: Final = struct.Struct(">Q")
+_LENGTH: Final = struct.Struct(">H")
+_ENTRY_HEAD: Final = struct.Struct(">BBBQQ")
+_META_HEAD: Final = struct.Struct(">QQQQ")
+_KINDS: Final = {kind.value: kind for kind in EntryKind}
+
+
+# Writing
+
+
+def encode_record(record: Record) -> bytes:
+    """Return the bytes of a record.
+
+    Raises:
+        InvalidParameter: a number is outside 0 to 2**64 - 1, or a name is longer than 65535 bytes
+            or no Unicode.
+    """
+    try:
+        return _encode(record)
+    except (struct.error, UnicodeEncodeError):
+        raise InvalidParameter("record", record, "made of sound numbers and names") from None
+
+
+def encode_meta(meta: SnapshotMeta) -> bytes:
+    """Return the bytes of a snapshot's description, which tell their own length.
+
+    Raises:
+        struct.error: a number or a name is out of range.
+    """
+    configuration = meta.configuration
+    groups = (
+        configuration.voters,
+        configuration.outgoing,
+        configuration.learners,
+        configuration.next_learners,
+    )
+    head = _META_HEAD.pack(meta.index, meta.term, meta.size, meta.checksum)
+    return head + b"".join(
+        part for names in groups for part in (_LENGTH.pack(len(names)), *map(_text, names))
+    )
+
+
+def _encode(record: Record) -> bytes:
+    match record:
+        case Entry():
+            fields = (record.kind.value, record.index, record.term)
+            return _ENTRY_HEAD.pack(VERSION, _Kind.ENTRY, *fields) + record.data
+        case HardState():
+            return _HEAD.pack(VERSION, _Kind.HARD_STATE) + _hard_state(record)
+        case Saved():
+            head = _HEAD.pack(VERSION, _Kind.SAVED)
+            return head + _NUMBER.pack(record.file) + encode_meta(record.snapshot)
+        case Installed():
+            head = _HEAD.pack(VERSION, _Kind.INSTALLED)
+            place = _NUMBER.pack(record.file) + bytes([record.keeps])
+            return head + place + encode_meta(record.snapshot)
+        case Base():
+            return b"".join(
+                [
+                    _HEAD.pack(VERSION, _Kind.BASE),
+                    _text(record.cluster),
+                    _text(record.node),
+                    _hard_state(record.hard_state),
+                    _NUMBER.pack(record.file),
+                    _NUMBER.pack(record.index),
+                    _NUMBER.pack(record.term),
+                    encode_meta(record.snapshot),
+                ]
+            )
+
+
+def _text(text: str) -> bytes:
+    data = text.encode()
+    return _LENGTH.pack(len(data)) + data
+
+
+def _hard_state(state: HardState) -> bytes:
+    vote = b"\0" if state.vote is None else b"\1" + _text(state.vote)
+    return _NUMBER.pack(state.term) + _NUMBER.pack(state.commit) + vote
+
+
+# Reading
+
+
+def decode_record(data: bytes) -> Record:
+    """Read a record.
+
+    Raises:
+        BadMessage: the bytes are no record, or one of another version.
+    """
+    reader = _Reader(data)
+    version, kind = reader.byte(), reader.byte()
+    if version != VERSION:
+        _refuse(f"it is of version {version}, this program reads {VERSION}")
+    if kind == _Kind.ENTRY:
+        return _read_entry(data)
+    record: Record
+    match kind:
+        case _Kind.BASE:
+            record = _read_base(reader)
+        case _Kind.HARD_STATE:
+            record = reader.hard_state()
+        case _Kind.SAVED:
+            file = reader.number()
+            record = Saved(file=file, snapshot=reader.meta())
+        case _Kind.INSTALLED:
+            file, keeps = reader.number(), reader.flag()
+            record = Installed(file=file, keeps=keeps, snapshot=reader.meta())
+        case _:
+            _refuse(f"it is of the unknown kind {kind}")
+    reader.end()
+    return record
+
+
+def decode_meta(data: bytes) -> SnapshotMeta:
+    """Read what :func:`encode_meta` wrote.
+
+    Raises:
+        BadMessage: the bytes are nothing of the kind.
+    """
+    reader = _Reader(data)
+    meta = reader.meta()
+    reader.end()
+    return meta
+
+
+def _read_entry(data: bytes) -> Entry:
+    if len(data) < _ENTRY_HEAD.size:
+        _refuse("it is cut short")
+    _, _, number, index, term = _ENTRY_HEAD.unpack_from(data)
+    kind = _KINDS.get(number)
+    if kind is None:
+        _refuse(f"an entry is of the unknown kind {number}")
+    return Entry(index, term, data[_ENTRY_HEAD.size :], kind)
+
+
+def _read_base(reader: "_Reader") -> Base:
+    cluster, node, hard_state = reader.text(), reader.text(), reader.hard_state()
+    file, index, term = reader.number(), reader.number(), reader.number()
+    return Base(cluster, node, hard_state, reader.meta(), file, index, term)
+
+
+def _refuse(problem: str) -> NoReturn:
+    raise BadMessage(f"this is no record of Raft's: {problem}")
+
+
+class _Reader:
+    """Takes fields off the front of some bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def _take(self, count: int) -> bytes:
+        start, self._at = self._at, self._at + count
+        if self._at > len(self._data):
+            _refuse("it is cut short")
+        return self._data[start : self._at]
+
+    def byte(self) -> int:
+        return self._take(1)[0]
+
+    def flag(self) -> bool:
+        value = self.byte()
+        if value > 1:
+            _refuse("what is to be yes or no is neither")
+        return value == 1
+
+    def number(self) -> int:
+        return int.from_bytes(self._take(_NUMBER.size))
+
+    def text(self) -> str:
+        data = self._take(int.from_bytes(self._take(_LENGTH.size)))
+        try:
+            return data.decode()
+        except UnicodeDecodeError:
+            _refuse("a name is no text")
+
+    def names(self) -> tuple[str, ...]:
+        count = int.from_bytes(self._take(_LENGTH.size))
+        names = tuple(self.text() for _ in range(count))
+        if any(first >= second for first, second in pairwise(names)):
+            _refuse("names are not in their order")
+        return names
+
+    def hard_state(self) -> HardState:
+        term, commit = self.number(), self.number()
+        return HardState(term, self.text() if self.flag() else None, commit)
+
+    def meta(self) -> SnapshotMeta:
+        index, term, size, checksum = (self.number() for _ in range(4))
+        voters, outgoing, learners, following = (self.names() for _ in range(4))
+        try:
+            configuration = Configuration(
+                voters=voters, outgoing=outgoing, learners=learners, next_learners=following
+            )
+        except InvalidParameter as error:
+            _refuse(str(error))
+        return SnapshotMeta(index, term, configuration, size, checksum)
+
+    def end(self) -> None:
+        if self._at != len(self._data):
+            _refuse("something follows it")
