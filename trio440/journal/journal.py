@@ -403,7 +403,7 @@ class Journal:
             self._enqueue(Entry(Kind.KEPT, upto), 0)
             await self._snapshot_worker.run(self._files.remove, removed)
             self._sealed = [s for s in self._sealed if s.sequence >= first]
-        except JournalFailed:
+        except (JournalFailed, trio.ClosedResourceError):  # failed or left meanwhile
             return
         except OSError as error:
             self._fail(error)
