@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import warnings
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -333,3 +334,62 @@ def test_an_operation_can_be_noted_by_a_story() -> None:
 
     first, second = play(story)[1]
     assert (second.kind, second.cause) == ("return", first.number)
+
+
+# Who switches machines on, and worlds beside worlds
+
+
+def test_a_plan_switches_on_only_what_it_has_switched_off() -> None:
+    async def idle(_ports: Host) -> None:
+        await trio.sleep_forever()
+
+    async def story(world: World) -> None:
+        stopped, running = world.start("stopped", idle), world.start("running", idle)
+        await stopped.stop()
+        await world.healed()
+        world.require(not stopped.is_up, "what was stopped stays so", f"{stopped.lives} lives")
+        world.require(running.is_up, "what has crashed is up again")
+        lives.append(running.lives)
+
+    lives: list[int] = []
+    hosts = [HostTraits(name, may_crash=True) for name in ("stopped", "running")]
+    for seed in range(10):
+        setup = Setup("test", seed, profile="blackouts")
+        outcome, _ = simulate(story, setup, hosts=hosts, duration=20 * SECOND)
+        assert outcome.failure is None
+    assert max(lives) > 1
+
+
+def test_a_world_within_a_world_fails_and_leaves_the_guard_in_place() -> None:
+    async def story(_world: World) -> None:
+        async def inner(_world: World) -> None:
+            pass
+
+        with suppress(RuntimeError):
+            simulate(inner, Setup("test", 0))
+        send_datagram()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the inner world's task never runs
+        assert failure_of(story)[0] == "unexpected RealWorldTouched"
+
+
+def test_worlds_in_several_threads_do_not_mix() -> None:
+    async def story(world: World) -> None:
+        async def tick(name: int) -> None:
+            for number in range(30):
+                world.note(f"{name} {number}")
+                await trio.lowlevel.checkpoint()
+
+        async with trio.open_nursery() as nursery:
+            for name in range(5):
+                nursery.start_soon(tick, name)
+
+    alone = play(story)[0].digest
+    digests: list[str] = []
+    threads = [threading.Thread(target=lambda: digests.append(play(story)[0].digest)) for _ in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert digests == [alone, alone]

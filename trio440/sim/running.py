@@ -87,7 +87,7 @@ def simulate(
     heal_at: int | None = None,
     keep_trace: bool = False,
 ) -> tuple[Outcome, Trace]:
-    """Run one history of a story at level B.
+    """Run one history of a story at level B; in several threads, one after the other.
 
     Args:
         story: what happens; an exception that leaves it, or a program, is the failure.
@@ -125,11 +125,12 @@ def simulate(
             if watch.failure is not None:  # something did not end
                 failure = _failure(watch.failure, microseconds())
 
-    with seeded_scheduler(setup.seed, setup.order), _only_simulated():
+    with _ONE_WORLD, seeded_scheduler(setup.seed, setup.order), _only_simulated():
         trio.run(main, clock=clock)
+        touched = _GUARD.touched
     at = round(clock.current_time() * 1e6)
-    if _GUARD.touched is not None and (failure is None or failure.invariant != TOUCHED):
-        failure = Failure(TOUCHED, _GUARD.touched, at)
+    if touched is not None and (failure is None or failure.invariant != TOUCHED):
+        failure = Failure(TOUCHED, touched, at)
     return _outcome(setup, trace, plan, failure, at), trace
 
 
@@ -219,6 +220,8 @@ class _Guard:
 
 
 _GUARD: Final = _Guard()
+_ONE_WORLD: Final = threading.RLock()
+"""Held while a world runs: the order of tasks and the guard are the whole process's."""
 
 
 @contextmanager
@@ -234,12 +237,13 @@ def _only_simulated() -> Iterator[None]:
         start_thread(thread)
 
     threading.Thread.start = start  # type: ignore[method-assign,assignment]
+    before = _GUARD.thread, _GUARD.touched
     _GUARD.thread, _GUARD.touched = threading.get_ident(), None
     try:
         with threads_refused(lambda: _GUARD.refuse("a thread")):
             yield
     finally:
-        _GUARD.thread = None
+        _GUARD.thread, _GUARD.touched = before
         threading.Thread.start = start_thread  # type: ignore[method-assign]
         if was_enabled:
             gc.enable()
