@@ -24,7 +24,7 @@ SYSTEM: Final = System(
         HostTraits(SERVER),
         *(HostTraits(name, may_crash=True) for name in (*MINERS, *CLIENTS)),
     ),
-    duration=20 * SECOND,
+    duration=40 * SECOND,
     heal_at=12 * SECOND,
     level_a=play,
     level_b=tell,

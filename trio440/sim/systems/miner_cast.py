@@ -5,7 +5,6 @@ from typing import Final
 
 import attrs
 
-from trio440.mining.policy import ChunkSizes
 from trio440.mining.ranges import NonceRange
 from trio440.sim.faults import CLEAR, FaultPlan
 from trio440.sim.systems.miner_watch import SPAN
@@ -15,7 +14,6 @@ __all__ = [
     "MINERS",
     "SECOND",
     "SERVER",
-    "SIZES",
     "TEXTS",
     "Crew",
     "Wish",
@@ -32,7 +30,6 @@ MINERS: Final = ("miner1", "miner2", "miner3", "miner4")
 CLIENTS: Final = ("client1", "client2", "client3")
 RELIABLE: Final = 2
 """So many miners are always honest and fast."""
-SIZES: Final = ChunkSizes(first=10, least=4, most=SPAN)
 MILLI: Final = 1_000
 LAST_ASKED: Final = 11 * SECOND
 """Before the last fault is over nobody asks for anything after this moment."""

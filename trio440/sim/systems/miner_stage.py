@@ -17,7 +17,6 @@ from trio440.sim.systems.miner_cast import (
     MINERS,
     SECOND,
     SERVER,
-    SIZES,
     TEXTS,
     Wish,
     draw_crew,
@@ -26,7 +25,7 @@ from trio440.sim.systems.miner_cast import (
     is_calm,
 )
 from trio440.sim.systems.miner_pipe import EPOCH, EPOCH_LIMIT, Link, Pipe
-from trio440.sim.systems.miner_watch import BASES, SPAN, Books, Calm, true_hash, true_least
+from trio440.sim.systems.miner_watch import BASES, SIZES, SPAN, Books, Calm, true_hash, true_least
 
 __all__ = ["play"]
 

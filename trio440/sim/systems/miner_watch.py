@@ -15,16 +15,17 @@ from trio440.errors import InvariantViolated
 from trio440.mining.hashing import Found
 from trio440.mining.jobs import CHUNKS_IN_HAND, LATE_AT_LEAST_MICROS, LATE_FACTOR
 from trio440.mining.messages import Request, Result
-from trio440.mining.policy import CHUNK_MICROS, COPY_GAIN_MICROS, OLDEST_SHARE
+from trio440.mining.policy import CHUNK_MICROS, COPY_GAIN_MICROS, OLDEST_SHARE, ChunkSizes
 from trio440.mining.ranges import MAX_NONCE, NonceRange
 from trio440.mining.scheduler import Scheduler
 
-__all__ = ["BASES", "SPAN", "Books", "Calm", "true_hash", "true_least"]
+__all__ = ["BASES", "SIZES", "SPAN", "Books", "Calm", "true_hash", "true_least"]
 
 SPAN: Final = 2048
 """Jobs ask for nonces out of so many ..."""
 BASES: Final = (0, 9_000, MAX_NONCE - SPAN + 1)
 """... that begin here."""
+SIZES: Final = ChunkSizes(first=10, least=4, most=SPAN)
 TIMER_MICROS: Final = 10_000
 """More than a server's clock and the world's differ by between two alarms."""
 HANDS_MICROS: Final = 4_000_000
@@ -110,6 +111,12 @@ class _Hand:
     """When the miner began with the oldest chunk in its hand."""
     slowest: float = 0.0
     """Nonces per second: no estimate of its speed is below this; 0 is for unknown."""
+
+    @property
+    def is_of_help(self) -> bool:
+        """Whether it is idle and known to end the least chunk within the time of a chunk."""
+        least = SIZES.least * 1_000_000 / CHUNK_MICROS
+        return not self.held and (not self.slowest or self.slowest >= least)
 
     def is_punctual(self, now: int) -> bool:
         """Whether it cannot be late."""
@@ -253,7 +260,7 @@ class Books:
                 shown = f"{progress}, but {task.covered.bit_count()} are done, best {task.best}"
                 raise InvariantViolated("the books are right", shown)
         self._check_nothing_forgotten(list(tasks.values()), now, on_time=on_time)
-        if just_handed and any(not hand.held for hand in self._hands.values()):
+        if just_handed and any(hand.is_of_help for hand in self._hands.values()):
             self._check_copied(tasks, now)
 
     def is_used(self, text: str) -> bool:
@@ -324,7 +331,7 @@ class Books:
         return expected
 
     def _check_copied(self, tasks: dict[int, _Task], now: int) -> None:
-        """Check that with a miner idle no overdue chunk is in one hand only."""
+        """Check that with a quick miner idle no overdue chunk is in one hand only."""
         for task in tasks.values():
             once = twice = overdue = 0
             for hand in self._hands.values():

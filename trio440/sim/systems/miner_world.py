@@ -24,7 +24,6 @@ from trio440.sim.systems.miner_cast import (
     CLIENTS,
     MINERS,
     SERVER,
-    SIZES,
     TEXTS,
     Wish,
     draw_crew,
@@ -32,7 +31,7 @@ from trio440.sim.systems.miner_cast import (
     draw_wishes,
     is_calm,
 )
-from trio440.sim.systems.miner_watch import BASES, HANDS_MICROS, true_hash, true_least
+from trio440.sim.systems.miner_watch import BASES, HANDS_MICROS, SIZES, true_hash, true_least
 from trio440.sim.world import World
 
 __all__ = ["tell"]
