@@ -93,6 +93,7 @@ class Machine:
         self._before: _Life | None = None
         self._program: Program | None = None
         self._paused_until = 0
+        self._has_crashed = False
         self._slow_disk = 0
         self._disk_full = False
         self._disk_error_share = 0.0
@@ -108,6 +109,11 @@ class Machine:
     def is_paused(self) -> bool:
         """Whether it stands still; one that is down does not."""
         return self.is_up and self._paused_until > self._now()
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it is down by a crash; not after :meth:`stop`, nor before its first start."""
+        return self._life is None and self._has_crashed
 
     @property
     def is_ended(self) -> bool:
@@ -158,6 +164,7 @@ class Machine:
         if life is None:
             return
         self._note("crash", f"in life {life.number}")
+        self._has_crashed = True
         self._fence(life)
         chance = stream(self._seed, "machine", self.name, "crash", life.number)
         self.disk = self.disk.crash(chance)
@@ -173,6 +180,7 @@ class Machine:
         life.scope.cancel()
         await life.ended.wait()
         if self._life is life:
+            self._has_crashed = False
             self._fence(life)
             self.disk = self.disk.crash(stream(self._seed, "unused"), survival="everything")
             self._life, self._before = None, life

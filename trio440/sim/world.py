@@ -68,8 +68,6 @@ class World:
         self.network = Network(self._fabric, trace, microseconds, seed=setup.seed)
         self._checks: list[Check] = []
         self._downs: dict[str, int] = {}
-        self._felled: set[str] = set()
-        """Machines that the plan has switched off, and is to switch on again."""
 
     def rng(self, *names: str | int) -> random.Random:
         """Return a stream of chance of this world for a purpose."""
@@ -199,8 +197,6 @@ class World:
         match fault:
             case Crash():
                 self._downs[machine.name] = self._downs.get(machine.name, 0) + 1
-                if machine.is_up:
-                    self._felled.add(machine.name)
                 machine.crash()
             case Pause():
                 machine.pause(fault.end)
@@ -217,10 +213,8 @@ class World:
         match fault:
             case Crash():
                 self._downs[machine.name] -= 1
-                if not self._downs[machine.name] and machine.name in self._felled:
-                    self._felled.remove(machine.name)
-                    if not machine.is_up:  # the story may have been first
-                        machine.restart()
+                if not self._downs[machine.name] and machine.has_crashed:
+                    machine.restart()
             case SlowDisk():
                 machine.slow_disk(0)
             case DiskErrors():
