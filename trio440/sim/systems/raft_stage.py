@@ -1,5 +1,6 @@
 """Raft at level A: nodes with disks on a stage, clients with histories, members that change."""
 
+import json
 import random
 from functools import partial
 from typing import Final
@@ -41,6 +42,7 @@ def draw_config(rng: random.Random, *, members_change: bool) -> Config:
         heartbeat_ticks=3,
         election_ticks=12,
         election_ticks_spread=rng.choice([6, 12, 20]),
+        no_op=rng.random() < 0.75,  # noqa: PLR2004 - mostly
         pre_vote=rng.random() < 0.7,  # noqa: PLR2004 - mostly
         check_quorum=members_change or lease_reads or rng.random() < 0.7,  # noqa: PLR2004 - mostly
         lease_reads=lease_reads,
@@ -84,6 +86,8 @@ class _Game:
         for name in voters:
             self._switch_on(name, joins=False, voters=voters)
         self.clients = [Client(stage, name, self.history, self.watch, self.up) for name in CLIENTS]
+        if not self.config.no_op:
+            stage.at(stage.plan.heal_at + MEDDLING, self._write_something)
         if meddles:
             stage.at(rng.randrange(2 * MEDDLING), self._meddle)
 
@@ -141,6 +145,15 @@ class _Game:
             for name, owner in self.owners.items()
             if stage.is_up(name) and not stage.is_paused(name)
         ]
+
+    def _write_something(self) -> None:
+        """Begin a leader's term where leaders do not do it: else nobody may read."""
+        self.stage.at(self.stage.now + MEDDLING, self._write_something)
+        leader = self.leader()
+        if leader is not None and leader.node.log.last_term < leader.node.term:
+            command = json.dumps(["c0", self.stage.now, "put", "z", [""]])
+            leader.node.propose(command.encode())
+            leader.pump()
 
     def _meddle(self) -> None:
         stage, rng = self.stage, self._rng

@@ -73,6 +73,7 @@ class Watch:
         """Start with no peer; ``require`` raises where its condition does not hold."""
         self._require = require
         self._peers: dict[str, _Peer] = {}
+        self._nodes: dict[str, Node] = {}
         self._durable: dict[str, Durable] = {}
         self._leaders: dict[int, str] = {}
         self._votes: dict[tuple[str, int], str] = {}
@@ -109,10 +110,23 @@ class Watch:
             case AppendReply(rejected=False):
                 shown = f"{sender} acknowledged {message.index} of {durable.last_index}"
                 require(durable.last_index >= message.index, "acknowledged is durable", shown)
+                self._check_acknowledgement(message)
         shown = f"{sender} speaks in term {term}, its disk knows {durable.term}"
         require(durable.term >= term, "a term is durable before it is spoken in", shown)
         peer = self._peers[sender]
         peer.promised_term = max(peer.promised_term, term)
+
+    def _check_acknowledgement(self, reply: AppendReply) -> None:
+        """Check that what a follower acknowledges is what its leader has, not something else."""
+        leader = self._nodes.get(reply.to)
+        if leader is None or not leader.is_leader or leader.term != reply.term:
+            return  # it may have crashed with what it had sent and not synced
+        if leader.log.base_index > reply.index:
+            return
+        term = leader.log.term(reply.index)
+        has = term is not None and self._durable[reply.sender].holds(reply.index, term)
+        shown = f"{reply.sender} acknowledged {reply.index}, {reply.to} has it of term {term}"
+        self._require(has, "acknowledged is what was sent", shown)
 
     def _vote(self, voter: str, term: int, candidate: str) -> None:
         before = self._votes.setdefault((voter, term), candidate)
@@ -124,6 +138,7 @@ class Watch:
     def started(self, node: Node, durable: Durable, applied: int) -> None:
         """Check what a peer comes back with."""
         peer = self._peers.setdefault(node.id, _Peer())
+        self._nodes[node.id] = node
         self._durable[node.id] = durable
         shown = f"{node.id} is back in term {node.term}, it had promised {peer.promised_term}"
         self._require(node.term >= peer.promised_term, "terms never go back", shown)
@@ -227,6 +242,8 @@ class Watch:
         shown = f"{node.id}: {log.commit} in term {node.term}"
         # One that has led its own removal to the end has stepped down meanwhile.
         self._require(self._leaders.get(node.term) == node.id, "leaders commit", shown)
+        own = log.last_committed_term == node.term
+        self._require(own, "entries of the leader's own term are committed by counting", shown)
         self._check_quorum(node, peer.configuration)
         for index in range(known + 1, log.commit + 1):
             self._committed.append((log.entry(index), node.term))
