@@ -439,6 +439,16 @@ def test_each_deliberate_bug_is_looked_for(clone: Path) -> None:
     assert re.fullmatch(r"level B: 1 of 3 NOT FOUND; 26 seeds in \d+\.\d s", out[3])
 
 
+def test_a_system_that_cannot_be_run_finds_nothing(clone: Path) -> None:
+    (clone / "toys.py").write_text("import nothing_of_this_name\n")
+    (clone / "tests" / "ablations" / "toy_bugs.py").write_text(
+        BUGS.replace("import toys\n", "").replace('object(toys, "WRONG", value)', "dict({})")
+    )
+    status, out, _ = sim("ablations", "at-once", "--jobs", "1", cwd=clone)
+    assert status == 1
+    assert "NOT FOUND: the simulator itself works, but ModuleNotFoundError: " in out[0]
+
+
 def test_bugs_can_be_named_and_seeds_bounded(clone: Path) -> None:
     status, out, _ = sim("ablations", "at-once", "from-4-on", "--jobs", "2", cwd=clone)
     assert status == 0

@@ -13,10 +13,13 @@ from trio440.errors import InvalidParameter
 from trio440.sim.chance import Seed
 from trio440.sim.outcome import Failure, Level, Order, Outcome, Setup
 
-__all__ = ["HANGS", "Campaign", "Plan", "Tally", "hung"]
+__all__ = ["HANGS", "SIMULATOR_FAILED", "Campaign", "Plan", "Tally", "hung"]
 
 HANGS: Final = "the run ends"
 """The promise that a history breaks which does not end in real time."""
+
+SIMULATOR_FAILED: Final = "the simulator itself works"
+"""The promise that a history breaks which could not be run at all."""
 
 LARGEST_CHUNK: Final = 32
 CHUNKS_PER_JOB: Final = 4

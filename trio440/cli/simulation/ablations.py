@@ -13,6 +13,7 @@ from trio440.cli.simulation.wire import RUN, Patch, Request
 from trio440.cli.simulation.words import on_level
 from trio440.core import REAL_HOST
 from trio440.sim.ablating import Ablation
+from trio440.sim.campaign import SIMULATOR_FAILED
 from trio440.sim.outcome import Outcome
 
 __all__ = ["Search", "find_all"]
@@ -46,9 +47,9 @@ class _Result:
 
     @property
     def found(self) -> bool:
-        """Whether a promise was seen to be broken; a process that died shows none."""
+        """Whether a promise was seen to be broken; what could not be run at all shows none."""
         failure = self.outcome.failure
-        return failure is not None and failure.invariant != DIED
+        return failure is not None and failure.invariant not in (DIED, SIMULATOR_FAILED)
 
 
 async def find_all(search: Search, run: str = RUN) -> int:

@@ -21,6 +21,7 @@ from trio440.cli.simulation.histories import Run, find_run, limited, write_page
 from trio440.cli.simulation.patches import load_ablations
 from trio440.cli.simulation.wire import Answer, Patch, Request, decode_request, encode
 from trio440.errors import Trio440Error
+from trio440.sim.campaign import SIMULATOR_FAILED
 from trio440.sim.outcome import Failure, Outcome
 
 __all__ = ["main"]
@@ -55,7 +56,7 @@ class _Job:
         except ClickException as error:
             self.answer(Answer(error=error.message))
         except Exception as error:  # noqa: BLE001 - a bug of the simulator: its seed is told
-            failure = Failure(type(error).__name__, f"{error} (in the simulator itself)", at=0)
+            failure = Failure(SIMULATOR_FAILED, f"{type(error).__name__}: {error}", at=0)
             self.answer(Answer(outcome=Outcome(setup, "", 0, 0, failure=failure)))
         else:
             self.answer(Answer(outcome=outcome))
