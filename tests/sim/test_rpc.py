@@ -174,6 +174,18 @@ async def test_cancelling_a_call_cancels_its_handler_and_no_other(world: World) 
         assert (counts.cancelled, counts.answers, counts.timeouts) == (1, 1, 0)
 
 
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_what_a_cancelled_handler_still_says_is_not_sent(world: World) -> None:
+    async with open_pair(world) as pair, pair.client() as client:
+        for value in (0, 1):
+            with trio.move_on_after(1):
+                await Shop(client).stubborn(Number(value))
+        await trio.sleep(1)
+        assert len(pair.book.started) == 2
+        assert pair.server.statistics().handlers_active == 0
+        assert client.statistics().late_answers == 0
+
+
 @simulated(seeds=20, profile="calm", hosts=HOSTS)
 async def test_late_answers_reach_nobody(world: World) -> None:
     rng = world.rng("late")

@@ -22,7 +22,7 @@ from tests.support.rpc_world import (
 )
 from trio440 import rpc
 from trio440.core.host import ByteStream
-from trio440.errors import AnswerLost, CallTimedOut, RemoteError
+from trio440.errors import AnswerLost, CallTimedOut, MessageTooLarge, RemoteError
 from trio440.rpc.envelope import (
     NO_DEADLINE,
     encode_answer,
@@ -444,3 +444,57 @@ async def test_serving_reports_its_address(world: World) -> None:
         async with rpc.open_client(host, port, ports=ports_of(world, "client")) as client:
             assert await Shop(client).who(Text()) == Text("")
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(("alive_seconds", "attempts"), [(6, (16, 18)), (0, (20, 40))])
+@simulated(seeds=1, profile="calm", hosts=HOSTS)
+async def test_waits_begin_again_after_a_connection_that_lasted(
+    world: World, alive_seconds: float, attempts: tuple[int, int]
+) -> None:
+    async def greet_and_leave(stream: ByteStream) -> None:
+        await stream.receive_some(READ_BYTES)
+        await stream.send_all(encode_welcome(welcome))
+        with trio.move_on_after(alive_seconds):
+            await receive_to_end(stream)
+
+    welcome = Welcome(1, rpc.ANONYMOUS, 1_000_000_000, 10, 1000)
+    async with mute_server(world, greet_and_leave, silence_seconds=60) as client:
+        await trio.sleep(100)
+        assert attempts[0] <= client.statistics().connects <= attempts[1]
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_room_that_a_call_cannot_use_goes_to_the_next(world: World) -> None:
+    async def ask_too_much() -> None:
+        with pytest.raises(MessageTooLarge):
+            await Shop(client).double(Number(1, bytes(2000)))
+
+    limits = rpc.ClientLimits(calls_in_flight=1)
+    server_limits = rpc.ServerLimits(frame_bytes=1000)
+    async with open_pair(world, limits=server_limits) as pair, pair.client(limits=limits) as client:
+        await client.wait_connected()
+        with trio.fail_after(10):
+            async with trio.open_nursery() as nursery:
+                for ask in (partial(Shop(client).slow, Number(1)), ask_too_much, ask_too_much):
+                    nursery.start_soon(ask)
+                    await trio.sleep(0.1)
+                assert await Shop(client).double(Number(2)) == Number(4)
+
+
+@simulated(seeds=40, profile="calm", hosts=HOSTS)
+async def test_room_that_comes_with_the_deadline_goes_to_the_next(world: World) -> None:
+    async def ask_in_time() -> None:
+        with pytest.raises(CallTimedOut):
+            await Shop(client).double(Number(1), timeout_seconds=3)
+
+    limits = rpc.ClientLimits(calls_in_flight=1, silence_seconds=100)
+    server_limits = rpc.ServerLimits(silence_seconds=100)
+    async with open_pair(world, limits=server_limits) as pair, pair.client(limits=limits) as client:
+        await client.wait_connected()
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                for ask in (partial(Shop(client).slow, Number(2)), ask_in_time):
+                    nursery.start_soon(ask)
+                    await trio.sleep(0.1)
+                world.machines["client"].pause(world.now() + 8_000_000)
+                assert await Shop(client).double(Number(2)) == Number(4)

@@ -34,6 +34,7 @@ class Shop(rpc.Service):
 
     double = rpc.method(Number, Number)
     slow = rpc.method(Number, Number)
+    stubborn = rpc.method(Number, Number)
     fail = rpc.method(Text, Text)
     fail_now = rpc.method(Text, Text)
     grow = rpc.method(Number, Number)
@@ -80,6 +81,16 @@ def make_routes(book: Book, ports: Host) -> rpc.Routes:  # noqa: C901 - a list o
         return request
 
     routes.add(Shop.slow, slow)
+
+    @routes.answers(Shop.stubborn)
+    async def stubborn(request: Number, _: rpc.Peer) -> Number:
+        book.started.append(request.value)
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            if request.value:
+                raise KeyError from None
+        return request
 
     @routes.answers(Shop.fail)
     async def fail(request: Text, _: rpc.Peer) -> Text:
@@ -188,11 +199,11 @@ async def receive_to_end(stream: ByteStream) -> bytes:
 
 @asynccontextmanager
 async def mute_server(
-    world: World, handle: Callable[[ByteStream], Awaitable[None]]
+    world: World, handle: Callable[[ByteStream], Awaitable[None]], *, silence_seconds: float = 4
 ) -> AsyncIterator[rpc.Client]:
     """A client of a server that does with each connection what ``handle`` does, and no more."""
     ports: Host = ports_of(world, "server")
-    limits = rpc.ClientLimits(silence_seconds=4, connect_seconds=4)
+    limits = rpc.ClientLimits(silence_seconds=silence_seconds, connect_seconds=4)
     listener = await ports.net.listen_tcp(world.machines["server"].address, PORT)
 
     async def serve(stream: ByteStream) -> None:
