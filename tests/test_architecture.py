@@ -119,6 +119,7 @@ MODULES = {
     "trio440.raft.records": PURE,
     "trio440.raft.replication": PURE,
     "trio440.raft.snapshot_files": PURE,
+    "trio440.raft.roles": PURE,
     "trio440.raft.state": PURE,
     "trio440.raft.status": PURE,
     "trio440.raft.storage": PURE,
