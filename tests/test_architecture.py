@@ -389,6 +389,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "trio.run": "the process starts its loop here",
         "trio.current_time": "the signal handler's watch over the loop is the process's own",
         "trio.to_thread": "a terminal is read by a thread that nobody can interrupt",
+        "threading": "a thread watches whether the parent process is still there",
     },
 }
 """Who may touch what of the above, and why; an entry that nobody needs fails a test."""

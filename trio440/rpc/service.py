@@ -24,7 +24,18 @@ from trio440.rpc.envelope import encode_name
 from trio440.rpc.hello import Peer
 from trio440.wire.codec import Codec
 
-__all__ = ["BoundMethod", "BoundTell", "Caller", "Method", "OneWay", "Route", "Routes", "Service"]
+__all__ = [
+    "BoundMethod",
+    "BoundTell",
+    "Caller",
+    "Method",
+    "OneWay",
+    "Route",
+    "Routes",
+    "Service",
+    "method",
+    "one_way",
+]
 
 A = TypeVar("A")
 R = TypeVar("R")

@@ -18,4 +18,4 @@ def stream(seed: Seed, *names: str | int) -> random.Random:
 
     Equal arguments give equal streams in every process, whatever its hash seed.
     """
-    return random.Random("/".join(map(str, (seed, *names))))
+    return random.Random(repr((seed, *names)))

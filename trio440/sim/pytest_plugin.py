@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from trio440.sim.trace import Trace
     from trio440.sim.world import World
 
-__all__ = ["SimulationFailed"]
+__all__ = [
+    "SimulationFailed",
+    "pytest_addoption",
+    "pytest_configure",
+    "pytest_pyfunc_call",
+    "pytest_runtest_call",
+]
 
 MARK: Final = "simulated"
 MARK_HELP: Final = (

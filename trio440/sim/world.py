@@ -30,7 +30,7 @@ from trio440.sim.profiles import describe
 from trio440.sim.scheduling import throw_into
 from trio440.sim.trace import WORLD, Trace
 
-__all__ = ["Story", "World", "microseconds"]
+__all__ = ["Story", "Watch", "World", "microseconds"]
 
 FIRST_HOST: Final = 1
 HOSTS_PER_NET: Final = 250

@@ -36,8 +36,13 @@ __all__ = [
     "World",
     "cancel",
     "cases_of",
+    "close",
+    "communicate",
     "expire",
+    "park",
     "reachable",
+    "receive_now",
+    "send_now",
     "step",
 ]
 
