@@ -394,3 +394,18 @@ async def _live(
         await client.wait_connected()
         task_status.started(client)
         await trio.sleep_forever()
+
+
+@simulated(seeds=20, profile="calm", hosts=HOSTS)
+async def test_what_was_told_last_arrives_though_answers_are_unread(world: World) -> None:
+    async with open_pair(world) as pair:
+        async with pair.client() as client, trio.open_nursery() as nursery:
+            await client.wait_connected()
+            for _ in range(20):
+                nursery.start_soon(Shop(client).grow, Number(100_000))
+            await trio.sleep(world.rng("leaving").uniform(0, 0.005))
+            for value in range(300):
+                assert Shop(client).note(Number(value, bytes(1000)))
+            nursery.cancel_scope.cancel()
+        await until(lambda: pair.server.statistics().connections_active == 0, 1)
+        assert pair.book.noted == list(range(300))

@@ -305,10 +305,12 @@ class Client:
         self._refusal = refusal
         self._changed.unpark_all()
 
-    async def flush(self) -> None:
-        """Wait until the network has what was queued, or the connection is over."""
+    async def finish(self) -> None:
+        """Take no more calls, and wait until the server has read what was queued."""
+        self._closed = True
+        self._changed.unpark_all()
         if self._link is not None:
-            await self._link.flush()
+            await self._link.finish()
 
     def close(self) -> None:
         """Wake everybody who waits, with ``RpcClosed``."""
@@ -335,8 +337,9 @@ async def open_client(
     """Be a client of the server at an address for as long as the body runs.
 
     Does not wait for the connection: calls do, or :meth:`Client.wait_connected`. Leaving normally
-    flushes what is queued, for :attr:`ClientLimits.flush_seconds` at most; leaving by exception
-    or cancellation closes at once. Calls that other tasks have under way raise ``RpcClosed``.
+    sends what is queued and waits until the server has closed, for
+    :attr:`ClientLimits.flush_seconds` at most; leaving by exception or cancellation closes at
+    once. Calls that other tasks have under way raise ``RpcClosed``.
 
     Args:
         host: the server's name or address.
@@ -359,6 +362,6 @@ async def open_client(
         try:
             yield client
             with ports.clock.move_on_after(client._limits.flush_seconds):  # noqa: SLF001 - its maker
-                await client.flush()
+                await client.finish()
         finally:
             client.close()

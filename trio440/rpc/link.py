@@ -1,5 +1,6 @@
 """One connection of a client: from the handshake to its end."""
 
+from contextlib import suppress
 from typing import Final
 
 import trio
@@ -112,6 +113,7 @@ class Link:
         self._room = trio.lowlevel.ParkingLot()
         self._deadlines = Deadlines()
         self._sooner = trio.lowlevel.ParkingLot()
+        self._over = trio.Event()
         silence = round(limits.silence_seconds * MICROSECONDS)
         tick = tick_us(silence, welcome.silence_us)
         self._tick_seconds = tick / MICROSECONDS
@@ -209,10 +211,19 @@ class Link:
         self._outbox.put_first(encode_tell(name, body))
         return True
 
-    async def flush(self) -> None:
-        """Wait until the network has everything that was queued."""
+    async def finish(self) -> None:
+        """Send what is queued, say that nothing more comes, and wait until the server has closed.
+
+        To close at once instead would reset a connection with anything unread on it, and the
+        server might never see what was sent last.
+        """
+        self._closed = True
+        await self._outbox.wait_empty()
         if not self.ended:
-            await self._outbox.wait_empty()
+            self._outbox.give_up()
+            with suppress(trio.BrokenResourceError):
+                await self._stream.send_eof()
+            await self._over.wait()
 
     def close(self) -> None:
         """End the connection because this side wants so."""
@@ -261,6 +272,7 @@ class Link:
         self._promised += len(self._room)
         self._room.unpark_all()
         self._outbox.give_up()
+        self._over.set()
         self._scope.cancel()
 
     @property

@@ -47,6 +47,7 @@ class Outbox:
         self._queued = 0
         self._is_writing = False
         self._sleeper: trio.lowlevel.Task | None = None
+        self._is_over = False
         self._broken: trio.BrokenResourceError | None = None
         self._drained = trio.lowlevel.ParkingLot()
 
@@ -62,13 +63,15 @@ class Outbox:
 
     def put(self, frame: bytes) -> None:
         """Send when the writer has its turn, with all that has come until then."""
+        if self._is_over:
+            return
         self._frames.append(frame)
         self._queued += len(frame)
         self._wake()
 
     def put_alone(self, frame: bytes) -> None:
         """Send at once if nothing waits: for a frame after which nothing more is expected."""
-        if self._is_writing or self._frames or self._broken is not None:
+        if self._is_writing or self._frames or self._is_over or self._broken is not None:
             self.put(frame)
             return
         try:
@@ -99,7 +102,8 @@ class Outbox:
             await self._drained.park()
 
     def give_up(self) -> None:
-        """Drop what waits; nothing more is sent."""
+        """Drop what waits, and whatever still comes."""
+        self._is_over = True
         self._frames.clear()
         self._queued = 0
         self._drained.unpark_all()

@@ -373,7 +373,8 @@ class Serving:
     def _finished(self, key: int) -> None:
         self._session.finish(key)
         self._counters.handlers_active -= 1
-        self._room.unpark()
+        if self._room:
+            self._room.unpark()
 
     # Answers
 
