@@ -331,7 +331,7 @@ class ReadRefused(RaftError):
 
 
 class WrongStorage(RaftError):
-    """A directory holds the storage of another peer, or of another cluster; it was not touched."""
+    """A directory is the storage of another peer, or of another cluster; it keeps what it held."""
 
     def __init__(self, directory: str, owner: tuple[str, str], wanted: tuple[str, str]) -> None:
         """Name the directory, whose it is and who asked: pairs of cluster and node."""

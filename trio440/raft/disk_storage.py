@@ -17,7 +17,7 @@ have lost something must not come back under its id.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, TypeVar, TypeVarTuple, final
 
 import trio
@@ -369,8 +369,9 @@ class DiskStorage:
         """Let a short record stand for all records that are not needed."""
         kept = self._require()
         if kept.dispensable > self._journal.snapshot_index:
-            with trio.CancelScope(shield=True):  # another one may begin when this one has ended
-                await self._journal.snapshot(encode_record(kept.compacted()), kept.dispensable)
+            record = encode_record(kept.compacted())
+            with suppress(trio.BusyResourceError):  # one that was cancelled is still under way
+                await self._journal.snapshot(record, kept.dispensable)
 
     async def _run(self, worker: Worker, fn: Callable[[*Args], T], *args: *Args) -> T:
         """Call on a worker and see it through; its errors end the storage."""

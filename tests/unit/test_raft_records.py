@@ -1,0 +1,236 @@
+"""The bytes that a Raft storage writes: records, pieces, and what they amount to."""
+
+from functools import partial
+from itertools import accumulate
+
+import attrs
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio440.errors import BadMessage, InvalidParameter
+from trio440.raft.kept import Kept, replay
+from trio440.raft.membership import Configuration
+from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
+from trio440.raft.pieces import encode_head, encode_piece, read_head, read_pieces
+from trio440.raft.records import (
+    Base,
+    Installed,
+    Record,
+    Saved,
+    decode_meta,
+    decode_record,
+    encode_meta,
+    encode_record,
+)
+
+numbers = st.integers(0, 2**64 - 1)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> Configuration:
+    pool = draw(st.lists(texts, max_size=8, unique=True))
+    places = draw(st.lists(st.integers(0, 3), min_size=len(pool), max_size=len(pool)))
+    groups = [[n for n, place in zip(pool, places, strict=True) if place == i] for i in range(4)]
+    if not groups[0]:
+        return Configuration()
+    return Configuration(
+        voters=groups[0],
+        outgoing=groups[1] + groups[3],
+        learners=groups[2],
+        next_learners=groups[3],
+    )
+
+
+metas = st.builds(SnapshotMeta, numbers, numbers, configurations(), numbers, numbers)
+states = st.builds(HardState, numbers, st.none() | texts, numbers)
+records: st.SearchStrategy[Record] = st.one_of(
+    states,
+    st.builds(Entry, numbers, numbers, st.binary(max_size=50), st.sampled_from(EntryKind)),
+    st.builds(Saved, metas, numbers),
+    st.builds(Installed, metas, numbers, st.booleans()),
+    st.builds(Base, texts, texts, states, metas, numbers, numbers, numbers),
+)
+MEMBERS = Configuration(voters=("a", "b"), learners=("c",))
+META = SnapshotMeta(5, 2, MEMBERS, 10, 77)
+BASE = Base("cluster", "node", HardState(1, "a", 0), SnapshotMeta(0, 0, MEMBERS), 0, 0, 0)
+
+
+@given(records)
+def test_a_record_comes_back_as_it_was(record: Record) -> None:
+    assert decode_record(encode_record(record)) == record
+
+
+@given(metas)
+def test_a_meta_comes_back_as_it_was(meta: SnapshotMeta) -> None:
+    assert decode_meta(encode_meta(meta)) == meta
+    with pytest.raises(BadMessage, match="something follows"):
+        decode_meta(encode_meta(meta) + b"\0")
+
+
+@given(st.binary(max_size=60))
+def test_garbage_is_refused_or_is_the_one_way_to_write_a_record(data: bytes) -> None:
+    try:
+        record = decode_record(data)
+    except BadMessage:
+        return
+    assert encode_record(record) == data
+
+
+@given(records, st.data())
+def test_a_changed_record_is_refused_or_is_the_one_way_to_write_another(
+    record: Record, data: st.DataObject
+) -> None:
+    good = encode_record(record)
+    place = data.draw(st.integers(0, len(good) - 1))
+    bad = good[:place] + bytes([data.draw(st.integers(0, 255))]) + good[place + 1 :]
+    try:
+        found = decode_record(bad)
+    except BadMessage:
+        return
+    assert encode_record(found) == bad
+
+
+@given(records)
+def test_a_record_that_is_cut_short_is_refused(record: Record) -> None:
+    data = encode_record(record)
+    least = len(data) - len(record.data) if isinstance(record, Entry) else len(data)
+    for end in range(least):
+        with pytest.raises(BadMessage, match="no record of Raft's"):
+            decode_record(data[:end])
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"\2" + encode_record(Saved(META, 1))[1:], "of version 2"),
+        (b"\1\x09", "unknown kind 9"),
+        (b"\1\3\7" + bytes(16), "unknown kind 7"),
+        (encode_record(HardState(1, "a", 2)) + b"x", "something follows"),
+        (encode_record(HardState(1, None, 2))[:-1] + b"\2", "neither"),
+        (encode_record(HardState(1, "a", 2))[:-1] + b"\xff", "no text"),
+        (encode_record(Saved(META, 1)).replace(b"\0\1a\0\1b", b"\0\1b\0\1a"), "order"),
+        (encode_record(Saved(META, 1)).replace(b"\0\1c", b"\0\1a"), "learners"),
+    ],
+)
+def test_what_is_wrong_is_named(data: bytes, problem: str) -> None:
+    with pytest.raises(BadMessage, match=problem):
+        decode_record(data)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        HardState(-1),
+        HardState(1, "x" * 65536),
+        HardState(1, "\ud800"),
+        Entry(1 << 64, 1),
+        Saved(attrs.evolve(META, size=-1), 1),
+    ],
+)
+def test_what_has_no_bytes_is_refused(record: Record) -> None:
+    with pytest.raises(InvalidParameter):
+        encode_record(record)
+
+
+# Pieces
+
+
+class Bytes:
+    """A file in memory."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self.data[offset : offset + length]
+
+
+def write_pieces(meta: SnapshotMeta, parts: list[bytes], number: int = 3) -> bytes:
+    data, head = encode_head(meta, number)
+    offsets = accumulate(map(len, parts), initial=0)
+    return data + b"".join(map(partial(encode_piece, head), offsets, parts))
+
+
+def read_back(data: bytes) -> list[bytes] | None:
+    read = Bytes(data).read
+    head = read_head(read)
+    return None if head is None else [piece.data for piece in read_pieces(head, read)]
+
+
+@given(metas, st.lists(st.binary(max_size=9), max_size=5))
+def test_pieces_come_back(meta: SnapshotMeta, parts: list[bytes]) -> None:
+    meta = attrs.evolve(meta, size=sum(map(len, parts)))
+    assert read_back(write_pieces(meta, parts)) == parts
+
+
+def test_every_flipped_bit_ends_the_pieces_before_it() -> None:
+    parts = [b"one", b"", b"three"]
+    good = write_pieces(attrs.evolve(META, size=8), parts)
+    sizes = [len(write_pieces(attrs.evolve(META, size=8), parts[:n])) for n in range(4)]
+    for bit in range(8 * len(good)):
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        expected = None if bit < 8 * sizes[0] else parts[: sum(8 * s <= bit for s in sizes) - 1]
+        assert read_back(bytes(bad)) == expected, bit
+    for end in range(len(good)):
+        expected = None if end < sizes[0] else parts[: sum(s <= end for s in sizes) - 1]
+        assert read_back(good[:end]) == expected, end
+
+
+def test_pieces_of_another_file_do_not_fit() -> None:
+    meta = attrs.evolve(META, size=6)
+    one, other = (write_pieces(meta, [b"abc", b"def"], number) for number in (1, 2))
+    middle = len(write_pieces(meta, [b"abc"]))
+    assert read_back(one[:middle] + other[middle:]) == [b"abc"]
+    assert read_back(write_pieces(attrs.evolve(meta, size=5), [b"abc", b"def"])) == [b"abc"]
+
+
+# What records amount to
+
+
+def follow(*items: Record) -> Kept:
+    return replay(encode_record(BASE), 1, [encode_record(item) for item in items])
+
+
+def test_records_are_followed() -> None:
+    kept = follow(Entry(1, 1), Entry(2, 1), HardState(2, "b", 1), Entry(2, 2, b"x"), Entry(3, 2))
+    assert kept.entries == [Entry(1, 1), Entry(2, 2, b"x"), Entry(3, 2)]
+    assert (kept.place, kept.dispensable, kept.last_index) == (6, 1, 3)
+    assert kept.hard_state == HardState(2, "b", 1)
+    assert kept.compact(1)
+    assert kept.dispensable == 4
+    assert not kept.compact(1)
+    again = replay(encode_record(kept.compacted()), 4, map(encode_record, kept.entries))
+    assert (again.index, again.term, again.entries) == (1, 1, kept.entries)
+
+
+def test_what_was_given_up_is_not_needed() -> None:
+    """Records that are older than the one that stands for them change nothing behind it."""
+    items: list[Record] = [Entry(i, 1) for i in range(1, 9)]
+    items += [
+        Saved(SnapshotMeta(4, 1, MEMBERS), 1),
+        Installed(SnapshotMeta(6, 1, MEMBERS), 2, True),
+    ]
+    kept = follow(*items)
+    assert (kept.index, kept.snapshot.index, kept.file) == (6, 6, 2)
+    rest = items[kept.dispensable - 1 :]
+    assert rest[0] == Entry(7, 1)
+    again = replay(
+        encode_record(kept.compacted()), kept.dispensable, [encode_record(item) for item in rest]
+    )
+    assert again.compacted() == kept.compacted()
+    assert again.entries == kept.entries
+    assert again.place == kept.place
+
+
+@pytest.mark.parametrize("items", [[Entry(2, 1)], [Entry(1, 1), Entry(3, 1)], [BASE]])
+def test_records_that_do_not_follow_are_refused(items: list[Record]) -> None:
+    with pytest.raises(BadMessage, match=f"record {len(items) + 1}"):
+        follow(*items)
+
+
+def test_a_log_without_a_beginning_is_refused() -> None:
+    with pytest.raises(BadMessage, match="where the log begins"):
+        replay(encode_record(Entry(1, 1)), 1, [])

@@ -1,0 +1,352 @@
+"""An ordered key-value map for a Raft log: revisions, compare-and-set, transactions. Pure.
+
+A command that changes something gives the map its next *revision*; a transaction is one change.
+Each key knows at which revisions it was created and last changed, and how often it was since.
+Keys and values are bytes; keys are in the order of their bytes.
+
+::
+
+    machine.apply(index, encode(Put(b"k", b"v")))  ──▶  decode(result) == Changed(1, True, None)
+
+Whatever the bytes of a command are, the result is a message: :class:`Refused` for what is no
+command or passes a limit of :class:`KvLimits`. A refused command has changed nothing.
+"""
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+import attrs
+import msgspec
+from sortedcontainers import SortedDict
+
+from trio440.errors import BadMessage, InvalidParameter
+from trio440.raft.kv_messages import (
+    Changed,
+    Command,
+    CompareAndSet,
+    Condition,
+    Delete,
+    Ended,
+    Found,
+    Get,
+    Item,
+    List,
+    Operation,
+    Put,
+    Refused,
+    Result,
+    Transaction,
+    decode_command,
+    decode_result,
+    encode,
+    prefix_end,
+)
+
+__all__ = [
+    "Changed",
+    "Command",
+    "CompareAndSet",
+    "Condition",
+    "Delete",
+    "Ended",
+    "Found",
+    "Get",
+    "Item",
+    "KeyValueMap",
+    "KvLimits",
+    "List",
+    "Put",
+    "Refused",
+    "Result",
+    "Transaction",
+    "decode_command",
+    "decode_result",
+    "encode",
+    "prefix_end",
+]
+
+ITEM_BYTES: Final = 128
+"""What an item is charged beside its key and value."""
+BLOCK: Final = 1024
+"""Items of a snapshot that are encoded at once, so that no step of it takes long."""
+VERSION: Final = 1
+
+
+# The map
+
+
+def _positive(_: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InvalidParameter(attribute.name, value, "a whole number of at least 1")
+
+
+@attrs.frozen(kw_only=True)
+class KvLimits:
+    """The bounds of a map, each at least 1; the same at every peer of a cluster."""
+
+    key_bytes: int = attrs.field(default=4096, validator=_positive)
+    """The longest key; none is empty."""
+    value_bytes: int = attrs.field(default=512 << 10, validator=_positive)
+    """The longest value."""
+    total_bytes: int = attrs.field(default=256 << 20, validator=_positive)
+    """Keys and values, and 128 bytes for each key."""
+    list_items: int = attrs.field(default=1000, validator=_positive)
+    """Items of one List."""
+    list_bytes: int = attrs.field(default=1 << 20, validator=_positive)
+    """Keys and values of one List; one item is always given."""
+    operations: int = attrs.field(default=128, validator=_positive)
+    """Conditions, and operations of each kind, in one transaction."""
+
+
+class _Refusal(Exception):
+    """A command passes a limit."""
+
+
+class KeyValueMap:
+    """The map; a :class:`~trio440.raft.machine.StateMachine`."""
+
+    def __init__(self, limits: KvLimits | None = None) -> None:
+        """Start empty."""
+        self._limits = limits or KvLimits()
+        self._items: SortedDict[bytes, Item] = SortedDict()
+        self._bytes = 0
+        self._revision = 0
+
+    def __len__(self) -> int:
+        """Return how many keys there are."""
+        return len(self._items)
+
+    @property
+    def revision(self) -> int:
+        """How many changes there were."""
+        return self._revision
+
+    @property
+    def byte_count(self) -> int:
+        """What ``total_bytes`` limits."""
+        return self._bytes
+
+    # The state machine
+
+    def apply(self, index: int, command: bytes) -> bytes:
+        """Carry out a command and return its result; see :func:`encode`."""
+        del index
+        return encode(self._answer(command, self.execute))
+
+    def query(self, request: bytes) -> bytes:
+        """Answer a Get or a List; everything else is refused."""
+        return encode(self._answer(request, self._look))
+
+    def snapshot(self) -> Callable[[], bytes]:
+        """Take hold of all items: a copy of so many references; encoding them comes later."""
+        items, revision = tuple(self._items.values()), self._revision
+        return lambda: _encode_state(revision, items)
+
+    def restore(self, data: bytes) -> None:
+        """Replace everything by a snapshot.
+
+        Raises:
+            BadMessage: it is none; nothing was changed.
+        """
+        revision, items = _decode_state(data)
+        self._items = SortedDict((item.key, item) for item in items)
+        self._bytes = sum(map(_cost, items))
+        self._revision = revision
+
+    def _answer(self, data: bytes, answer: Callable[[Command], Result]) -> Result:
+        try:
+            return answer(decode_command(data))
+        except BadMessage:
+            return Refused("this is no command of the map")
+
+    # Commands
+
+    def execute(self, command: Command) -> Result:
+        """Carry out a command."""
+        try:
+            match command:
+                case CompareAndSet():
+                    return self._compare_and_set(command)
+                case Transaction():
+                    return self._transact(command)
+                case _:
+                    self._check([command])
+                    return self._operate(command, self._revision + 1)
+        except _Refusal as refusal:
+            return Refused(str(refusal))
+
+    def _look(self, command: Command) -> Result:
+        if isinstance(command, Get | List):
+            return self.execute(command)
+        return Refused("a question changes nothing")
+
+    def _compare_and_set(self, command: CompareAndSet) -> Changed:
+        key, expected, value = command.key, command.expected, command.value
+        operation = Delete(key) if value is None else Put(key, value)
+        self._check_size("value", expected or b"", self._limits.value_bytes)
+        before = self._items.get(key)
+        if (None if before is None else before.value) != expected:
+            self._check_key(key)
+            return Changed(self._revision, False, before)
+        self._check([operation])
+        return self._change(operation, self._revision + 1, fulfilled=True)
+
+    def _transact(self, command: Transaction) -> Ended:
+        most = self._limits.operations
+        if max(map(len, (command.conditions, command.then, command.otherwise))) > most:
+            raise _Refusal(f"a transaction is too long, the limit is {most} of each kind")
+        for condition in command.conditions:
+            self._check_key(condition.key)
+        succeeded = all(map(self._holds, command.conditions))
+        operations = command.then if succeeded else command.otherwise
+        self._check(operations)
+        revision = self._revision + 1
+        results = tuple(self._operate(operation, revision) for operation in operations)
+        return Ended(self._revision, succeeded, results)
+
+    def _holds(self, condition: Condition) -> bool:
+        item = self._items.get(condition.key)
+        if condition.what == "value":
+            if item is None:
+                return condition.relation == "!="
+            return _compare(item.value, condition.relation, condition.value)
+        number: int = 0 if item is None else getattr(item, condition.what)
+        return _compare(number, condition.relation, condition.number)
+
+    # Operations; they have been checked
+
+    def _operate(self, operation: Operation, revision: int) -> Found | Changed:
+        match operation:
+            case Get(key):
+                item = self._items.get(key)
+                return Found(self._revision, () if item is None else (item,))
+            case List():
+                return self._list(operation)
+            case _:
+                return self._change(operation, revision)
+
+    def _change(
+        self, operation: Put | Delete, revision: int, *, fulfilled: bool = False
+    ) -> Changed:
+        """Put or delete; ``fulfilled``: even deleting nothing is what was asked for."""
+        key = operation.key
+        before = self._items.get(key)
+        if isinstance(operation, Delete):
+            if before is None:
+                return Changed(self._revision, fulfilled, None)
+            del self._items[key]
+        else:
+            created, version = (
+                (revision, 1) if before is None else (before.created, before.version + 1)
+            )
+            item = Item(key, operation.value, created, revision, version)
+            self._items[key] = item
+            self._bytes += _cost(item)
+        self._bytes -= 0 if before is None else _cost(before)
+        self._revision = revision
+        return Changed(revision, True, before)
+
+    def _list(self, query: List) -> Found:
+        limits = self._limits
+        most, room = min(query.limit, limits.list_items), limits.list_bytes
+        items: list[Item] = []
+        keys: Iterator[bytes] = self._items.irange(
+            query.start, query.end, inclusive=(True, False), reverse=query.reverse
+        )
+        for key in keys:
+            item = self._items[key]
+            room -= len(key) + len(item.value)
+            if items and (len(items) >= most or room < 0):
+                return Found(self._revision, tuple(items), more=True)
+            items.append(item)
+        return Found(self._revision, tuple(items))
+
+    # Limits
+
+    def _check(self, operations: Iterable[Operation]) -> None:
+        """Check operations that are to be done together, before any is."""
+        changed: set[bytes] = set()
+        growth = 0
+        for operation in operations:
+            if isinstance(operation, List):
+                if operation.limit < 1:
+                    raise _Refusal("the limit of a list must be at least 1")
+                continue
+            key = operation.key
+            self._check_key(key)
+            if isinstance(operation, Get):
+                continue
+            if key in changed:
+                raise _Refusal("a transaction changes a key twice")
+            changed.add(key)
+            before = self._items.get(key)
+            growth -= 0 if before is None else _cost(before)
+            if isinstance(operation, Put):
+                self._check_size("value", operation.value, self._limits.value_bytes)
+                growth += len(key) + len(operation.value) + ITEM_BYTES
+        if growth > 0 and self._bytes + growth > self._limits.total_bytes:
+            raise _Refusal(f"the map is full, its limit is {self._limits.total_bytes} bytes")
+
+    def _check_key(self, key: bytes) -> None:
+        if not key:
+            raise _Refusal("a key is empty")
+        self._check_size("key", key, self._limits.key_bytes)
+
+    def _check_size(self, what: str, data: bytes, limit: int) -> None:
+        if len(data) > limit:
+            raise _Refusal(f"a {what} of {len(data)} bytes is too long, the limit is {limit}")
+
+
+def _cost(item: Item) -> int:
+    return len(item.key) + len(item.value) + ITEM_BYTES
+
+
+def _compare(left: Any, relation: str, right: Any) -> bool:
+    match relation:
+        case "=":
+            return bool(left == right)
+        case "!=":
+            return bool(left != right)
+        case "<":
+            return bool(left < right)
+        case _:
+            return bool(left > right)
+
+
+# Snapshots: version and revision, then blocks of items, each with its length
+
+_STATE_HEAD: Final = struct.Struct(">BQQ")
+_BLOCK_HEAD: Final = struct.Struct(">I")
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, int, int, int]])
+
+
+def _encode_state(revision: int, items: tuple[Item, ...]) -> bytes:
+    parts = [_STATE_HEAD.pack(VERSION, revision, len(items))]
+    for start in range(0, len(items), BLOCK):
+        block = _ENCODER.encode(
+            [
+                (i.key, i.value, i.created, i.modified, i.version)
+                for i in items[start : start + BLOCK]
+            ]
+        )
+        parts += [_BLOCK_HEAD.pack(len(block)), block]
+    return b"".join(parts)
+
+
+def _decode_state(data: bytes) -> tuple[int, list[Item]]:
+    items: list[Item] = []
+    try:
+        version, revision, count = _STATE_HEAD.unpack_from(data)
+        at = _STATE_HEAD.size
+        while version == VERSION and at < len(data):
+            (length,) = _BLOCK_HEAD.unpack_from(data, at)
+            at += _BLOCK_HEAD.size + length
+            items += [Item(*fields) for fields in _DECODER.decode(data[at - length : at])]
+    except (struct.error, msgspec.MsgspecError) as error:
+        raise BadMessage(f"this is no snapshot of a map: {error}") from None
+    keys = [item.key for item in items]
+    if version != VERSION or at != len(data) or count != len(items) or keys != sorted(set(keys)):
+        raise BadMessage("this is no snapshot of a map")
+    return revision, items
