@@ -1,6 +1,7 @@
 """Bugs of other Raft implementations, and of course solutions: each must not happen here."""
 
 import random
+import zlib
 
 import pytest
 
@@ -295,3 +296,37 @@ def test_eleven_peers_do_not_split_their_votes_for_ever(seed: int) -> None:
     cluster = Cluster(11, config, seed=seed)
     cluster.delay = lambda _: 1
     assert cluster.tick_until(cluster.leader) < 500
+
+
+# Found by simulation
+
+
+def test_a_snapshot_of_ones_own_does_not_replace_a_later_one_that_was_installed() -> None:
+    """It was taken before and written after: the entries between the two are gone."""
+    cluster = Cluster(3, quick(keep_entries=0))
+    cluster.elect("n1")
+    cluster.propose("n1", b"a")
+    cluster.tick(3)
+    own = cluster["n3"].describe_snapshot(cluster["n3"].log.applied, 3, zlib.crc32(b"own"))
+    cluster.isolate("n3")
+    cluster.propose("n1", b"b", b"c")
+    cluster.owners["n1"].snapshot(b"leader's")
+    cluster.heal()
+    cluster.tick(5)
+    storage = cluster.owners["n3"].storage
+    latest = cluster["n3"].snapshot_index
+    assert latest > own.index
+    storage.save_now(own, b"own")
+    storage.compact_now(cluster["n3"].snapshot_persisted(own))
+    cluster.owners["n3"].crash()
+    cluster.owners["n3"].start()
+    assert cluster["n3"].snapshot_index == latest
+
+
+def test_a_log_that_does_not_reach_back_to_its_snapshot_is_refused() -> None:
+    meta = SnapshotMeta(3, 1, Configuration(voters=("a",)))
+    for base, terms in ((5, (1,)), (0, (1,))):
+        entries = tuple(Entry(base + 1 + place, term) for place, term in enumerate(terms))
+        stored = Stored(snapshot=meta, entries=entries, base_index=base, base_term=1)
+        with pytest.raises(RaftViolated, match="snapshot ends at 3"):
+            Node("a", quick(), stored, random.Random(1))

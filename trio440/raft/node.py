@@ -55,8 +55,9 @@ class Node:
         base = (meta.index, meta.term) if whole else (stored.base_index or 0, stored.base_term)
         commit = max(meta.index, stored.hard_state.commit)
         log = Log(*base, stored.entries, commit)
-        if log.last_index < meta.index:
-            raise RaftViolated(f"the log ends at {log.last_index}, the snapshot at {meta.index}")
+        if not base[0] <= meta.index <= log.last_index:
+            held = f"{base[0] + 1} to {log.last_index}"
+            raise RaftViolated(f"the log is {held}, the snapshot ends at {meta.index}")
         log.handed = log.applied = meta.index
         self._state = state = State(
             id=node_id,
@@ -233,6 +234,8 @@ class Node:
 
     def persisted(self, index: int, term: int) -> None:
         """Say that a Ready's entries are durable, and all those before.
+
+        To be called for every Ready that had entries, in their order.
 
         Args:
             index: of the last one.

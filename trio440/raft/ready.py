@@ -54,7 +54,7 @@ class Ready:
     """To be kept: the first one overwrites what is stored at its index, and all after that."""
     must_sync: bool
     """Whether ``hard_state`` and ``entries`` count only when they are durable. Then call
-    ``persisted`` with the last entry, if there is one."""
+    ``persisted`` with the last entry, if there is one: once for each Ready, in order."""
     chunks: tuple[ChunkWrite, ...]
     """Pieces of a snapshot to be kept beside everything else; need no sync of their own."""
     snapshot: SnapshotMeta | None

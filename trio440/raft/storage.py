@@ -81,7 +81,11 @@ class Storage(Protocol):
         """
 
     async def save_snapshot(self, meta: SnapshotMeta, data: bytes) -> None:
-        """Keep a snapshot of this peer's own state machine; entries stay, see :meth:`compact`."""
+        """Keep a snapshot of this peer's own state machine; entries stay, see :meth:`compact`.
+
+        One that is not after the latest is passed over: a leader's snapshot may have been
+        installed since this one was taken, and the entries between the two are gone.
+        """
 
     async def compact(self, index: int) -> None:
         """Forget entries up to an index, which is not after the latest snapshot's."""
@@ -183,6 +187,8 @@ class MemoryStorage:
     def save_now(self, meta: SnapshotMeta, data: bytes) -> None:
         """Keep a snapshot of this peer's own."""
         stored = self._require()
+        if meta.index <= stored.snapshot.index:
+            return
         base = _base(stored)
         term = stored.base_term if stored.base_index is not None else stored.snapshot.term
         self._stored = attrs.evolve(stored, snapshot=meta, base_index=base, base_term=term)
