@@ -1,6 +1,6 @@
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""
 
-from tests.ablations import core, journal, linekv, lsp, miner
+from tests.ablations import core, journal, linekv, lsp, miner, raft
 
 ABLATIONS = [
     *core.ABLATIONS,
@@ -8,4 +8,5 @@ ABLATIONS = [
     *linekv.ABLATIONS,
     *lsp.ABLATIONS,
     *miner.ABLATIONS,
+    *raft.ABLATIONS,
 ]

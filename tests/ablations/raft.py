@@ -330,15 +330,16 @@ def overwritten_configurations_stay() -> Any:
 
 
 def snapshot_without_its_configuration() -> Any:
-    """Who installs a snapshot goes on with the members that it knew."""
+    """A snapshot says that the members are those of the snapshot before."""
 
     def make(real: Any) -> Any:
-        def restart(self: Configurations, index: int, configuration: Configuration) -> None:
-            real(self, index, self.current)
+        def describe(self: Node, *args: int) -> SnapshotMeta:
+            meta: SnapshotMeta = real(self, *args)
+            return attrs.evolve(meta, configuration=self._state.snapshot.configuration)
 
-        return restart
+        return describe
 
-    return replaced(Configurations, "restart", make)
+    return replaced(Node, "describe_snapshot", make)
 
 
 def half_done_changes_stay_half_done() -> Any:
@@ -512,8 +513,8 @@ def _ablations() -> Iterable[Ablation]:
         joint_consensus_counts_the_new_voters_only: ("asks one majority", "hostile", 200),
         every_change_is_made_in_one_step: ("changes many voters at once", "partitions", 400),
         changes_overlap: ("begins a change within another", "partitions", 400),
-        overwritten_configurations_stay: ("keeps members of lost entries", "partitions", 400),
-        snapshot_without_its_configuration: ("installs no members", "hostile", 200),
+        overwritten_configurations_stay: ("keeps members of lost entries", "hostile", 400),
+        snapshot_without_its_configuration: ("forgets who was added and removed", "crashes", 200),
         half_done_changes_stay_half_done: ("never completes a change", "calm", 20),
         removed_peers_never_campaign: ("leaves a removal to nobody", "crashes", 400),
         reads_ask_nobody: ("reads without asking whether it leads", "partitions", 100),

@@ -122,6 +122,11 @@ class Node:
         """The members, committed or not."""
         return self._state.configurations.current
 
+    @property
+    def configuration_index(self) -> int:
+        """The entry, or the snapshot, that :attr:`configuration` comes from."""
+        return self._state.configurations.index
+
     def status(self) -> Status:
         """Return everything that may be of interest, frozen."""
         reads = len(self._roles.reading)

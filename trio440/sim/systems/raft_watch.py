@@ -15,10 +15,11 @@ from typing import Protocol, TypeAlias
 import attrs
 
 from trio440.raft.log import Log
-from trio440.raft.membership import Configuration
+from trio440.raft.membership import Configuration, decode_configuration
 from trio440.raft.messages import (
     AppendReply,
     Entry,
+    EntryKind,
     HeartbeatReply,
     Message,
     ReadRequest,
@@ -82,6 +83,8 @@ class Watch:
         self._committed: list[tuple[Entry, int]] = []
         """From index 1: the entry, and the term in which it was committed."""
         self._applied: dict[int, Entry] = {}
+        self._members: list[tuple[int, Configuration]] = []
+        """The committed configurations, by the index of their entries; the first one at 0."""
 
     @property
     def committed(self) -> int:
@@ -144,6 +147,8 @@ class Watch:
         self._require(node.term >= peer.promised_term, "terms never go back", shown)
         peer.term, peer.role, peer.seen = node.term, Role.FOLLOWER, ()
         peer.commit = node.commit
+        if not self._members:
+            self._members.append((0, node.configuration))
         peer.applied = applied
         peer.base, peer.entries = node.log.base_index, []
         self.look(node)
@@ -171,6 +176,7 @@ class Watch:
         if log.commit > peer.commit:
             self._check_commit(node, peer)
             peer.commit = log.commit
+        self._check_members(node)
         peer.configuration = node.configuration
 
     def _check_order(self, node: Node, peer: _Peer) -> None:
@@ -213,7 +219,7 @@ class Watch:
         self._require(entry.term >= before, "terms never fall along a log", shown)
         if entry.index <= self.committed:
             committed, in_term = self._committed[entry.index - 1]
-            if entry.term > committed.term:
+            if entry.term > in_term:  # an older leader that is cut off may still hope
                 shown = f"{name} has {entry}, {committed} was committed in term {in_term}"
                 self._require(None, "committed never changes", shown)
 
@@ -246,7 +252,22 @@ class Watch:
         self._require(own, "entries of the leader's own term are committed by counting", shown)
         self._check_quorum(node, peer.configuration)
         for index in range(known + 1, log.commit + 1):
-            self._committed.append((log.entry(index), node.term))
+            entry = log.entry(index)
+            self._committed.append((entry, node.term))
+            if entry.kind is EntryKind.CONFIGURATION:
+                self._members.append((index, decode_configuration(entry.data)))
+
+    def _check_members(self, node: Node) -> None:
+        """Check that members who are committed are the same for everybody."""
+        members, commit = node.configuration, node.log.commit
+        if node.configuration_index > commit or not members.members:
+            return  # not committed yet, or it joins and has heard nothing
+        expected = members
+        for index, configuration in self._members:
+            if index <= commit:
+                expected = configuration
+        shown = f"{node.id} at {commit}: {members}, committed are {expected}"
+        self._require(members == expected, "committed members are the same everywhere", shown)
 
     def _check_quorum(self, node: Node, before: Configuration) -> None:
         """Check that what a leader has just committed is durable on a quorum.
