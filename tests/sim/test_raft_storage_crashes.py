@@ -21,14 +21,18 @@ from tests.support.storage_world import (
 )
 from trio440.core.host import Host
 from trio440.errors import (
+    InvalidParameter,
     JournalBusy,
     JournalCorrupt,
     JournalFailed,
     RaftViolated,
+    RecordTooLarge,
     WrongStorage,
 )
+from trio440.journal import JournalLimits, open_journal
 from trio440.raft.messages import HardState
 from trio440.raft.ready import ChunkWrite
+from trio440.raft.storage import Stored
 from trio440.sim.disk import SimDisk
 from trio440.sim.power import PowerCut
 
@@ -460,4 +464,83 @@ async def test_what_breaks_the_rules_is_refused_and_changes_nothing() -> None:
             await storage.save_snapshot(describe(4, 2, b"this"), b"that")
     model.sent[older] = b"piece"
     model.logs.pop()
+    await check_again(disk, model, "refused")
+
+
+async def test_a_full_queue_is_waited_for() -> None:
+    """Writes that were cancelled go on; what comes next finds their records in the queue."""
+    disk, model = fresh(), Model()
+    limits = JournalLimits(queued_records=1)
+    async with opening(machine(disk, 3, slow=True), limits=limits) as storage:
+        await model.initialize(storage)
+        for index in range(1, 30):
+            with trio.move_on_after(0.01):
+                await model.write(storage, ready(*run(index, index, 1)))
+            stored = await storage.load()
+            assert stored is not None
+            if len(stored.entries) < index:  # cancelled while it waited for room
+                model.logs.pop()
+                break
+        await model.write(storage, ready(*run(2, 3, 2)))
+        model.logs, model.log_promised = [model.logs[-1]], 0
+    await check_again(disk, model, "waited")
+
+
+async def test_compaction_goes_on_after_a_call_that_was_cancelled() -> None:
+    disk, model = fresh(), Model()
+    async with opening(machine(disk, 5, slow=True)) as storage:
+        await model.initialize(storage)
+        await model.write(storage, ready(*run(1, 20, 1)))
+        await model.save(storage, 20, b"state")
+        for index in range(1, 20):
+            with trio.move_on_after(0.001):
+                await model.compact(storage, index)
+        await model.compact(storage, 20)
+        model.logs, model.log_promised = [model.logs[-1]], 0
+        assert storage.journal_statistics.snapshots < 15
+    async with opening(machine(disk, 6)) as storage:
+        stored = await storage.load()
+        assert stored is not None
+        assert stored.snapshot == model.snap.meta
+        assert stored.entries == run((stored.base_index or 20) + 1, 20, 1)
+
+
+async def test_a_journal_of_something_else_is_refused() -> None:
+    disk = fresh()
+    async with open_journal(f"{DIRECTORY}/journal", ports=machine(disk)) as journal:
+        await journal.append([b"a line of something"])
+    with pytest.raises(JournalCorrupt, match="record 1: this is no record of Raft's"):
+        async with opening(machine(disk)):
+            pass
+
+
+async def test_a_snapshot_that_shrinks_while_it_is_read_is_reported() -> None:
+    disk, model = fresh(), Model()
+    async with opening(machine(disk)) as storage:
+        await model.initialize(storage)
+        await model.write(storage, ready(*run(1, 3, 1)))
+        await model.save(storage, 2, bytes(100))
+        tree = disk.tree(f"{DIRECTORY}/snapshots")
+        (name,) = tree.list_directory("")
+        tree.truncate(name, 50)
+        with pytest.raises(JournalCorrupt, match="at byte 50: the snapshot is cut short"):
+            await storage.read_snapshot(model.snap.meta, 10, 90)
+
+
+async def test_a_beginning_has_no_data_of_a_snapshot() -> None:
+    async with opening(machine(fresh())) as storage:
+        with pytest.raises(InvalidParameter, match="without the data"):
+            await storage.initialize(Stored(snapshot=describe(3, 1, b"data")))
+
+
+async def test_an_entry_that_is_too_large_is_refused_before_anything_is_written() -> None:
+    disk, model = fresh(), Model()
+    limits = JournalLimits(record_bytes=100)
+    async with opening(machine(disk), limits=limits) as storage:
+        await model.initialize(storage)
+        operations = disk.operations
+        with pytest.raises(RecordTooLarge, match="limit is 100"):
+            await storage.write([ready(*run(1, 2, 1), *run(3, 3, 1, 50))])
+        assert disk.operations == operations
+        await model.write(storage, ready(*run(1, 2, 1)))
     await check_again(disk, model, "refused")

@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
 import attrs
 
@@ -19,8 +20,10 @@ MEMBERS = Configuration(voters=("a", "b", "c"))
 START = bootstrap(MEMBERS.voters)
 
 
-def opening(ports: Host, node: str = "a"):  # type: ignore[no-untyped-def] # noqa: ANN201 - a context manager of a private class
-    return open_disk_storage(DIRECTORY, cluster="c1", node=node, limits=SMALL, ports=ports)
+def opening(
+    ports: Host, node: str = "a", limits: JournalLimits = SMALL
+) -> AbstractAsyncContextManager[DiskStorage]:
+    return open_disk_storage(DIRECTORY, cluster="c1", node=node, limits=limits, ports=ports)
 
 
 def ready(

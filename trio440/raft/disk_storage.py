@@ -298,10 +298,11 @@ class DiskStorage:
                 await self._run(worker, writer.append, data[offset : offset + SLICE])
             if not await self._run(worker, writer.finish):
                 raise RaftViolated(f"a snapshot up to {meta.index} is not what its meta says")
-            if meta.index > kept.snapshot.index:
-                old, is_named = kept.file, True
-                await self._append([Saved(meta, number)])
-                await self._remove_state(old)
+            async with self._turn:
+                if meta.index > kept.snapshot.index:
+                    old, is_named = kept.file, True
+                    await self._append([Saved(meta, number)])
+                    await self._remove_state(old)
         finally:
             if not is_named:
                 with trio.CancelScope(shield=True):
@@ -320,13 +321,8 @@ class DiskStorage:
         wanted = max(0, min(length, meta.size - offset))
         if not wanted:
             return b""
-        name = state_name(kept.file)
-        try:
-            data = await self._state_worker.run(self._disk.read, name, offset, wanted)
-        except OSError as error:
-            if kept.snapshot != meta:
-                return None
-            raise self._fail(error) from error
+        name = state_name(kept.file)  # removed by the same worker, later
+        data = await self._run(self._state_worker, self._disk.read, name, offset, wanted)
         if len(data) < wanted:
             raise JournalCorrupt(name, offset + len(data), "the snapshot is cut short")
         return data
@@ -359,7 +355,7 @@ class DiskStorage:
         while end is None:
             try:
                 end = journal.append_nowait(encoded)
-            except trio.WouldBlock:
+            except trio.WouldBlock:  # calls that were cancelled have left records in the queue
                 await journal.sync()
         for place, record in enumerate(records, end - len(records) + 1):
             kept.take(record, place)
