@@ -127,13 +127,6 @@ def leave_room_in_the_buffer() -> Patch:
     return patch.object(Chan, "_receive_and_serve_sender", receive)
 
 
-def stay_parked_when_cancelled() -> Patch:
-    def abort(_self: Parked, _raise_cancel: object) -> trio.lowlevel.Abort:
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    return patch.object(Parked, "_abort", abort)
-
-
 def yield_without_a_shield() -> Patch:
     return patch.object(trio.lowlevel, "cancel_shielded_checkpoint", trio.lowlevel.checkpoint)
 
@@ -217,7 +210,6 @@ ABLATIONS: Final = [
     bug(serve_the_last_receiver, "of several parked receivers the latest is served"),
     bug(overtake_plain_receivers, "a parked select is served before a plain receive that is older"),
     bug(leave_room_in_the_buffer, "a receive makes room and lets no parked sender fill it"),
-    bug(stay_parked_when_cancelled, "a cancelled select stays in its queues and is given a value"),
     bug(
         yield_without_a_shield,
         "the switch after every 64th ready operation can be cancelled, when it has happened",

@@ -223,7 +223,7 @@ _PURE: Final[dict[Bug, tuple[str, str]]] = {
     renames_before_the_sync: ("crashes", "gives files their names before their content is synced"),
     snapshot_is_not_synced: ("crashes", "removes the log when the snapshot is not synced"),
     removes_before_the_snapshot_is_there: ("crashes", "removes segments before the snapshot"),
-    bad_checksums_are_believed: ("crashes", "believes frames whose checksum is wrong"),
+    bad_checksums_are_believed: ("hostile", "believes frames whose checksum is wrong"),
     torn_ends_are_kept: ("crashes", "writes on behind a torn end"),
     trusts_what_it_reads: ("disks", "takes what it reads for synced"),
     a_stale_snapshot_counts: ("crashes", "restores the older of two snapshots"),
@@ -245,7 +245,7 @@ def _ablations() -> Iterable[Ablation]:
                 profile=profile,
                 description=description,
                 apply=bug,
-                within=60,
+                within=200,
             )
 
 

@@ -291,6 +291,7 @@ def _ablations() -> Iterable[Ablation]:
                 name=f"lsp-{bug.__name__.replace('_', '-')}",
                 system="lsp",
                 level=level,  # type: ignore[arg-type]
+                profile="pauses" if bug is tick_before_what_is_readable else "hostile",
                 description=description,
                 apply=bug,
             )

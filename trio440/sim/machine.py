@@ -195,7 +195,8 @@ class Machine:
         """Let it stand still until a moment in microseconds; one that is down is left alone.
 
         Its deadlines, arrivals and departures wait. Tasks that run already go on to their next
-        wait.
+        wait. At the end what has arrived becomes readable and the first late deadlines pass in one
+        moment, as after a process was stopped.
         """
         if self._life is None or until <= max(self._now(), self._paused_until):
             return

@@ -184,7 +184,7 @@ class Network:
                 if due is None:
                     await self._idle.park()
                     continue
-                with trio.move_on_after((due - now) / 1e6) as scope:
+                with trio.move_on_at(due / 1e6) as scope:
                     await self._idle.park()
                 if not scope.cancelled_caught:
                     continue

@@ -205,6 +205,12 @@ PROFILES: Final[dict[str, Profile]] = {
             ),
         ),
         Profile(
+            name="pauses",
+            description="hosts stand still again and again, on a somewhat flaky network",
+            base=draws.flaky,
+            hosts=(("pause", draws.pause, _may_pause, (4, 10)),),
+        ),
+        Profile(
             name="lossy",
             description="10 to 50 % of all datagrams are lost, nothing else",
             base=draws.lossy,

@@ -126,7 +126,10 @@ def simulate(
                 failure = _failure(watch.failure, microseconds())
 
     with _ONE_WORLD, seeded_scheduler(setup.seed, setup.order), _only_simulated():
-        trio.run(main, clock=clock)
+        try:
+            trio.run(main, clock=clock)
+        except trio.TrioInternalError as error:  # a program has broken trio itself
+            failure = _failure(error, round(clock.current_time() * 1e6))
         touched = _GUARD.touched
     at = round(clock.current_time() * 1e6)
     if touched is not None and (failure is None or failure.invariant != TOUCHED):
