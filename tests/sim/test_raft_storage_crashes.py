@@ -544,3 +544,58 @@ async def test_an_entry_that_is_too_large_is_refused_before_anything_is_written(
         assert disk.operations == operations
         await model.write(storage, ready(*run(1, 2, 1)))
     await check_again(disk, model, "refused")
+
+
+# Random lives
+
+
+async def live(ports: Host, model: Model, rng: random.Random) -> None:
+    """One life of random calls, such as a node makes."""
+    async with opening(ports) as storage:
+        await model.check(storage, "at the opening")
+        if model.logs[-1][0] is None:
+            await model.initialize(storage)
+        for _ in range(rng.randrange(4, 12)):
+            log, snap = model.now, model.snap.meta
+            term = log.term + rng.randrange(2)
+            state = HardState(term, log.vote if term == log.term else rng.choice("abc"), 0)
+            low = max(log.base[0], snap.index)
+            match rng.randrange(6):
+                case 0 | 1:
+                    first = rng.randint(low + 1, log.last + 1)
+                    entries = run(
+                        first, first + rng.randrange(4), max(term, 1), rng.choice((1, 40))
+                    )
+                    await model.write(storage, ready(*entries, state=state), ready())
+                case 2:
+                    await model.write(storage, ready(state=state))
+                case 3 if log.last > low:
+                    index = rng.randint(low + 1, log.last)
+                    await model.save(storage, index, rng.randbytes(rng.choice((0, 5, 900))))
+                case 4:
+                    await model.compact(storage, rng.randint(0, low + 1))
+                case _:
+                    data = rng.randbytes(rng.choice((1, 5, 900)))
+                    index = rng.randint(low + 1, log.last + 3)
+                    meta = describe(index, rng.choice((log.term_at(index), log.term + 1)), data)
+                    await model.receive(storage, meta, data)
+                    if rng.randrange(3):
+                        await model.install(storage, meta)
+
+
+@pytest.mark.parametrize("seed", range(60))
+async def test_random_lives_with_power_cuts_and_errors(seed: int) -> None:
+    rng = random.Random(seed)
+    disk, model = fresh(), Model()
+    for number in range(8):
+        match rng.randrange(3):
+            case 0:
+                disk.cut_power_at(rng.randrange(120))
+            case 1:
+                disk.fail_at(rng.randrange(120), errno.EIO)
+            case _:
+                pass
+        slow = rng.randrange(2) == 0
+        await until_the_end(live(machine(disk, number, slow=slow), model, rng))
+        disk = disk.crash(rng) if rng.randrange(2) else disk.image(rng, "everything")
+    await check_again(disk, model, "in the end")

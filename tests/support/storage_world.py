@@ -67,6 +67,10 @@ class LogState:
     def last(self) -> int:
         return self.base[0] + len(self.entries)
 
+    def term_at(self, index: int) -> int:
+        place = index - self.base[0] - 1
+        return self.entries[place].term if 0 <= place < len(self.entries) else self.term
+
 
 @attrs.frozen
 class Snap:
