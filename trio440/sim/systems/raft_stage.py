@@ -21,7 +21,8 @@ from trio440.sim.systems.raft_watch import Watch
 __all__ = ["PEERS", "draw_config", "play"]
 
 PEERS: Final = ("n1", "n2", "n3", "n4", "n5", "n6", "n7")
-CLIENTS: Final = ("c1", "c2", "c3")
+DOUBTER: Final = "c4"
+CLIENTS: Final = ("c1", "c2", "c3", DOUBTER)
 MILLI: Final = 1_000
 MEDDLING: Final = 500 * MILLI
 """The members, the leader or a log are changed on purpose after up to so long."""
@@ -85,7 +86,10 @@ class _Game:
         voters = PEERS[: rng.choice([3, 3, 5, 5, 7])]
         for name in voters:
             self._switch_on(name, joins=False, voters=voters)
-        self.clients = [Client(stage, name, self.history, self.watch, self.up) for name in CLIENTS]
+        self.clients = [
+            Client(stage, name, self.history, self.watch, self.up, doubts=name == DOUBTER)
+            for name in CLIENTS
+        ]
         if not self.config.no_op:
             stage.at(stage.plan.heal_at + MEDDLING, self._write_something)
         if meddles:
