@@ -344,12 +344,12 @@ def test_what_there_is_is_listed(
 
 # Bad input
 
-NAMES = "is not one of core, linekv, lsp, miner, or MODULE:NAME"
+NAMES = "is not one of core, linekv, lsp, miner, raft, or MODULE:NAME"
 BAD_INPUT = {
     "run": "Missing argument 'SYSTEM'.",
-    "run raft": f"'SYSTEM': 'raft' {NAMES}",
+    "run paxos": f"'SYSTEM': 'paxos' {NAMES}",
     "run nowhere:SYSTEM": f"'SYSTEM': 'nowhere:SYSTEM' {NAMES}",
-    "replay raft --seed 1": f"'SYSTEM': 'raft' {NAMES}",
+    "replay paxos --seed 1": f"'SYSTEM': 'paxos' {NAMES}",
     f"replay {GOOD}": "Missing option '--seed'.",
     f"run {GOOD} --level C": "'--level': 'C' is not one of 'A', 'B'.",
     f"run {FLAWED} --level A": "'--level': 'A' is not B for flawed",

@@ -149,17 +149,24 @@ async def check_again(disk: SimDisk, model: Model, what: str) -> None:
 # Power cuts
 
 
+IMAGES = pytest.mark.parametrize(
+    "images", [pytest.param(1, id="one"), pytest.param(3, id="all", marks=pytest.mark.campaign)]
+)
+"""How many images of the disk are looked at after each cut."""
+
+
 @workloads
 @pytest.mark.parametrize("after", [False, True])
-async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -> None:
+@IMAGES
+async def test_a_power_cut_at_every_operation(workload: Workload, after: bool, images: int) -> None:
     for op in range(await count_operations(workload)):
         disk, model = fresh(), Model()
         disk.cut_power_at(op, after=after)
         if not await ended_by(PowerCut, disk, op, workload(machine(disk), model)):
             break
-        for image in range(3):
+        for image in range(op, op + images):
             survival: Literal["nothing", "everything", "random"] = (
-                "nothing" if image == 0 else "everything" if image == 1 else "random"
+                "nothing" if image % 3 == 0 else "everything" if image % 3 == 1 else "random"
             )
             left = disk.crash(random.Random(image), survival)
             await check_what_is_left(left, model.copy(), f"cut at {op}, {survival} {image}")
@@ -201,7 +208,8 @@ async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload
 
 @workloads
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
-async def test_an_error_at_every_operation(workload: Workload, code: int) -> None:
+@IMAGES
+async def test_an_error_at_every_operation(workload: Workload, code: int, images: int) -> None:
     """The storage stops; reopened, or after a power cut, nothing promised is lost."""
     for op in range(await count_operations(workload)):
         disk, model = fresh(), Model()
@@ -211,7 +219,7 @@ async def test_an_error_at_every_operation(workload: Workload, code: int) -> Non
         left = disk.image(random.Random(op))
         await check_what_is_left(left, model.copy(), f"failed at {op}, cut")
         await check_what_is_left(disk, model, f"failed at {op}, reopened")
-        for image in range(2):
+        for image in range(images - 1):
             left = disk.image(random.Random(image))
             await check_again(left, model.copy(), f"failed at {op}, image {image}")
 

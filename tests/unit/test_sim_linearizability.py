@@ -239,6 +239,7 @@ def test_all_histories_of_up_to_three_operations(name: str, size: int) -> None:
     check_all(name, size, pending=True)
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", ["register", "queue"])
 def test_all_complete_histories_of_four_operations(name: str) -> None:
     check_all(name, 4, pending=False)

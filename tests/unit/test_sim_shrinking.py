@@ -211,11 +211,11 @@ def test_names_of_ablations_are_unique() -> None:
         by_name([ablation("a"), ablation("a")])
 
 
-@pytest.mark.parametrize("name", ["raft", "", "nowhere:SYSTEM", "math:pi", "math", "a b:c", ":x"])
+@pytest.mark.parametrize("name", ["paxos", "", "nowhere:SYSTEM", "math:pi", "math", "a b:c", ":x"])
 def test_an_unknown_system_is_one_line_with_those_that_exist(name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         load_system(name)
-    allowed = "one of core, linekv, lsp, miner, or MODULE:NAME"
+    allowed = "one of core, linekv, lsp, miner, raft, or MODULE:NAME"
     assert str(caught.value) == f"system must be {allowed}, not {name!r}"
 
 
