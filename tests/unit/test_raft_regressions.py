@@ -328,5 +328,5 @@ def test_a_log_that_does_not_reach_back_to_its_snapshot_is_refused() -> None:
     for base, terms in ((5, (1,)), (0, (1,))):
         entries = tuple(Entry(base + 1 + place, term) for place, term in enumerate(terms))
         stored = Stored(snapshot=meta, entries=entries, base_index=base, base_term=1)
-        with pytest.raises(RaftViolated, match="snapshot ends at 3|3 are committed"):
+        with pytest.raises(RaftViolated, match=r"snapshot ends at 3|3 are committed"):
             Node("a", quick(), stored, random.Random(1))
