@@ -96,6 +96,20 @@ def test_fail_fast_ends_at_the_first_failure() -> None:
     assert re.search(r": 1 of \d+ failed, \d+ not run in ", out[-1])
 
 
+def test_a_history_that_is_another_in_another_process_is_told() -> None:
+    status, out, _ = sim("run", f"{TOYS}:DIFFERS", "--seeds", "1", "--no-shrink")
+    assert status == 1
+    assert out[3].startswith("level B: seed 0 has another history in another process: ")
+
+
+def test_of_many_failures_only_the_first_are_told_in_full() -> None:
+    status, out, _ = sim("run", f"{TOYS}:DIFFERS", "--seeds", "8", "--no-shrink", "--jobs", "1")
+    assert status == 1
+    assert sum("it broke" in line for line in out) == 5
+    assert sum("failed at" in line for line in out) == 8
+    assert sum("replay: " in line for line in out) == 8
+
+
 def test_shrinking_keeps_its_bound() -> None:
     words = ["--seeds", "8:9", "--profile", "hostile", "--shrink-runs", "2", "--jobs", "1"]
     status, out, _ = sim("run", FLAWED, *words)

@@ -59,6 +59,12 @@ async def stumble(world: World) -> None:
     raise ValueError("no such thing")
 
 
+async def differ(world: World) -> None:
+    world.note(f"a hash of this process: {hash('word')}")
+    raise InvariantViolated("nothing breaks", "it broke")
+
+
+DIFFERS = System(name="differs", summary="", hosts=HOSTS, level_b=differ)
 GOOD = System(name="good", summary="plays", hosts=HOSTS, level_a=play, level_b=story)
 LOUD = System(name="loud", summary="", hosts=HOSTS, level_b=talk)
 FLAWED = System(name="flawed", summary="breaks", hosts=HOSTS, level_b=flawed)

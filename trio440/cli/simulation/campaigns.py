@@ -24,6 +24,8 @@ from trio440.sim.shrinking import Shrunk, places_of, same_failure, search
 __all__ = ["Options", "run_campaign"]
 
 FAILED: Final = 1
+TOLD_IN_FULL: Final = 5
+"""So many failures are told with all that was seen; of more, only which they are."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,6 +62,7 @@ async def run_campaign(options: Options, run: str = RUN) -> int:
                     await job.stop()
             shown = plan.setup(plan.seeds[0])
             if campaign.failures:
+                await _compare(campaign.failures[0], options, display, run)
                 shown = await _explain(campaign.failures[0], jobs[0], options, display)
             if options.page is not None:
                 await _draw(
@@ -83,7 +86,10 @@ async def _run_all(
 
         def report(outcome: Outcome) -> None:
             campaign.report(outcome)
-            for line in failure_lines(outcome):
+            lines = list(failure_lines(outcome))
+            if len(campaign.failures) > TOLD_IN_FULL:
+                del lines[1:-1]
+            for line in lines:
                 display.say(line)
             tally = campaign.tally
             since = 0.0 if start is None else now() - start
@@ -104,6 +110,21 @@ async def _run_all(
         for job in jobs:
             nursery.start_soon(work, job)
     return now() - (now() if start is None else start)
+
+
+async def _compare(failed: Outcome, options: Options, display: Display, run: str) -> None:
+    """Say so if the history of a failure is another one in another process."""
+    if not failed.digest:
+        return
+    async with open_jobs(1, run) as [fresh]:
+        request = Request(setup=failed.setup, limit_seconds=options.limit_seconds)
+        again = await fresh.run_one(request)
+    if again.digest != failed.digest:
+        words = (
+            f"seed {failed.setup.seed} has another history in another process: something in it"
+            " depends on more than the seed, as the order of a set does"
+        )
+        display.say(on_level(failed.setup.level, words))
 
 
 async def _explain(failed: Outcome, job: Job, options: Options, display: Display) -> Setup:
