@@ -34,6 +34,9 @@
     │   ├── ChangeRefused                            the members cannot be changed like this now
     │   ├── TransferRefused                          leadership cannot go to this peer
     │   ├── ReadRefused                              too many reads wait
+    │   ├── LeadershipLost                           whether a command is carried out is not known
+    │   ├── PeerStopped (ClosedResourceError)        this peer has stopped and answers nothing
+    │   ├── FellBehind                               a reader of applied entries was too slow
     │   ├── WrongStorage                             a directory is another peer's, or cluster's
     │   └── RaftViolated (AssertionError)            a peer broke Raft's rules; it must stop
     ├── RpcError
@@ -77,6 +80,7 @@ __all__ = [
     "ConnectionRefused",
     "EngineFailed",
     "EngineUnavailable",
+    "FellBehind",
     "FlushFailed",
     "HandlerFailed",
     "HandshakeRefused",
@@ -86,11 +90,13 @@ __all__ = [
     "JournalCorrupt",
     "JournalError",
     "JournalFailed",
+    "LeadershipLost",
     "LspError",
     "MessageTooLarge",
     "MiningError",
     "NotLeader",
     "PayloadTooLarge",
+    "PeerStopped",
     "ProposalRefused",
     "RaftError",
     "RaftViolated",
@@ -328,6 +334,38 @@ class ReadRefused(RaftError):
         """Give the limit."""
         super().__init__(f"{limit} reads are waiting, which is the limit")
         self.limit = limit
+
+
+class LeadershipLost(RaftError):
+    """This peer led when it took a command, and does no more.
+
+    The command may be committed by another leader, now or later, or never.
+    """
+
+    def __init__(self, index: int, term: int) -> None:
+        """Give the place of the command's entry."""
+        super().__init__(f"leadership was lost before entry {index} of term {term} was applied")
+        self.index = index
+        self.term = term
+
+
+class PeerStopped(RaftError, ClosedResourceError):
+    """This peer has stopped; what was under way may be carried out by the others."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        """Name the peer, and say why it has stopped."""
+        super().__init__(f"peer {name} has stopped: {reason}")
+        self.name = name
+        self.reason = reason
+
+
+class FellBehind(RaftError):
+    """A reader of applied entries would have missed some; the state machine has them."""
+
+    def __init__(self, index: int) -> None:
+        """Give the first index that it would have missed."""
+        super().__init__(f"entry {index} was applied while the reader was too far behind")
+        self.index = index
 
 
 class WrongStorage(RaftError):

@@ -125,3 +125,9 @@ def test_a_learner_has_caught_up_after_a_short_round(ticks: int, done: bool) -> 
     catch_up.reached(100, 120, now=ticks, most_ticks=10)
     assert catch_up.done is done
     assert catch_up.target == 120
+
+
+def test_a_learner_that_has_everything_has_caught_up_however_long_it_took() -> None:
+    catch_up = CatchUp(target=100, began=0)
+    catch_up.reached(100, 100, now=1000, most_ticks=10)
+    assert catch_up.done

@@ -4,12 +4,17 @@ from trio440.raft.config import Config
 from trio440.raft.membership import Configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
 from trio440.raft.node import Node
+from trio440.raft.peer import Peer, open_peer
+from trio440.raft.peer_config import PeerConfig
 from trio440.raft.ready import ChunkRead, ChunkWrite, ReadState, Ready
 from trio440.raft.state import Role
 from trio440.raft.status import PeerStatus, Status
 from trio440.raft.storage import MemoryStorage, Storage, Stored, bootstrap, joining
+from trio440.raft.waiting import AppliedEntries
+from trio440.raft.wire import Place
 
 __all__ = [
+    "AppliedEntries",
     "ChunkRead",
     "ChunkWrite",
     "Config",
@@ -19,7 +24,10 @@ __all__ = [
     "HardState",
     "MemoryStorage",
     "Node",
+    "Peer",
+    "PeerConfig",
     "PeerStatus",
+    "Place",
     "ReadState",
     "Ready",
     "Role",
@@ -29,4 +37,5 @@ __all__ = [
     "Stored",
     "bootstrap",
     "joining",
+    "open_peer",
 ]

@@ -81,9 +81,9 @@ class CatchUp:
     done: bool = False
 
     def reached(self, match: int, last_index: int, now: int, most_ticks: int) -> None:
-        """Take note of what the learner has."""
+        """Take note of what the learner has: all of it is enough, however long that took."""
         if match >= self.target:
-            self.done = now - self.began <= most_ticks
+            self.done = match >= last_index or now - self.began <= most_ticks
             self.target = last_index
             self.began = now
 

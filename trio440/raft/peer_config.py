@@ -1,0 +1,61 @@
+"""What one Raft peer is: its name, its place, its cluster, and the numbers of Raft. Pure."""
+
+from typing import Any, Final
+
+import attrs
+
+from trio440.errors import InvalidParameter
+from trio440.raft.config import Config
+from trio440.raft.wire import Place
+
+__all__ = ["PeerConfig"]
+
+LEAST_TICK: Final = 0.001
+
+
+def _is_id(_: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
+    if not isinstance(value, str) or not value:
+        raise InvalidParameter(attribute.name, value, "a name that is not empty")
+
+
+def _positive(_: object, attribute: "attrs.Attribute[float]", value: Any) -> None:
+    if not value >= LEAST_TICK:
+        raise InvalidParameter(attribute.name, value, f"at least {LEAST_TICK}")
+
+
+def _not_negative(_: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
+    if not isinstance(value, int) or value < 0:
+        raise InvalidParameter(attribute.name, value, "0 or more")
+
+
+@attrs.frozen(kw_only=True)
+class PeerConfig:
+    """What one peer is; its cluster's members differ in ``id`` and addresses only."""
+
+    id: str = attrs.field(validator=_is_id)
+    """Its name among the members: never used again for another peer, or for one that has lost
+    its directory."""
+    members: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    """The voters that the cluster begins with, this one among them: the same at each. Empty: this
+    peer joins a cluster, and waits until its leader adds it. Counts at the first start only."""
+    places: tuple[Place, ...] = attrs.field(default=(), converter=tuple)
+    """Where other peers listen. One is enough where that one knows the others."""
+    directory: str | None = None
+    """Where it keeps its state; None: in memory, and it must not come back after its end."""
+    cluster: str = "raft"
+    """Peers and clients of one cluster say the same name."""
+    host: str = "127.0.0.1"
+    """To listen on, and where others reach it."""
+    port: int = 0
+    """To listen on; 0 takes any free one, which the others hear of."""
+    tick_seconds: float = attrs.field(default=0.01, validator=_positive)
+    """How long the ticks of ``raft`` are."""
+    snapshot_entries: int = attrs.field(default=10_000, validator=_not_negative)
+    """A snapshot is taken and the log compacted after so many entries; 0: only when asked."""
+    raft: Config = attrs.field(factory=Config)
+    """The numbers of Raft."""
+
+    def __attrs_post_init__(self) -> None:
+        """Check that the members include the peer."""
+        if self.members and self.id not in self.members:
+            raise InvalidParameter("members", self.members, f"with {self.id} among them")

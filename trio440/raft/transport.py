@@ -1,0 +1,147 @@
+"""Messages between Raft peers: one RPC connection to each, one-way messages on it.
+
+What cannot be sent is dropped and reported to the node; Raft sends again what is needed.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final, final
+
+import trio
+
+from trio440.core.host import Host
+from trio440.errors import MessageTooLarge, RpcClosed
+from trio440.raft.messages import InstallSnapshot, Message
+from trio440.raft.wire import Book, Peers, Place
+from trio440.rpc import Client, ClientLimits, Expected, Identity, Peer, Routes, open_client
+
+__all__ = ["Transport"]
+
+QUEUED_BYTES: Final = 32 << 20
+CONNECT_SECONDS: Final = 2.0
+LONGEST_WAIT_SECONDS: Final = 0.5
+FLUSH_SECONDS: Final = 0.2
+
+
+@final
+class Transport:
+    """Connections from one peer to the others; they are opened again for as long as it runs."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        places: Iterable[Place],
+        receive: Callable[[Message], None],
+        *,
+        silence_seconds: float,
+        ports: Host,
+    ) -> None:
+        """Know where some peers listen.
+
+        Args:
+            identity: of this peer.
+            places: of others; more are learned from them.
+            receive: takes what another peer has sent.
+            silence_seconds: a peer that says nothing for so long is connected to anew.
+            ports: the machine to run on.
+        """
+        self._identity = identity
+        self._me = identity.node_id
+        self._receive = receive
+        self._ports = ports
+        self._places = {place.id: place for place in places}
+        self._clients: dict[str, Client] = {}
+        self._scopes: dict[str, trio.CancelScope] = {}
+        self._nursery: trio.Nursery | None = None
+        self._limits = ClientLimits(
+            queued_bytes=QUEUED_BYTES,
+            connect_seconds=CONNECT_SECONDS,
+            silence_seconds=silence_seconds,
+            longest_wait_seconds=LONGEST_WAIT_SECONDS,
+            flush_seconds=FLUSH_SECONDS,
+        )
+
+    def add_to(self, routes: Routes) -> None:
+        """Let other peers' messages come in by these routes."""
+        routes.add_one_way(Peers.message, self._take)
+        routes.add_one_way(Peers.piece, self._take)
+        routes.add_one_way(Peers.book, self._take_book)
+
+    @property
+    def places(self) -> Mapping[str, Place]:
+        """Where peers listen, by id, this one included."""
+        return self._places
+
+    @property
+    def reachable(self) -> tuple[str, ...]:
+        """To whom there is a connection, sorted."""
+        connected = (name for name, client in self._clients.items() if client.is_connected)
+        return tuple(sorted(connected))
+
+    def learn(self, place: Place) -> None:
+        """Take note of where a peer listens; one that has moved is connected to anew."""
+        if self._places.get(place.id) == place:
+            return
+        self._places[place.id] = place
+        if place.id in self._scopes:
+            self._scopes.pop(place.id).cancel()
+            self._clients.pop(place.id, None)
+        self._begin(place.id)
+
+    async def run(self) -> None:
+        """Keep connections to all peers until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            for name in list(self._places):
+                self._begin(name)
+            await trio.Event().wait()
+
+    def _begin(self, name: str) -> None:
+        if self._nursery is not None and name != self._me:
+            self._scopes[name] = scope = trio.CancelScope()
+            self._nursery.start_soon(self._connect, self._places[name], scope)
+
+    async def _connect(self, place: Place, scope: trio.CancelScope) -> None:
+        with scope:
+            async with open_client(
+                place.host,
+                place.port,
+                identity=self._identity,
+                expected=Expected(place.id),
+                limits=self._limits,
+                ports=self._ports,
+            ) as client:
+                self._clients[place.id] = client
+                await trio.Event().wait()
+
+    # Out
+
+    def send(self, message: Message) -> bool:
+        """Send a message to its ``to``; whether it left this peer, as far as is known."""
+        client = self._clients.get(message.to)
+        if client is None:
+            return False
+        try:
+            if isinstance(message, InstallSnapshot):
+                return client.tell(Peers.piece, message)
+            return client.tell(Peers.message, message)
+        except (MessageTooLarge, RpcClosed):
+            return False
+
+    def tell_places(self) -> None:
+        """Tell all peers that can be reached where everybody listens."""
+        book = Book(tuple(self._places.values()))
+        for client in list(self._clients.values()):
+            if client.is_connected:
+                client.tell(Peers.book, book)
+
+    # In
+
+    def _take(self, message: Message, peer: Peer) -> None:
+        if message.to == self._me and message.sender == peer.identity.node_id:
+            self._receive(message)
+
+    def _take_book(self, book: Book, peer: Peer) -> None:
+        sender = peer.identity.node_id
+        for place in book.places:
+            if place.id != self._me and (place.id == sender or place.id not in self._places):
+                self.learn(place)

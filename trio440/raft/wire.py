@@ -1,0 +1,208 @@
+"""What a Raft peer says over RPC, to other peers and to clients: services and messages. Pure.
+
+Peers speak in one-way messages: Raft bears it when they get lost. Each also tells the others now
+and then where everybody listens, so that a new member needs to know one of the old ones only.
+"""
+
+from typing import Final, TypeAlias
+
+import attrs
+
+from trio440.raft.messages import (
+    Append,
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    ReadReply,
+    ReadRequest,
+    RequestVote,
+    SnapshotReply,
+    TimeoutNow,
+    VoteReply,
+)
+from trio440.rpc.service import Service, method, one_way
+from trio440.wire.codec import Codec
+
+__all__ = [
+    "Answered",
+    "Book",
+    "Clients",
+    "Command",
+    "Done",
+    "Elsewhere",
+    "Members",
+    "Nothing",
+    "Outcome",
+    "Peers",
+    "Place",
+    "Question",
+    "Refusal",
+    "Report",
+    "Transfer",
+    "Unknown",
+]
+
+
+# Between peers
+
+
+@attrs.frozen
+class Place:
+    """Where a peer listens."""
+
+    id: str
+    host: str
+    port: int
+
+
+@attrs.frozen
+class Book:
+    """Where peers listen, as far as the sender knows; of itself it knows best."""
+
+    places: tuple[Place, ...]
+
+
+_MESSAGES: Final = Codec[
+    RequestVote
+    | VoteReply
+    | Append
+    | AppendReply
+    | Heartbeat
+    | HeartbeatReply
+    | SnapshotReply
+    | TimeoutNow
+    | ReadRequest
+    | ReadReply
+](
+    RequestVote,
+    VoteReply,
+    Append,
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+    SnapshotReply,
+    TimeoutNow,
+    ReadRequest,
+    ReadReply,
+)
+
+
+class Peers(Service, name="raft"):
+    """What peers say to each other."""
+
+    message = one_way(_MESSAGES)
+    piece = one_way(InstallSnapshot)
+    book = one_way(Book)
+
+
+# From clients
+
+
+@attrs.frozen
+class Command:
+    """To be proposed."""
+
+    data: bytes
+
+
+@attrs.frozen
+class Question:
+    """To be answered from the state machine."""
+
+    data: bytes
+
+
+@attrs.frozen
+class Members:
+    """What the members are to be in the end."""
+
+    voters: tuple[str, ...]
+    learners: tuple[str, ...] = ()
+
+
+@attrs.frozen
+class Transfer:
+    """Who is to lead."""
+
+    to: str
+
+
+@attrs.frozen
+class Nothing:
+    """No argument, or no result."""
+
+
+@attrs.frozen
+class Answered:
+    """What the state machine answered."""
+
+    data: bytes
+
+
+@attrs.frozen
+class Done:
+    """It was done."""
+
+    index: int = 0
+    """Of the entry or the snapshot, where there is one."""
+
+
+@attrs.frozen
+class Elsewhere:
+    """This peer does not lead; nothing was done."""
+
+    leader: str | None
+    place: Place | None
+    """Where the leader listens, if that is known."""
+
+
+@attrs.frozen
+class Refusal:
+    """Nothing was done, for a reason that is no other leader."""
+
+    problem: str
+
+
+@attrs.frozen
+class Unknown:
+    """Nobody knows yet whether it is or will be done."""
+
+    problem: str
+
+
+Outcome: TypeAlias = Answered | Done | Elsewhere | Refusal | Unknown
+
+
+@attrs.frozen
+class Report:
+    """What a peer says of itself."""
+
+    id: str
+    role: str
+    term: int
+    leader: str | None
+    last: int
+    commit: int
+    applied: int
+    snapshot: int
+    voters: tuple[str, ...]
+    learners: tuple[str, ...]
+    places: tuple[Place, ...]
+    """Where the peers listen that this one knows of."""
+    reachable: tuple[str, ...]
+    """To whom it has a connection."""
+
+
+_OUTCOMES: Final = Codec[Outcome](Answered, Done, Elsewhere, Refusal, Unknown)
+
+
+class Clients(Service, name="raft.client"):
+    """What clients ask of a peer."""
+
+    propose = method(Codec(Command), _OUTCOMES)
+    read = method(Codec(Question), _OUTCOMES)
+    change = method(Codec(Members), _OUTCOMES)
+    transfer = method(Codec(Transfer), _OUTCOMES)
+    snapshot = method(Codec(Nothing), _OUTCOMES)
+    status = method(Codec(Nothing), Codec(Report))
