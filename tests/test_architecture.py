@@ -127,6 +127,7 @@ MODULES = {
     "trio440.raft.state": PURE,
     "trio440.raft.status": PURE,
     "trio440.raft.storage": PURE,
+    "trio440.raft.client": SHELL,
     "trio440.raft.peer_config": PURE,
     "trio440.raft.wire": PURE,
     "trio440.raft.waiting": SHELL,

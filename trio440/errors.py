@@ -35,6 +35,8 @@
     │   ├── TransferRefused                          leadership cannot go to this peer
     │   ├── ReadRefused                              too many reads wait
     │   ├── LeadershipLost                           whether a command is carried out is not known
+    │   ├── NoAnswer (TooSlowError)                  a cluster did not answer in the time given
+    │   ├── SessionExpired                           a cluster has forgotten a client
     │   ├── PeerStopped (ClosedResourceError)        this peer has stopped and answers nothing
     │   ├── FellBehind                               a reader of applied entries was too slow
     │   ├── WrongStorage                             a directory is another peer's, or cluster's
@@ -94,6 +96,7 @@ __all__ = [
     "LspError",
     "MessageTooLarge",
     "MiningError",
+    "NoAnswer",
     "NotLeader",
     "PayloadTooLarge",
     "PeerStopped",
@@ -110,6 +113,7 @@ __all__ = [
     "SchedulerUnavailable",
     "SendBufferFull",
     "ServerLost",
+    "SessionExpired",
     "SimulationError",
     "TransferRefused",
     "Trio440Error",
@@ -347,6 +351,24 @@ class LeadershipLost(RaftError):
         super().__init__(f"leadership was lost before entry {index} of term {term} was applied")
         self.index = index
         self.term = term
+
+
+class NoAnswer(RaftError, TooSlowError):
+    """A cluster did not answer in the time that was given; what was asked may still be done."""
+
+    def __init__(self, what: str, seconds: float | None) -> None:
+        """Say what was asked, and how long it was waited for."""
+        super().__init__(f"{what} was not answered within {seconds} s")
+        self.seconds = seconds
+
+
+class SessionExpired(RaftError):
+    """A cluster has ended a client's session; whether its last commands were done is not known."""
+
+    def __init__(self, session: int) -> None:
+        """Give the session's id."""
+        super().__init__(f"the cluster has ended session {session}")
+        self.session = session
 
 
 class PeerStopped(RaftError, ClosedResourceError):

@@ -1,5 +1,6 @@
 """Raft: a replicated log that can be trusted with data."""
 
+from trio440.raft.client import Client, open_client
 from trio440.raft.config import Config
 from trio440.raft.membership import Configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
@@ -17,6 +18,7 @@ __all__ = [
     "AppliedEntries",
     "ChunkRead",
     "ChunkWrite",
+    "Client",
     "Config",
     "Configuration",
     "Entry",
@@ -37,5 +39,6 @@ __all__ = [
     "Stored",
     "bootstrap",
     "joining",
+    "open_client",
     "open_peer",
 ]

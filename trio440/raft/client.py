@@ -1,0 +1,353 @@
+"""A client of a Raft cluster: finds the leader, follows it, and has each command done once.
+
+::
+
+    async with raft.open_client([("10.0.0.1", 7000), ("10.0.0.2", 7000)]) as client:
+        result = await client.propose(command)
+        answer = await client.read(question)
+
+The state machine of the cluster's peers is wrapped in :class:`~trio440.raft.dedupe.Sessions`: so
+the client may repeat a command until it is answered, at whatever peer, and it is applied once.
+"""
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, Final, TypeVar, final
+
+import trio
+
+from trio440.core.host import Host
+from trio440.core.lifetimes import open_service_nursery
+from trio440.core.real import REAL_HOST
+from trio440.errors import (
+    AnswerLost,
+    BadMessage,
+    CallTimedOut,
+    ChangeRefused,
+    HandshakeRefused,
+    InvalidParameter,
+    NoAnswer,
+    RemoteError,
+    SessionExpired,
+)
+from trio440.raft import dedupe
+from trio440.raft.wire import (
+    Answered,
+    Clients,
+    Command,
+    Done,
+    Elsewhere,
+    Members,
+    Nothing,
+    Outcome,
+    Question,
+    Refusal,
+    Report,
+    Transfer,
+    Unknown,
+)
+from trio440.rpc import Client as Caller
+from trio440.rpc import ClientLimits, Identity, Method
+from trio440.rpc import open_client as open_caller
+
+__all__ = ["Client", "open_client"]
+
+A = TypeVar("A")
+Endpoint = tuple[str, int]
+
+ATTEMPT_SECONDS: Final = 2.0
+"""A peer that has not answered within so long is not waited for."""
+REST_SECONDS: Final = 0.05
+"""After a round without success the next one comes about so much later."""
+IN_FLIGHT: Final = 128
+"""Commands at a time; below what a session remembers."""
+STATUS_SECONDS: Final = 1.0
+
+
+@final
+class Client:
+    """Commands and questions for a cluster; :func:`open_client` opens one.
+
+    Any number of tasks may share it. Each method waits until the cluster has answered, or as long
+    as it is told to; all raise ``NoAnswer`` when that time is over, and ``HandshakeRefused`` when
+    none of the addresses belongs to this cluster.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[Endpoint],
+        cluster: str,
+        nursery: trio.Nursery,
+        ports: Host,
+    ) -> None:
+        self._ports = ports
+        self._cluster = cluster
+        self._nursery = nursery
+        self._addresses = list(dict.fromkeys(addresses))
+        if not self._addresses:
+            raise InvalidParameter("addresses", [], "at least one")
+        self._callers: dict[Endpoint, Caller] = {}
+        self._leader: Endpoint | None = None
+        self._next = 0
+        self._session: int | None = None
+        self._opening = trio.Lock()
+        self._number = 0
+        self._waiting: dict[int, None] = {}
+        """The numbers of the session's commands that have no answer yet, in order."""
+        self._room = trio.CapacityLimiter(IN_FLIGHT)
+
+    # Commands and questions
+
+    async def propose(self, command: bytes, *, timeout_seconds: float | None = None) -> bytes:
+        """Have a command carried out once, and return its result.
+
+        Cancelled, and after ``NoAnswer``: it may be carried out or not, once at most.
+
+        Raises:
+            SessionExpired: the cluster has forgotten this client; as for a cancellation. The next
+                command begins a new session.
+            NoAnswer: the time is over.
+        """
+        with self._limit(timeout_seconds):
+            # A number is given up with its command, so nobody else waits for its result.
+            async with self._room:
+                return await self._do(command)
+        raise NoAnswer("the command", timeout_seconds)
+
+    async def _do(self, command: bytes) -> bytes:
+        session = await self._require_session()
+        self._number += 1
+        number = self._number
+        waiting = self._waiting
+        waiting[number] = None
+        try:
+            while True:
+                lowest = next(iter(waiting))
+                request = dedupe.encode(dedupe.Do(session, number, lowest, command))
+                reply = await self._ask_session(request)
+                if isinstance(reply, dedupe.Done):
+                    return reply.result
+                if not isinstance(reply, dedupe.NotDone) or reply.reason != "full":
+                    break
+                await self._rest()
+        finally:
+            del waiting[number]
+        if self._session == session:
+            self._session = None
+        raise SessionExpired(session)
+
+    async def _require_session(self) -> int:
+        async with self._opening:
+            if self._session is None:
+                reply = await self._ask_session(dedupe.encode(dedupe.Open()))
+                if not isinstance(reply, dedupe.Opened):
+                    raise BadMessage("the cluster's state machine has no sessions")
+                self._session, self._number = reply.session, 0
+                self._waiting = {}
+            return self._session
+
+    async def _ask_session(self, request: bytes) -> dedupe.Reply:
+        outcome = await self._ask(Clients.propose, Command(request), repeat=True)
+        if not isinstance(outcome, Answered):
+            raise BadMessage(f"a peer answered a command with {outcome}")
+        return dedupe.decode_reply(outcome.data)
+
+    async def read(self, query: bytes, *, timeout_seconds: float | None = None) -> bytes:
+        """Answer a question, linearizable. Cancelled: nothing has happened.
+
+        Raises:
+            NoAnswer: the time is over.
+        """
+        with self._limit(timeout_seconds):
+            outcome = await self._ask(Clients.read, Question(query), repeat=True)
+            if isinstance(outcome, Answered):
+                return outcome.data
+            raise BadMessage(f"a peer answered a question with {outcome}")
+        raise NoAnswer("the question", timeout_seconds)
+
+    # The cluster
+
+    async def change_members(
+        self,
+        voters: Iterable[str],
+        learners: Iterable[str] = (),
+        *,
+        timeout_seconds: float | None = None,
+    ) -> int:
+        """Change the members, see :meth:`Peer.change_members`; returns the index of the change.
+
+        Raises:
+            ChangeRefused: the leader does not do it, or it is not known whether it was done.
+            NoAnswer: the time is over; it may be done or not.
+        """
+        return await self._manage(
+            Clients.change, Members(tuple(voters), tuple(learners)), timeout_seconds
+        )
+
+    async def transfer_leadership(self, to: str, *, timeout_seconds: float | None = None) -> None:
+        """Have another voter lead.
+
+        Raises:
+            ChangeRefused: the leader does not do it, or it is not known whether it was done.
+            NoAnswer: the time is over; it may be done or not.
+        """
+        await self._manage(Clients.transfer, Transfer(to), timeout_seconds)
+
+    async def snapshot(
+        self, address: Endpoint | None = None, *, timeout_seconds: float | None = None
+    ) -> int:
+        """Have a peer keep a snapshot, and return its last index.
+
+        Args:
+            address: of that peer; None: the first one.
+            timeout_seconds: for everything.
+
+        Raises:
+            ChangeRefused: the peer does not do it.
+            NoAnswer: the time is over.
+        """
+        caller = await self._caller(address or self._addresses[0])
+        try:
+            outcome = await caller.call(
+                Clients.snapshot, Nothing(), timeout_seconds=timeout_seconds
+            )
+        except CallTimedOut:
+            raise NoAnswer("the snapshot", timeout_seconds) from None
+        if isinstance(outcome, Done):
+            return outcome.index
+        raise ChangeRefused(str(outcome))
+
+    async def status(self, *, timeout_seconds: float = STATUS_SECONDS) -> list[Report]:
+        """Ask every peer that is known, and return what those say that answer, by their ids."""
+        reports: dict[str, Report] = {}
+        asked: set[Endpoint] = set()
+
+        async def ask(address: Endpoint) -> None:
+            caller = await self._caller(address)
+            try:
+                report = await caller.call(
+                    Clients.status, Nothing(), timeout_seconds=timeout_seconds
+                )
+            except (CallTimedOut, AnswerLost, HandshakeRefused, RemoteError):
+                return
+            reports[report.id] = report
+            for place in report.places:
+                begin((place.host, place.port))
+
+        def begin(address: Endpoint) -> None:
+            if address not in asked:
+                asked.add(address)
+                nursery.start_soon(ask, address)
+
+        async with trio.open_nursery() as nursery:
+            for address in self._addresses:
+                begin(address)
+        return [reports[name] for name in sorted(reports)]
+
+    async def _manage(self, method: Method[A, Outcome], request: A, seconds: float | None) -> int:
+        with self._limit(seconds):
+            outcome = await self._ask(method, request, repeat=False)
+            if isinstance(outcome, Done):
+                return outcome.index
+            raise ChangeRefused(getattr(outcome, "problem", str(outcome)))
+        raise NoAnswer("the change", seconds)
+
+    # Asking
+
+    def _limit(self, seconds: float | None) -> Any:
+        clock = self._ports.clock
+        return clock.move_on_after(seconds) if seconds is not None else trio.CancelScope()
+
+    async def _ask(self, method: Method[A, Outcome], request: A, *, repeat: bool) -> Outcome:
+        """Ask the leader, whoever that is; again where nobody knows what came of it.
+
+        Args:
+            method: what to ask.
+            request: its argument.
+            repeat: whether a request whose fate is not known may be repeated.
+        """
+        final_answers = (Answered, Done) if repeat else (Answered, Done, Refusal, Unknown)
+        tried = 0
+        while True:
+            outcome: Outcome | None = None
+            address, self._leader = self._leader or self._address(), None
+            try:
+                outcome = await self._attempt(address, method, request, repeat=repeat)
+            except HandshakeRefused:
+                if tried >= len(self._addresses):
+                    raise
+            if isinstance(outcome, final_answers):
+                return outcome
+            tried += 1
+            if self._leader is None or tried > 1:
+                await self._rest()
+
+    async def _attempt(
+        self, address: Endpoint, method: Method[A, Outcome], request: A, *, repeat: bool
+    ) -> Outcome | None:
+        """Ask one peer, and take note of who leads; None: it did not answer."""
+        caller = await self._caller(address)
+        seconds = ATTEMPT_SECONDS if repeat else None
+        try:
+            outcome = await caller.call(method, request, timeout_seconds=seconds)
+        except (CallTimedOut, AnswerLost, RemoteError) as error:
+            return None if repeat else Unknown(f"whether it was done is not known: {error}")
+        if isinstance(outcome, Elsewhere):
+            place = outcome.place
+            self._leader = (place.host, place.port) if place is not None else None
+        elif not isinstance(outcome, Unknown):
+            self._leader = address
+        return outcome
+
+    def _address(self) -> Endpoint:
+        self._next += 1
+        return self._addresses[self._next % len(self._addresses)]
+
+    async def _caller(self, address: Endpoint) -> Caller:
+        caller = self._callers.get(address)
+        if caller is None:
+            caller = await self._nursery.start(self._connect, address)
+        return caller
+
+    async def _connect(
+        self, address: Endpoint, *, task_status: trio.TaskStatus[Caller] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with AsyncExitStack() as stack:
+            caller = await stack.enter_async_context(
+                open_caller(
+                    *address,
+                    identity=Identity(self._cluster),
+                    limits=ClientLimits(
+                        connect_seconds=ATTEMPT_SECONDS,
+                        silence_seconds=ATTEMPT_SECONDS,
+                        longest_wait_seconds=0.5,
+                    ),
+                    ports=self._ports,
+                )
+            )
+            caller = self._callers.setdefault(address, caller)
+            task_status.started(caller)
+            await trio.Event().wait()
+
+    async def _rest(self) -> None:
+        await self._ports.clock.sleep(REST_SECONDS * (0.5 + self._ports.rng.random()))
+
+
+@asynccontextmanager
+async def open_client(
+    addresses: Iterable[Endpoint], *, cluster: str = "raft", ports: Host = REAL_HOST
+) -> AsyncIterator[Client]:
+    """Be a client of a cluster for as long as the body runs.
+
+    Does not wait for a connection: calls do. Leaving drops what is under way.
+
+    Args:
+        addresses: where peers listen; one that is up is enough to find the others.
+        cluster: its name.
+        ports: the machine to run on.
+
+    Raises:
+        InvalidParameter: there is no address.
+    """
+    async with open_service_nursery() as nursery:
+        yield Client(addresses, cluster, nursery, ports)
