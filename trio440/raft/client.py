@@ -270,7 +270,7 @@ class Client:
         tried = 0
         while True:
             outcome: Outcome | None = None
-            address, self._leader = self._leader or self._address(), None
+            address = self._take_address()
             try:
                 outcome = await self._attempt(address, method, request, repeat=repeat)
             except HandshakeRefused:
@@ -299,7 +299,11 @@ class Client:
             self._leader = address
         return outcome
 
-    def _address(self) -> Endpoint:
+    def _take_address(self) -> Endpoint:
+        """Return where the leader may be, and forget it: who answers is remembered again."""
+        address, self._leader = self._leader, None
+        if address is not None:
+            return address
         self._next += 1
         return self._addresses[self._next % len(self._addresses)]
 
