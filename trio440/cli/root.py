@@ -15,6 +15,7 @@ SUMMARIES: Final = {
     "linekv": "The line-protocol key-value server over TCP, and its client.",
     "lsp": "Reliable messages over UDP: an echo server and its client.",
     "mine": "The distributed hash search: server, workers, clients.",
+    "raft": "A replicated key-value map: a peer of the cluster, and its client.",
     "sim": "Whole systems in a simulated world: campaigns, replays, deliberate bugs.",
 }
 """The sub-commands; the module of each has its name."""

@@ -12,7 +12,7 @@ from trio440.raft.state import Role
 from trio440.raft.status import PeerStatus, Status
 from trio440.raft.storage import MemoryStorage, Storage, Stored, bootstrap, joining
 from trio440.raft.waiting import AppliedEntries
-from trio440.raft.wire import Place
+from trio440.raft.wire import Place, Report
 
 __all__ = [
     "AppliedEntries",
@@ -32,6 +32,7 @@ __all__ = [
     "Place",
     "ReadState",
     "Ready",
+    "Report",
     "Role",
     "SnapshotMeta",
     "Status",

@@ -57,6 +57,8 @@ Endpoint = tuple[str, int]
 
 ATTEMPT_SECONDS: Final = 2.0
 """A peer that has not answered within so long is not waited for."""
+CONNECT_SECONDS: Final = 0.3
+"""A peer to which there is no connection is not waited for longer: another may be up."""
 REST_SECONDS: Final = 0.05
 """After a round without success the next one comes about so much later."""
 IN_FLIGHT: Final = 128
@@ -287,6 +289,10 @@ class Client:
     ) -> Outcome | None:
         """Ask one peer, and take note of who leads; None: it did not answer."""
         caller = await self._caller(address)
+        with self._ports.clock.move_on_after(CONNECT_SECONDS):
+            await caller.wait_connected()
+        if not caller.is_connected:
+            return None
         seconds = ATTEMPT_SECONDS if repeat else None
         try:
             outcome = await caller.call(method, request, timeout_seconds=seconds)

@@ -1,5 +1,6 @@
 """What one Raft peer is: its name, its place, its cluster, and the numbers of Raft. Pure."""
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import attrs
@@ -11,6 +12,14 @@ from trio440.raft.wire import Place
 __all__ = ["PeerConfig"]
 
 LEAST_TICK: Final = 0.001
+
+
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
+def _places(value: Iterable[Place]) -> tuple[Place, ...]:
+    return tuple(value)
 
 
 def _is_id(_: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
@@ -35,10 +44,10 @@ class PeerConfig:
     id: str = attrs.field(validator=_is_id)
     """Its name among the members: never used again for another peer, or for one that has lost
     its directory."""
-    members: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    members: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """The voters that the cluster begins with, this one among them: the same at each. Empty: this
     peer joins a cluster, and waits until its leader adds it. Counts at the first start only."""
-    places: tuple[Place, ...] = attrs.field(default=(), converter=tuple)
+    places: tuple[Place, ...] = attrs.field(default=(), converter=_places)
     """Where other peers listen. One is enough where that one knows the others."""
     directory: str | None = None
     """Where it keeps its state; None: in memory, and it must not come back after its end."""
