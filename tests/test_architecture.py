@@ -207,6 +207,7 @@ MODULES = {
     "trio440.sim.systems.raft_owner": PURE,
     "trio440.sim.systems.raft_stage": PURE,
     "trio440.sim.systems.raft_watch": PURE,
+    "trio440.sim.systems.raft_world": PORT,
     "trio440.sim.trace": PURE,
     "trio440.sim.udp": PORT,
 }

@@ -73,7 +73,8 @@ class Driver:
         self.changed: Final = trio.lowlevel.ParkingLot()
         """Tasks that look again whenever the node may have changed."""
         self._storage = storage
-        self._send = send
+        self.send = send
+        """Sends a message; may be replaced by one that looks at it before."""
         self._tick_seconds = tick_seconds
         self._snapshot_entries = snapshot_entries
         self._ports = ports
@@ -288,7 +289,7 @@ class Driver:
                 self.applier.read_at(read.index, waiter)
 
     def _send_out(self, message: Message) -> None:
-        if not self._send(message) and isinstance(message, Append):
+        if not self.send(message) and isinstance(message, Append):
             self.node.report_unreachable(message.to)
 
     def _send_after_sync(self, ready: Ready) -> None:

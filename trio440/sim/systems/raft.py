@@ -5,6 +5,7 @@ from typing import Final
 from trio440.sim.faults import HostTraits
 from trio440.sim.systems.base import SECOND, System
 from trio440.sim.systems.raft_stage import PEERS, play
+from trio440.sim.systems.raft_world import tell
 
 __all__ = ["SYSTEM"]
 
@@ -15,4 +16,5 @@ SYSTEM: Final = System(
     duration=9 * SECOND,
     heal_at=5 * SECOND,
     level_a=play,
+    level_b=tell,
 )

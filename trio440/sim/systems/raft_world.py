@@ -1,0 +1,390 @@
+"""Raft at level B: whole peers on machines that crash, and clients with sessions.
+
+Each peer is :func:`trio440.raft.open_peer` as it is, with its directory on the simulated disk.
+Members come and go, snapshots are taken and leadership is handed over while clients work; each
+client tries until it is answered, and what all of them saw must be one order of events.
+
+What is no fault: after a session has ended, or a time is over, nobody knows what became of a
+command.
+"""
+
+import random
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+import attrs
+import trio
+
+from trio440 import raft
+from trio440.core.host import Host
+from trio440.errors import (
+    AddressError,
+    ChangeRefused,
+    JournalFailed,
+    LeadershipLost,
+    NoAnswer,
+    NotLeader,
+    PeerStopped,
+    SessionExpired,
+    TransferRefused,
+)
+from trio440.raft.dedupe import Sessions
+from trio440.raft.disk_storage import open_disk_storage
+from trio440.raft.driver import Driver
+from trio440.raft.kv import (
+    Changed,
+    CompareAndSet,
+    Found,
+    Get,
+    KeyValueMap,
+    Put,
+    decode_result,
+    encode,
+)
+from trio440.raft.messages import Message, SnapshotMeta
+from trio440.raft.ready import Ready
+from trio440.raft.storage import MemoryStorage, Storage, Stored
+from trio440.sim.checking.history import Call, History
+from trio440.sim.checking.linearizability import check_linearizable
+from trio440.sim.checking.models import KeyValue
+from trio440.sim.systems.raft_watch import Watch
+from trio440.sim.world import World
+
+__all__ = ["tell"]
+
+PORT: Final = 7000
+CLIENTS: Final = ("c1", "c2", "c3")
+KEYS: Final = ("x", "y")
+PATIENCE_SECONDS: Final = 2.5
+REST_SECONDS: Final = 0.2
+END_SECONDS: Final = 3.8
+"""After the faults the cluster must work again within so long."""
+MEDDLING_SECONDS: Final = 1.0
+STEPS: Final = 200_000
+
+
+async def tell(world: World) -> None:
+    """Let clients write and read while everything goes wrong, and then require an end."""
+    await _Game(world).play()
+
+
+class _Mirror:
+    """A storage, and what of it is surely durable: see :class:`Durable` of the watch."""
+
+    def __init__(self, storage: Storage, stored: Stored | None) -> None:
+        self._storage = storage
+        self._copy = MemoryStorage()
+        self.term = 0
+        self.last_index = 0
+        if stored is not None:
+            self._copy.keep_now(stored)
+            self._look()
+
+    def _look(self) -> None:
+        stored = self._copy.load_now()
+        assert stored is not None  # noqa: S101 - it was kept before
+        self._stored = stored
+        base = stored.snapshot.index if stored.base_index is None else stored.base_index
+        self._base = base
+        self.term = stored.hard_state.term
+        self.last_index = max(base + len(stored.entries), stored.snapshot.index)
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether this entry is durable, or a snapshot in its place."""
+        place = index - self._base - 1
+        if 0 <= place < len(self._stored.entries):
+            return self._stored.entries[place].term == term
+        return index <= self._stored.snapshot.index
+
+    async def load(self) -> Stored | None:
+        """Return what is kept."""
+        return await self._storage.load()
+
+    async def initialize(self, stored: Stored) -> None:
+        """Keep the beginning."""
+        await self._storage.initialize(stored)
+        self._copy.keep_now(stored)
+        self._look()
+
+    async def write(self, batch: Sequence[Ready]) -> None:
+        """Keep what Readys say."""
+        await self._storage.write(batch)
+        for ready in batch:
+            self._copy.write_now(attrs.evolve(ready, chunks=()))
+        self._look()
+
+    async def install_snapshot(self, meta: SnapshotMeta) -> bool:
+        """Let a received snapshot replace the log."""
+        is_sound = await self._storage.install_snapshot(meta)
+        if is_sound:
+            stored = await self._storage.load()
+            assert stored is not None  # noqa: S101 - it was kept before
+            self._copy.keep_now(attrs.evolve(stored, partial=None))
+            self._look()
+        return is_sound
+
+    async def save_snapshot(self, meta: SnapshotMeta, data: bytes) -> None:
+        """Keep a snapshot of this peer's own."""
+        await self._storage.save_snapshot(meta, data)
+        self._copy.save_now(meta, b"")
+        self._look()
+
+    async def compact(self, index: int) -> None:
+        """Forget entries."""
+        await self._storage.compact(index)
+        self._copy.compact_now(index)
+        self._look()
+
+    async def read_snapshot(self, meta: SnapshotMeta, offset: int, length: int) -> bytes | None:
+        """Return a piece of the latest snapshot."""
+        return await self._storage.read_snapshot(meta, offset, length)
+
+
+class _Machine:
+    """A map with sessions that checks what it is fed: the same everywhere, and in order."""
+
+    def __init__(self, game: "_Game", name: str) -> None:
+        self._game = game
+        self._name = name
+        self._machine = Sessions(KeyValueMap())
+        self._last = 0
+
+    def apply(self, index: int, command: bytes) -> bytes:
+        """Carry out a command."""
+        require = self._game.world.require
+        shown = f"{self._name} applies {index} after {self._last}"
+        require(index > self._last, "each entry once and in order", shown)
+        self._last = index
+        other = self._game.applied.setdefault(index, command)
+        shown = f"{self._name} applies {command!r} at {index}, elsewhere {other!r}"
+        require(other == command, "state machine safety", shown)
+        return self._machine.apply(index, command)
+
+    def query(self, request: bytes) -> bytes:
+        """Answer a question."""
+        return self._machine.query(request)
+
+    def snapshot(self) -> Callable[[], bytes]:
+        """Take hold of the state."""
+        return self._machine.snapshot()
+
+    def restore(self, data: bytes) -> None:
+        """Replace the state."""
+        self._machine.restore(data)
+
+
+class _Game:
+    """One world."""
+
+    def __init__(self, world: World) -> None:
+        rng = world.rng("params")
+        self.world = world
+        self.history = History(world.now)
+        self.applied: dict[int, bytes] = {}
+        self.peers: dict[str, raft.Peer] = {}
+        self.names = [name for name in world.machines if name not in CLIENTS]
+        self.voters = tuple(self.names[: rng.choice([3, 3, 5])])
+        self.answers_after_heal = dict.fromkeys(CLIENTS, 0)
+        self._started: set[str] = set()
+        self._rng = rng
+        self._watch = Watch(world.require)
+        self._snapshot_entries = rng.choice([0, 5, 25])
+        lease_reads = rng.random() < 0.3  # noqa: PLR2004 - some
+        self._config = raft.Config(
+            heartbeat_ticks=3,
+            election_ticks=15,
+            election_ticks_spread=rng.choice([8, 15, 25]),
+            pre_vote=rng.random() < 0.7,  # noqa: PLR2004 - mostly
+            lease_reads=lease_reads,
+            lease_margin_ticks=5,
+            max_append_bytes=rng.choice([200, 1 << 20]),
+            max_inflight_messages=rng.choice([1, 8, 64]),
+            snapshot_chunk_bytes=rng.choice([100, 10_000]),
+            keep_entries=rng.choice([0, 5]),
+        )
+
+    async def play(self) -> None:
+        """Play until the faults are over and everything works again, then judge."""
+        world = self.world
+        world.note(f"{self.voters}, {self._config}")
+        world.check(self._look)
+        for name in self.voters:
+            self._start(name)
+        async with trio.open_nursery() as nursery:
+            for name in CLIENTS:
+                world.start(name, partial(self._be_client, name))
+            if self._rng.random() < 0.7:  # noqa: PLR2004 - mostly
+                nursery.start_soon(self._meddle)
+            await world.healed()
+            await self._require_end()
+            nursery.cancel_scope.cancel()
+        verdict = check_linearizable(self.history, KeyValue(), step_limit=STEPS)
+        world.require(verdict.answer != "violated", "clients see one order of events", str(verdict))
+
+    def _look(self) -> None:
+        for peer in self.peers.values():
+            self._watch.look(peer._driver.node)  # noqa: SLF001 - nobody else has to see it
+
+    # Peers
+
+    def _start(self, name: str) -> None:
+        if name not in self._started:
+            self._started.add(name)
+            self.world.start(name, partial(self._serve, name))
+
+    async def _serve(self, name: str, ports: Host) -> None:
+        """Be a peer, again and again where the disk fails."""
+        self.peers.pop(name, None)
+        while True:
+            with suppress(JournalFailed, AddressError):
+                await self._be_peer(name, ports)
+            await ports.clock.sleep(REST_SECONDS)
+
+    async def _be_peer(self, name: str, ports: Host) -> None:
+        config = raft.PeerConfig(
+            id=name,
+            members=self.voters if name in self.voters else (),
+            places=tuple(raft.Place(other, other, PORT) for other in self.names),
+            host=self.world.machines[name].address,
+            port=PORT,
+            snapshot_entries=self._snapshot_entries,
+            raft=self._config,
+        )
+        async with open_disk_storage("/data", cluster="raft", node=name, ports=ports) as disk:
+            mirror = _Mirror(disk, await disk.load())
+            machine = _Machine(self, name)
+            async with raft.open_peer(config, machine, storage=mirror, ports=ports) as peer:
+                self._watch_over(peer._driver, mirror)  # noqa: SLF001 - see above
+                self.peers[name] = peer
+                try:
+                    await trio.Event().wait()
+                finally:
+                    if self.peers.get(name) is peer:
+                        del self.peers[name]
+
+    def _watch_over(self, driver: Driver, mirror: _Mirror) -> None:
+        """Look at what a peer comes back with, and at all that it says."""
+        send, node = driver.send, driver.node
+
+        def watched(message: Message) -> bool:
+            self._watch.sent(message)
+            return send(message)
+
+        self._watch.started(node, mirror, node.snapshot_index)
+        driver.send = watched
+
+    def up(self) -> list[raft.Peer]:
+        """Return the peers that run."""
+        machines = self.world.machines
+        return [peer for name, peer in self.peers.items() if machines[name].is_up]
+
+    async def _meddle(self) -> None:
+        """Change members, hand leadership over and take snapshots."""
+        rng, world = self._rng, self.world
+        while world.now() < world.plan.heal_at:
+            await trio.sleep(rng.random() * MEDDLING_SECONDS)
+            up = self.up()
+            members = [peer for peer in up if peer.members.voters]
+            if not members:
+                continue
+            peer = rng.choice([peer for peer in members if peer.is_leader] or members)
+            with (
+                suppress(ChangeRefused, NotLeader, TransferRefused, LeadershipLost, PeerStopped),
+                trio.move_on_after(1),
+            ):
+                kind = rng.random()
+                if kind < 0.3:  # noqa: PLR2004 - one way or the other
+                    await peer.snapshot()
+                elif kind < 0.5:  # noqa: PLR2004 - the same
+                    await peer.transfer_leadership(rng.choice(peer.members.voters))
+                else:
+                    await self._change_members(peer)
+
+    async def _change_members(self, peer: raft.Peer) -> None:
+        rng, members = self._rng, peer.members
+        strangers = [name for name in self.names if name not in members.members]
+        voters = list(members.voters)
+        if members.learners and rng.random() < 0.6:  # noqa: PLR2004 - mostly
+            await peer.promote(rng.choice(members.learners))
+        elif strangers and rng.random() < 0.6:  # noqa: PLR2004 - mostly
+            name = rng.choice(strangers)
+            self._start(name)
+            await peer.add_learner(name)
+        elif len(voters) > 1:
+            voters.remove(rng.choice(voters))
+            await peer.change_members(voters, members.learners)
+
+    # Clients
+
+    async def _be_client(self, name: str, ports: Host) -> None:
+        """Do one operation after the other, and remember what came of it."""
+        world = self.world
+        rng = world.rng(name, world.machines[name].lives)
+        addresses = [(other, PORT) for other in self.names]
+        number = 0
+        async with raft.open_client(addresses, ports=ports) as client:
+            while True:
+                await ports.clock.sleep(rng.random() * REST_SECONDS)
+                number += 1
+                value = f"{name}.{world.machines[name].lives}.{number}"
+                call, command = _draw(rng, value)
+                invocation = self.history.invoke(name, call)
+                try:
+                    if call.name == "get":
+                        data = await client.read(command, timeout_seconds=PATIENCE_SECONDS)
+                    else:
+                        data = await client.propose(command, timeout_seconds=PATIENCE_SECONDS)
+                except (NoAnswer, SessionExpired):
+                    continue
+                invocation.ok(_result(call, data))
+                self.answers_after_heal[name] += world.now() >= world.plan.heal_at
+
+    # The end
+
+    async def _require_end(self) -> None:
+        """Wait until clients are answered and all members have caught up."""
+        with trio.move_on_after(END_SECONDS):
+            while self._missing():  # noqa: ASYNC110 - what is waited for has no event
+                await trio.sleep(REST_SECONDS)
+        missing = self._missing()
+        self.world.require(not missing, "the cluster works in the end", missing)
+
+    def _missing(self) -> str:
+        up = self.up()
+        leader = max(
+            (peer for peer in up if peer.is_leader), key=lambda p: p.status().term, default=None
+        )
+        if leader is None:
+            return "nobody leads"
+        for name, answers in self.answers_after_heal.items():
+            if not answers:
+                return f"{name} has no answer"
+        if leader.members.is_joint:
+            return f"{leader.members}"
+        for name in leader.members.members:
+            applied = self.peers[name].report().applied if name in self.peers else 0
+            if applied < leader.report().commit - 5:
+                return f"{name} has applied {applied} of {leader.report().commit}"
+        return ""
+
+
+def _draw(rng: random.Random, value: str) -> tuple[Call, bytes]:
+    key, kind = rng.choice(KEYS), rng.random()
+    name = key.encode()
+    if kind < 0.5:  # noqa: PLR2004 - half are reads
+        return KeyValue.get(key), encode(Get(name))
+    if kind < 0.8:  # noqa: PLR2004 - most others are writes
+        return KeyValue.put(key, value), encode(Put(name, value.encode()))
+    expected = f"c{rng.randrange(1, 4)}.1.{rng.randrange(20)}"
+    command = CompareAndSet(name, expected.encode(), value.encode())
+    return KeyValue.cas(key, expected, value), encode(command)
+
+
+def _result(call: Call, data: bytes) -> bool | str | None:
+    result = decode_result(data)
+    if isinstance(result, Found):
+        return result.items[0].value.decode() if result.items else None
+    assert isinstance(result, Changed)  # noqa: S101 - what else follows a change
+    return result.done if call.name == "cas" else None
