@@ -80,9 +80,12 @@ class Client:
         addresses: Iterable[Endpoint],
         cluster: str,
         nursery: trio.Nursery,
+        *,
+        attempt_seconds: float,
         ports: Host,
     ) -> None:
         self._ports = ports
+        self._attempt_seconds = attempt_seconds
         self._cluster = cluster
         self._nursery = nursery
         self._addresses = list(dict.fromkeys(addresses))
@@ -293,7 +296,7 @@ class Client:
             await caller.wait_connected()
         if not caller.is_connected:
             return None
-        seconds = ATTEMPT_SECONDS if repeat else None
+        seconds = self._attempt_seconds if repeat else None
         try:
             outcome = await caller.call(method, request, timeout_seconds=seconds)
         except (CallTimedOut, AnswerLost, RemoteError) as error:
@@ -345,7 +348,11 @@ class Client:
 
 @asynccontextmanager
 async def open_client(
-    addresses: Iterable[Endpoint], *, cluster: str = "raft", ports: Host = REAL_HOST
+    addresses: Iterable[Endpoint],
+    *,
+    cluster: str = "raft",
+    attempt_seconds: float = ATTEMPT_SECONDS,
+    ports: Host = REAL_HOST,
 ) -> AsyncIterator[Client]:
     """Be a client of a cluster for as long as the body runs.
 
@@ -354,10 +361,11 @@ async def open_client(
     Args:
         addresses: where peers listen; one that is up is enough to find the others.
         cluster: its name.
+        attempt_seconds: a peer that has not answered within so long is left for another one.
         ports: the machine to run on.
 
     Raises:
         InvalidParameter: there is no address.
     """
     async with open_service_nursery() as nursery:
-        yield Client(addresses, cluster, nursery, ports)
+        yield Client(addresses, cluster, nursery, attempt_seconds=attempt_seconds, ports=ports)

@@ -58,6 +58,7 @@ PORT: Final = 7000
 CLIENTS: Final = ("c1", "c2", "c3")
 KEYS: Final = ("x", "y")
 PATIENCE_SECONDS: Final = 2.5
+ATTEMPT_SECONDS: Final = 0.6
 REST_SECONDS: Final = 0.2
 END_SECONDS: Final = 3.8
 """After the faults the cluster must work again within so long."""
@@ -324,7 +325,9 @@ class _Game:
         rng = world.rng(name, world.machines[name].lives)
         addresses = [(other, PORT) for other in self.names]
         number = 0
-        async with raft.open_client(addresses, ports=ports) as client:
+        async with raft.open_client(
+            addresses, attempt_seconds=ATTEMPT_SECONDS, ports=ports
+        ) as client:
             while True:
                 await ports.clock.sleep(rng.random() * REST_SECONDS)
                 number += 1
