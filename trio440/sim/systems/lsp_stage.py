@@ -31,8 +31,9 @@ CLIENTS: Final = ("client1", "client2", "client3", "client4", "client5")
 MILLI: Final = 1_000
 BURST: Final = 24
 """A client writes up to so many messages at a time."""
-THINKING: Final = 1_500_000
+THINKING: Final = 3_500_000
 """Up to so many microseconds pass between a client's bursts."""
+LAST_THINKING: Final = 300_000
 LAST_BURST: Final = 10
 """What each client writes after the last fault."""
 MAX_PAYLOAD: Final = 60
@@ -41,8 +42,8 @@ MAX_PAYLOAD: Final = 60
 def draw_params(rng: random.Random) -> Params:
     """Draw parameters whose losses are noticed within two seconds."""
     return Params(
-        epoch_limit=rng.choice([4, 6, 10]),
-        epoch_millis=rng.choice([100, 150, 200]),
+        epoch_limit=rng.choice([4, 5, 7]),
+        epoch_millis=rng.choice([200, 250]),
         window_size=rng.choice([1, 2, 5, 20]),
         max_backoff_interval=rng.choice([0, 1, 2, 4]),
         max_unacked_messages=rng.choice([1, 2, 5, 20]),
@@ -225,7 +226,7 @@ class _Client:
         game.names[self.host, isn] = name
         end.pump()
         self._later(game.epoch, lambda: self._tick(end))
-        self._later(self._rng.randrange(THINKING), lambda: self._burst(end))
+        self._later(self._think(), lambda: self._burst(end))
 
     def _lose(self) -> None:
         self.end = None
@@ -246,7 +247,7 @@ class _Client:
         if end is not self.end:
             return
         game, rng = self._game, self._rng
-        self._later(rng.randrange(THINKING), lambda: self._burst(end))
+        self._later(self._think(), lambda: self._burst(end))
         if end.session.state is not State.OPEN or self._unanswered:
             return
         healed = game.stage.now >= game.stage.plan.heal_at
@@ -258,6 +259,11 @@ class _Client:
             payload += rng.randbytes(rng.randrange(MAX_PAYLOAD - len(payload)))
             self._unanswered.append(payload)
             end.write(payload)
+
+    def _think(self) -> int:
+        """Draw the time to the next burst; after the last fault there is no time to lose."""
+        healed = self._game.stage.now >= self._game.stage.plan.heal_at
+        return self._rng.randrange(LAST_THINKING if healed else THINKING)
 
     def _receive(self, data: bytes, source: str) -> None:
         message = self._game.untrusted_arrival(self.host, source, data)
