@@ -5,12 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from tests.ablations import ABLATIONS
+from trio440.errors import InvariantViolated
 from trio440.sim.ablating import by_name
+from trio440.sim.checking import History, LineStore, check_linearizable
 from trio440.sim.outcome import Level, Setup
-from trio440.sim.running import run
+from trio440.sim.running import run, simulate
+from trio440.sim.timeline import render_page
+from trio440.sim.world import World
 
 SAME = """
 from trio440.sim.outcome import Setup
@@ -55,3 +60,23 @@ def test_a_bug_is_found_soon(name: str) -> None:
     with ablation.apply():
         found = [run(ablation.setup(seed))[0].failure for seed in range(5)]
     assert any(found)
+
+
+def test_a_history_that_is_not_linearizable_brings_its_explanation_to_the_page() -> None:
+    clock = iter(range(100))
+    history = History(lambda: next(clock))
+    put = history.invoke("one", LineStore.put(b"k", b"1"))
+    put.ok(None)
+    get = history.invoke("two", LineStore.get(b"k"))
+    get.ok(())
+    verdict = check_linearizable(history, LineStore())
+    assert verdict.answer == "violated"
+
+    async def story(_world: World) -> None:
+        why = verdict.explanations[0]
+        raise InvariantViolated("the history is linearizable", str(verdict), why)
+
+    outcome, trace = simulate(story, Setup("test", 0, profile="calm"), keep_trace=True)
+    page = render_page(outcome, list(trace))
+    assert "fits nowhere" in page
+    assert "fits nowhere" not in render_page(attrs.evolve(outcome, failure=None), list(trace))
