@@ -1,26 +1,16 @@
 """Channels, selects and epoch timers in simulated worlds: a few histories, their sameness, bugs."""
 
-import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import pytest
 
 from tests.ablations import core as bugs
+from tests.support.sameness import digests_in_processes
 from trio440.errors import InvalidParameter
 from trio440.sim.ablating import by_name
 from trio440.sim.outcome import Order, Setup
 from trio440.sim.running import run
 from trio440.sim.systems import load_system
-
-SAME = """
-from trio440.sim.outcome import Setup
-from trio440.sim.running import run
-for order in ("random", "pct"):
-    print(run(Setup("core", 7, "B", "hostile", order))[0].digest)
-"""
 
 
 @pytest.mark.parametrize("profile", ["calm", "hostile", "clocks"])
@@ -53,19 +43,14 @@ def test_everything_that_can_happen_does() -> None:
 
 
 def test_a_history_is_the_same_in_every_process() -> None:
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SAME],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).resolve().parents[2],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+    assert (
+        len(
+            digests_in_processes(
+                "core 7 B hostile random", "core 7 B hostile pct", hash_seeds=(1, 2)
+            )
         )
-        for seed in (1, 2)
-    ]
-    outputs = [process.communicate(timeout=60)[0].split() for process in processes]
-    assert outputs[0] == outputs[1]
-    assert len(outputs[0]) == 2
+        == 1
+    )
 
 
 def test_there_are_no_channels_without_an_event_loop() -> None:

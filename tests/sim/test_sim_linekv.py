@@ -1,14 +1,10 @@
 """linekv in simulated worlds: a few histories at each level, and their sameness everywhere."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import attrs
 import pytest
 
 from tests.ablations import ABLATIONS
+from tests.support.sameness import digests_in_processes
 from trio440.errors import InvariantViolated
 from trio440.sim.ablating import by_name
 from trio440.sim.checking import History, LineStore, check_linearizable
@@ -16,13 +12,6 @@ from trio440.sim.outcome import Level, Setup
 from trio440.sim.running import run, simulate
 from trio440.sim.timeline import render_page
 from trio440.sim.world import World
-
-SAME = """
-from trio440.sim.outcome import Setup
-from trio440.sim.running import run
-for level in "AB":
-    print(run(Setup("linekv", 3, level, "hostile"))[0].digest)
-"""
 
 
 @pytest.mark.parametrize("profile", ["calm", "hostile", "crashes", "disks"])
@@ -40,18 +29,10 @@ def test_pct_finds_nothing_either() -> None:
 
 
 def test_a_history_is_the_same_in_every_process() -> None:
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", SAME],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).resolve().parents[2],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-        ).stdout
-        for seed in (1, 2, 3)
-    }
-    assert len(outputs) == 1
+    assert (
+        len(digests_in_processes("linekv 3 A hostile", "linekv 3 B hostile", hash_seeds=(1, 2, 3)))
+        == 1
+    )
 
 
 @pytest.mark.parametrize("name", ["journal-new-names-are-not-synced", "linekv-gets-overtake-puts"])

@@ -1,21 +1,10 @@
 """LSP in simulated worlds: a few histories at each level, and their sameness everywhere."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests.support.sameness import digests_in_processes
 from trio440.sim.outcome import Level, Setup
 from trio440.sim.running import run
-
-SAME = """
-from trio440.sim.outcome import Setup
-from trio440.sim.running import run
-for level in "AB":
-    print(run(Setup("lsp", 7, level, "hostile"))[0].digest)
-"""
 
 
 @pytest.mark.parametrize("profile", ["calm", "hostile", "partitions", "crashes"])
@@ -33,15 +22,4 @@ def test_pct_finds_nothing_either() -> None:
 
 
 def test_a_history_is_the_same_in_every_process() -> None:
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", SAME],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).resolve().parents[2],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-        ).stdout
-        for seed in (1, 2)
-    }
-    assert len(outputs) == 1
+    assert len(digests_in_processes("lsp 7 A hostile", "lsp 7 B hostile", hash_seeds=(1, 2))) == 1

@@ -1,21 +1,11 @@
 """Raft at level B: whole peers and clients in simulated worlds, their sameness, and a bug."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 
+from tests.support.sameness import digests_in_processes
 from trio440.raft import driver
 from trio440.sim.outcome import Setup
 from trio440.sim.running import run
-
-SAME = """
-from trio440.sim.outcome import Setup
-from trio440.sim.running import run
-print(run(Setup("raft", 3, "B", "hostile"))[0].digest)
-"""
 
 
 @pytest.mark.parametrize("profile", ["hostile", "crashes", "partitions", "disks"])
@@ -27,18 +17,7 @@ def test_raft_keeps_its_promises(profile: str) -> None:
 
 
 def test_a_history_is_the_same_in_every_process() -> None:
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", SAME],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).resolve().parents[2],
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-        ).stdout
-        for seed in (1, 2)
-    }
-    assert len(outputs) == 1
+    assert len(digests_in_processes("raft 3 B hostile", hash_seeds=(1, 2))) == 1
 
 
 def test_a_peer_that_speaks_before_it_writes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,13 +280,6 @@ class Log:
         self.handed = end
         return entries
 
-    def has_news(self, limit: int) -> bool:
-        """Whether :meth:`take_unwritten` or :meth:`take_committed` has something."""
-        return (
-            self.written < self.last_index
-            or min(self.commit, self.stable, self.applied + limit) > self.handed
-        )
-
     def apply_to(self, index: int) -> None:
         """Take note that the owner has applied everything up to ``index``."""
         if index > self.handed:

@@ -185,7 +185,6 @@ class _Client:
         self._host = host
         self._connections = 0
         self._finished = False
-        self._after_heal = 0
 
     async def live(self, ports: Host) -> None:
         """Run one life of the machine."""
