@@ -102,6 +102,7 @@ MODULES = {
     "trio440.mining.speed": PURE,
     "trio440.mining.worker": SHELL,
     "trio440.raft": FACE,
+    "trio440.raft.batches": PURE,
     "trio440.raft.config": PURE,
     "trio440.raft.dedupe": PURE,
     "trio440.raft.disk_storage": SHELL,

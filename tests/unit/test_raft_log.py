@@ -37,7 +37,8 @@ class LogMachine(RuleBasedStateMachine):
     def append(self, count: int, new_term: bool) -> None:
         self.term += new_term
         new = entries(*[self.term] * count, start=self.last() + 1)
-        self.log.append(new)
+        for entry in new:
+            self.log.append(entry)
         self.model |= {entry.index: entry for entry in new}
 
     @rule(data=st.data())
@@ -130,7 +131,7 @@ def test_hints_lead_to_where_two_logs_meet_in_few_steps(ours: list[int], theirs:
 def test_a_write_that_was_overtaken_says_nothing_about_what_came_instead() -> None:
     """The same index and term again, after another leader's entry was there meanwhile."""
     log = Log(0, 0)
-    log.append(entries(1))
+    log.append(*entries(1))
     log.take_unwritten()
     log.merge(entries(2))
     log.take_unwritten()
@@ -151,7 +152,7 @@ def test_what_is_committed_is_never_overwritten() -> None:
     with pytest.raises(RaftViolated, match="ends"):
         log.commit_to(3)
     with pytest.raises(RaftViolated, match="place"):
-        log.append(entries(3, start=5))
+        log.append(*entries(3, start=5))
 
 
 def test_a_batch_is_as_large_as_allowed_and_never_empty() -> None:

@@ -18,7 +18,7 @@ from trio440.raft.waiting import AppliedEntries, Waiter
 
 __all__ = ["Applier", "read_whole"]
 
-BATCH: Final = 256
+BATCH: Final = 1024
 """Entries that are applied before other tasks have a turn."""
 READ_BYTES: Final = 1 << 20
 
@@ -54,6 +54,7 @@ class Applier:
         self._storage = storage
         self._poke = poke
         self._work: deque[Work] = deque()
+        self._is_working = False
         self._reads: list[tuple[int, int, Waiter]] = []
         self._read_number = 0
         self._wake = trio.Event()
@@ -62,7 +63,14 @@ class Applier:
     # Work
 
     def give(self, work: Work) -> None:
-        """Have entries applied, or a snapshot restored, behind all that was given before."""
+        """Have entries applied, or a snapshot restored, behind all that was given before.
+
+        Entries are applied at once where nothing is before them and they are no more than a batch.
+        """
+        idle = not (self._is_working or self._work)
+        if idle and not isinstance(work, SnapshotMeta) and len(work) <= BATCH:
+            self._apply(work)
+            return
         self._work.append(work)
         self._wake.set()
 
@@ -71,6 +79,7 @@ class Applier:
         while True:
             await self._wake.wait()
             self._wake = trio.Event()
+            self._is_working = True
             while self._work:
                 work = self._work.popleft()
                 if isinstance(work, SnapshotMeta):
@@ -79,13 +88,14 @@ class Applier:
                 for start in range(0, len(work), BATCH):
                     self._apply(work[start : start + BATCH])
                     await trio.lowlevel.checkpoint()
+            self._is_working = False
 
     def _apply(self, entries: tuple[Entry, ...]) -> None:
-        apply, waiting = self.machine.apply, self.waiting
+        apply, waiting, command = self.machine.apply, self.waiting, EntryKind.COMMAND
         for entry in entries:
             index = entry.index
-            result = apply(index, entry.data) if entry.kind is EntryKind.COMMAND else b""
-            if (waiter := waiting.pop(index, None)) is not None:
+            result = apply(index, entry.data) if entry.kind is command else b""
+            if waiting and (waiter := waiting.pop(index, None)) is not None:
                 if waiter.term == entry.term:
                     waiter.wake(result)
                 else:

@@ -5,7 +5,7 @@
     DIRECTORY/journal/      see trio440.journal; one record for each fact: trio440.raft.records
     DIRECTORY/snapshots/    see trio440.raft.snapshot_files
 
-One write is one frame of the journal and one fsync, however many Readys it takes; a power cut
+One write is one frame of the journal, with a record for each run of entries, and one fsync, however many Readys it takes; a power cut
 leaves all of it or nothing. The commit has no sync of its own: alone, it waits in memory for the
 next write that has one. A snapshot of any size is a file of its own, and is read and written a
 piece at a time; the journal holds what it is of. What the log no longer needs is given up by a
@@ -33,10 +33,11 @@ from trio440.errors import (
     WrongStorage,
 )
 from trio440.journal import Journal, JournalLimits, JournalStatistics, Recovered, open_journal
+from trio440.raft.batches import split_entries
 from trio440.raft.kept import Kept, replay
 from trio440.raft.messages import HardState, SnapshotMeta
 from trio440.raft.ready import Ready
-from trio440.raft.records import Base, Installed, Record, Saved, encode_record
+from trio440.raft.records import Base, Compacted, Entries, Installed, Record, Saved, encode_record
 from trio440.raft.snapshot_files import (
     SLICE,
     Received,
@@ -52,7 +53,9 @@ __all__ = ["DiskStorage", "open_disk_storage"]
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
-DISPENSABLE: Final = 1024
+BATCH_BYTES: Final = 1 << 20
+"""One record holds so much of entries' data, or one entry."""
+DISPENSABLE: Final = 64
 """So many records that are not needed are given up at an opening."""
 
 
@@ -191,7 +194,7 @@ class DiskStorage:
         Raises:
             RaftViolated: the storage has been initialized.
         """
-        async with self._turn:
+        async with self._in_turn():
             if self._kept is not None:
                 raise RaftViolated("the storage has been initialized")
             if stored.snapshot.size:
@@ -204,10 +207,11 @@ class DiskStorage:
             kept = Kept(first, 1)
             if stored.entries:
                 kept.check_entries(stored.entries, kept.index)
-            records: list[Record] = [first, *stored.entries]
+            batches = [Entries(part) for part in split_entries(stored.entries, BATCH_BYTES)]
+            records: list[Record] = [first, *batches]
             self._journal.append_nowait([encode_record(record) for record in records])
-            for place, entry in enumerate(stored.entries, 2):
-                kept.take(entry, place)
+            for place, batch in enumerate(batches, 2):
+                kept.take(batch, place)
             self._kept = kept
             await self._journal.sync()
 
@@ -219,7 +223,7 @@ class DiskStorage:
         A Ready with a ``snapshot`` is the last of its batch: :meth:`install_snapshot` comes
         before what follows.
         """
-        async with self._turn:
+        async with self._in_turn():
             kept = self._require()
             state, last, must_sync = self._waiting or kept.hard_state, kept.last_index, False
             records: list[Record] = []
@@ -230,7 +234,7 @@ class DiskStorage:
                 if ready.entries:
                     kept.check_entries(ready.entries, last)
                     last = ready.last_index
-                    records += ready.entries
+                    records += map(Entries, split_entries(ready.entries, BATCH_BYTES))
                 must_sync |= ready.must_sync
             chunks = [chunk for ready in batch for chunk in ready.chunks]
             self._received.check(chunks)
@@ -247,10 +251,13 @@ class DiskStorage:
 
     async def compact(self, index: int) -> None:
         """Forget entries up to an index, at most the snapshot's; their segments are removed."""
-        async with self._turn:
+        async with self._in_turn():
             kept = self._require()
             if kept.compact(min(index, kept.snapshot.index)):
-                await self._give_up()
+                if kept.dispensable > self._journal.snapshot_index:
+                    await self._give_up()
+                else:
+                    await self._append([Compacted(kept.index)])
 
     # Snapshots
 
@@ -260,7 +267,7 @@ class DiskStorage:
         Raises:
             RaftViolated: there is a snapshot of that index or a greater one.
         """
-        async with self._turn:
+        async with self._in_turn():
             kept = self._require()
             if meta.index <= kept.snapshot.index:
                 raise RaftViolated(f"a snapshot up to {meta.index} would replace a later one")
@@ -298,7 +305,7 @@ class DiskStorage:
                 await self._run(worker, writer.append, data[offset : offset + SLICE])
             if not await self._run(worker, writer.finish):
                 raise RaftViolated(f"a snapshot up to {meta.index} is not what its meta says")
-            async with self._turn:
+            async with self._in_turn():
                 if meta.index > kept.snapshot.index:
                     old, is_named = kept.file, True
                     await self._append([Saved(meta, number)])
@@ -341,11 +348,23 @@ class DiskStorage:
 
     async def finish(self) -> None:
         """Write what waits in memory; for :func:`open_disk_storage`."""
-        async with self._turn:
+        async with self._in_turn():
             self._check()
             if self._waiting is not None:
                 state, self._waiting = self._waiting, None
                 await self._append([state])
+
+    @asynccontextmanager
+    async def _in_turn(self) -> AsyncIterator[None]:
+        """Be the one task that writes; a lock's own checkpoint would cost a lone write a hop."""
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
     async def _append(self, records: Sequence[Record]) -> None:
         """Put records into the journal, all or none, and wait until they are on disk."""

@@ -173,13 +173,13 @@ class Driver:
             LeadershipLost: this peer stopped to lead before.
             PeerStopped: this peer has stopped.
         """
-        waiter = Waiter()
-        index, waiter.term = place
-        before = self.applier.waiting.get(index)
-        if before is not None:
+        index, term = place
+        waiter, waiting = Waiter(term), self.applier.waiting
+        if index in waiting:
+            before = waiting[index]
             before.fail(LeadershipLost(index, before.term))
-        self.applier.waiting[index] = waiter
-        self._led_term = waiter.term
+        waiting[index] = waiter
+        self._led_term = term
         result: bytes = await waiter.wait()
         return result
 
@@ -257,10 +257,10 @@ class Driver:
             return
         node, applier = self.node, self.applier
         while (ready := node.ready()) is not None:
-            for message in ready.messages_now:
-                self._send_out(message)
             if ready.committed:
                 applier.give(ready.committed)
+            for message in ready.messages_now:
+                self._send_out(message)
             self._answer_reads(ready)
             if ready.chunk_reads:
                 self._chunk_reads += ready.chunk_reads

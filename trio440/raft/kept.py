@@ -1,13 +1,13 @@
 """What a peer's storage holds, as its records say it, one after the other. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 import attrs
 
 from trio440.errors import BadMessage, RaftViolated
 from trio440.raft.messages import Entry, HardState, SnapshotMeta
-from trio440.raft.records import Base, Installed, Record, Saved, decode_record
+from trio440.raft.records import Base, Compacted, Entries, Installed, Record, Saved, decode_record
 from trio440.raft.storage import Stored
 
 __all__ = ["Kept", "replay"]
@@ -61,15 +61,12 @@ class Kept:
             BadMessage: it does not follow those before it.
         """
         match record:
-            case Entry():
-                kept = record.index - self.index - 1
-                if not 0 <= kept <= len(self.entries):
-                    raise BadMessage(f"entry {record.index} follows no other")
-                del self.entries[kept:], self._places[kept:]
-                self.entries.append(record)
-                self._places.append(place)
+            case Entries():
+                self._take_entries(record.entries, place)
             case HardState():
                 self.hard_state = record
+            case Compacted():
+                self.compact(record.index)
             case Saved():
                 self.snapshot, self.file = record.snapshot, record.file
             case Installed():
@@ -77,6 +74,17 @@ class Kept:
             case Base():
                 raise BadMessage("a log begins where another has not ended")
         self.place = place
+
+    def _take_entries(self, entries: Sequence[Entry], place: int) -> None:
+        """Take in entries; those before the first that is kept were compacted meanwhile."""
+        kept = entries[0].index - self.index - 1
+        if kept > len(self.entries):
+            raise BadMessage(f"entry {entries[0].index} follows no other")
+        if kept < 0:
+            entries, kept = entries[-kept:], 0
+        del self.entries[kept:], self._places[kept:]
+        self.entries += entries
+        self._places += [place] * len(entries)
 
     def _install(self, record: Installed) -> None:
         meta = record.snapshot

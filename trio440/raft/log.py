@@ -149,9 +149,16 @@ class Log:
 
     # How it grows and shrinks
 
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Append a leader's own entries."""
-        self._append(entries)
+    def append(self, entry: Entry) -> None:
+        """Append a leader's own entry.
+
+        Raises:
+            RaftViolated: it does not follow the last one.
+        """
+        if entry.index != self.last_index + 1:
+            raise RaftViolated(f"entry {entry.index} in the place of {self.last_index + 1}")
+        self._entries.append(entry)
+        self.last_index, self.last_term = entry.index, entry.term
 
     def merge(self, entries: Sequence[Entry]) -> int | None:
         """Take in a leader's entries, of which the first follows an entry that matches.

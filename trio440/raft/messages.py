@@ -8,6 +8,7 @@ import enum
 from typing import TypeAlias
 
 import attrs
+import msgspec
 
 from trio440.raft.membership import Configuration
 
@@ -42,9 +43,12 @@ class EntryKind(enum.Enum):
     """See :mod:`trio440.raft.membership`."""
 
 
-@attrs.frozen
-class Entry:
-    """One place of the log."""
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One place of the log.
+
+    A Struct, unlike the other messages: a leader makes one for each command, and each of its
+    followers another.
+    """
 
     index: int
     """From 1."""

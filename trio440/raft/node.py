@@ -145,16 +145,15 @@ class Node:
             ProposalRefused: the command is too large, too many bytes are not committed yet, or
                 leadership is being transferred.
         """
-        state, leading = self._state, self._roles.require_leading()
+        roles, config = self._roles, self._state.config
+        leading = roles.leading or roles.require_leading()
         if leading.transferee is not None:
             raise ProposalRefused(f"leadership is on its way to {leading.transferee}")
-        if len(data) > state.config.max_entry_bytes:
-            limit = state.config.max_entry_bytes
+        if len(data) > (limit := config.max_entry_bytes):
             raise ProposalRefused(f"the command has {len(data)} bytes, the limit is {limit}")
-        if self._roles.uncommitted_bytes >= state.config.max_uncommitted_bytes:
-            limit = state.config.max_uncommitted_bytes
+        if roles.uncommitted_bytes >= (limit := config.max_uncommitted_bytes):
             raise ProposalRefused(f"{limit} bytes are not committed yet, which is the limit")
-        return self._roles.append(EntryKind.COMMAND, data)
+        return roles.append(EntryKind.COMMAND, data)
 
     def change_membership(self, voters: Any, learners: Any = ()) -> tuple[int, int]:
         """Begin to change the members to these and return the index and term of the entry.

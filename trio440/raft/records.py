@@ -8,12 +8,14 @@
     names       count (2 bytes) │ texts, sorted
     meta        index │ term │ size │ checksum │ voters │ outgoing │ learners │ next learners
 
-An entry ends with its data, which has no length of its own. There is one way to write each
+Entries that were written together are one record, see :mod:`trio440.raft.batches`. There is one
+way to write each
 record, and :func:`decode_record` takes no other. Whether the bytes are those that were written
 is the journal's business.
 """
 
 import struct
+from collections.abc import Sequence
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final, NoReturn, TypeAlias
@@ -21,12 +23,15 @@ from typing import Final, NoReturn, TypeAlias
 import attrs
 
 from trio440.errors import BadMessage, InvalidParameter
+from trio440.raft.batches import decode_entries, encode_entries
 from trio440.raft.membership import Configuration
-from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
+from trio440.raft.messages import Entry, HardState, SnapshotMeta
 
 __all__ = [
     "VERSION",
     "Base",
+    "Compacted",
+    "Entries",
     "Installed",
     "Record",
     "Saved",
@@ -57,6 +62,21 @@ class Base:
 
 
 @attrs.frozen
+class Entries:
+    """Entries in a row: the first replaces what is kept at its index, and all after it."""
+
+    entries: Sequence[Entry]
+    """At least one."""
+
+
+@attrs.frozen
+class Compacted:
+    """Entries up to an index are forgotten, though the record that holds them is still needed."""
+
+    index: int
+
+
+@attrs.frozen
 class Saved:
     """A snapshot of the peer's own; entries stay."""
 
@@ -74,23 +94,22 @@ class Installed:
     """Whether the entries behind it stay."""
 
 
-Record: TypeAlias = Base | HardState | Entry | Saved | Installed
+Record: TypeAlias = Base | HardState | Entries | Compacted | Saved | Installed
 
 
 class _Kind(IntEnum):
     BASE = 1
     HARD_STATE = 2
-    ENTRY = 3
+    ENTRIES = 3
     SAVED = 4
     INSTALLED = 5
+    COMPACTED = 6
 
 
 _HEAD: Final = struct.Struct(">BB")
 _NUMBER: Final = struct.Struct(">Q")
 _LENGTH: Final = struct.Struct(">H")
-_ENTRY_HEAD: Final = struct.Struct(">BBBQQ")
 _META_HEAD: Final = struct.Struct(">QQQQ")
-_KINDS: Final = {kind.value: kind for kind in EntryKind}
 
 
 # Writing
@@ -130,11 +149,12 @@ def encode_meta(meta: SnapshotMeta) -> bytes:
 
 def _encode(record: Record) -> bytes:
     match record:
-        case Entry():
-            fields = (record.kind.value, record.index, record.term)
-            return _ENTRY_HEAD.pack(VERSION, _Kind.ENTRY, *fields) + record.data
+        case Entries():
+            return _HEAD.pack(VERSION, _Kind.ENTRIES) + encode_entries(record.entries)
         case HardState():
             return _HEAD.pack(VERSION, _Kind.HARD_STATE) + _hard_state(record)
+        case Compacted():
+            return _HEAD.pack(VERSION, _Kind.COMPACTED) + _NUMBER.pack(record.index)
         case Saved():
             head = _HEAD.pack(VERSION, _Kind.SAVED)
             return head + _NUMBER.pack(record.file) + encode_meta(record.snapshot)
@@ -180,14 +200,16 @@ def decode_record(data: bytes) -> Record:
     version, kind = reader.byte(), reader.byte()
     if version != VERSION:
         _refuse(f"it is of version {version}, this program reads {VERSION}")
-    if kind == _Kind.ENTRY:
-        return _read_entry(data)
+    if kind == _Kind.ENTRIES:
+        return Entries(decode_entries(data[_HEAD.size :]))
     record: Record
     match kind:
         case _Kind.BASE:
             record = _read_base(reader)
         case _Kind.HARD_STATE:
             record = reader.hard_state()
+        case _Kind.COMPACTED:
+            record = Compacted(reader.number())
         case _Kind.SAVED:
             file = reader.number()
             record = Saved(file=file, snapshot=reader.meta())
@@ -210,16 +232,6 @@ def decode_meta(data: bytes) -> SnapshotMeta:
     meta = reader.meta()
     reader.end()
     return meta
-
-
-def _read_entry(data: bytes) -> Entry:
-    if len(data) < _ENTRY_HEAD.size:
-        _refuse("it is cut short")
-    _, _, number, index, term = _ENTRY_HEAD.unpack_from(data)
-    kind = _KINDS.get(number)
-    if kind is None:
-        _refuse(f"an entry is of the unknown kind {number}")
-    return Entry(index, term, data[_ENTRY_HEAD.size :], kind)
 
 
 def _read_base(reader: "_Reader") -> Base:

@@ -18,7 +18,7 @@ from typing import Any, Final
 from trio440.errors import NotLeader, RaftViolated
 from trio440.raft.election import Election
 from trio440.raft.following import Following
-from trio440.raft.log import size_of
+from trio440.raft.log import ENTRY_OVERHEAD, size_of
 from trio440.raft.membership import Configuration
 from trio440.raft.messages import (
     Append,
@@ -204,10 +204,10 @@ class Roles:
     def append(self, kind: EntryKind, data: bytes) -> tuple[int, int]:
         """Append an entry to the log and return its index and term."""
         state = self._state
-        entry = Entry(state.log.last_index + 1, state.term, data, kind)
-        state.log.append((entry,))
-        self.uncommitted_bytes += size_of((entry,))
-        return entry.index, entry.term
+        index, term = state.log.last_index + 1, state.term
+        state.log.append(Entry(index, term, data, kind))
+        self.uncommitted_bytes += len(data) + ENTRY_OVERHEAD
+        return index, term
 
     def reconfigure(self, configuration: Configuration) -> tuple[int, int]:
         """Append a configuration, which counts from now on; return its index and term."""

@@ -10,8 +10,8 @@ import trio
 
 from trio440.core.host import Host
 from trio440.errors import MessageTooLarge, RpcClosed
-from trio440.raft.messages import InstallSnapshot, Message
-from trio440.raft.wire import Book, Peers, Place
+from trio440.raft.messages import Append, InstallSnapshot, Message
+from trio440.raft.wire import AppendEntries, Book, Peers, Place
 from trio440.rpc import Client, ClientLimits, Expected, Identity, Peer, Routes, open_client
 
 __all__ = ["Transport"]
@@ -63,6 +63,7 @@ class Transport:
     def add_to(self, routes: Routes) -> None:
         """Let other peers' messages come in by these routes."""
         routes.add_one_way(Peers.message, self._take)
+        routes.add_one_way(Peers.append, self._take_append)
         routes.add_one_way(Peers.piece, self._take)
         routes.add_one_way(Peers.book, self._take_book)
 
@@ -121,6 +122,8 @@ class Transport:
         if client is None:
             return False
         try:
+            if isinstance(message, Append):
+                return client.tell(Peers.append, AppendEntries.of(message))
             if isinstance(message, InstallSnapshot):
                 return client.tell(Peers.piece, message)
             return client.tell(Peers.message, message)
@@ -139,6 +142,9 @@ class Transport:
     def _take(self, message: Message, peer: Peer) -> None:
         if message.to == self._me and message.sender == peer.identity.node_id:
             self._receive(message)
+
+    def _take_append(self, message: AppendEntries, peer: Peer) -> None:
+        self._take(message.read_untrusted(), peer)
 
     def _take_book(self, book: Book, peer: Peer) -> None:
         sender = peer.identity.node_id

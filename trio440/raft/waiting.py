@@ -4,7 +4,7 @@ from collections import deque
 from typing import Any, Final, Self, final
 
 import trio
-from outcome import Error, Value
+from outcome import Error
 
 from trio440.errors import FellBehind
 from trio440.raft.messages import Entry
@@ -16,29 +16,31 @@ __all__ = ["AppliedEntries", "Waiter"]
 class Waiter:
     """One wait of the current task for one result; await :meth:`wait` at once."""
 
-    __slots__ = ("_task", "term")
+    __slots__ = ("_task", "_value", "term")
 
-    def __init__(self) -> None:
+    def __init__(self, term: int = 0) -> None:
         self._task: trio.lowlevel.Task | None = trio.lowlevel.current_task()
-        self.term = 0
+        self._value: object = None
+        self.term = term
         """Of the entry that is waited for, for a command."""
 
     async def wait(self) -> Any:
         """Return or raise what :meth:`wake` is given. Cancelled: later calls of it do nothing."""
-        return await trio.lowlevel.wait_task_rescheduled(self._abort)
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+        return self._value
 
     def wake(self, value: object) -> None:
         """Let the task go on with a value, if it still waits."""
-        self._go_on(Value(value))
+        task = self._task
+        if task is not None:
+            self._task, self._value = None, value
+            trio.lowlevel.reschedule(task)
 
     def fail(self, error: Exception) -> None:
         """Let the task go on with an error, if it still waits."""
-        self._go_on(Error(error))
-
-    def _go_on(self, result: Value[object] | Error) -> None:
         task, self._task = self._task, None
         if task is not None:
-            trio.lowlevel.reschedule(task, result)
+            trio.lowlevel.reschedule(task, Error(error))
 
     def _abort(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._task = None

@@ -8,6 +8,8 @@ from typing import Final, TypeAlias
 
 import attrs
 
+from trio440.errors import BadMessage
+from trio440.raft.batches import decode_entries, encode_entries
 from trio440.raft.messages import (
     Append,
     AppendReply,
@@ -26,6 +28,7 @@ from trio440.wire.codec import Codec
 
 __all__ = [
     "Answered",
+    "AppendEntries",
     "Book",
     "Clients",
     "Command",
@@ -63,10 +66,56 @@ class Book:
     places: tuple[Place, ...]
 
 
+@attrs.frozen
+class AppendEntries:
+    """An :class:`~trio440.raft.messages.Append` on the wire."""
+
+    sender: str
+    to: str
+    term: int
+    prev_index: int
+    prev_term: int
+    commit: int
+    batch: bytes
+    """See :mod:`trio440.raft.batches`; empty where there is no entry."""
+
+    @classmethod
+    def of(cls, append: Append) -> "AppendEntries":
+        """Write a message."""
+        entries = append.entries
+        return cls(
+            append.sender,
+            append.to,
+            append.term,
+            append.prev_index,
+            append.prev_term,
+            append.commit,
+            encode_entries(entries) if entries else b"",
+        )
+
+    def read_untrusted(self) -> Append:
+        """Return the message.
+
+        Raises:
+            BadMessage: the batch is none, or does not follow ``prev_index``.
+        """
+        entries = decode_entries(self.batch) if self.batch else ()
+        if entries and entries[0].index != self.prev_index + 1:
+            raise BadMessage(f"entry {entries[0].index} comes after {self.prev_index}")
+        return Append(
+            self.sender,
+            self.to,
+            self.term,
+            self.prev_index,
+            self.prev_term,
+            entries,
+            self.commit,
+        )
+
+
 _MESSAGES: Final = Codec[
     RequestVote
     | VoteReply
-    | Append
     | AppendReply
     | Heartbeat
     | HeartbeatReply
@@ -77,7 +126,6 @@ _MESSAGES: Final = Codec[
 ](
     RequestVote,
     VoteReply,
-    Append,
     AppendReply,
     Heartbeat,
     HeartbeatReply,
@@ -92,6 +140,7 @@ class Peers(Service, name="raft"):
     """What peers say to each other."""
 
     message = one_way(_MESSAGES)
+    append = one_way(AppendEntries)
     piece = one_way(InstallSnapshot)
     book = one_way(Book)
 
