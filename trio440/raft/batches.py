@@ -51,14 +51,18 @@ def _runs(entries: Sequence[Entry]) -> list[tuple[int, int, int]]:
 
 def split_entries(entries: Sequence[Entry], max_bytes: int) -> Iterator[Sequence[Entry]]:
     """Cut entries into batches whose data have so many bytes at most, or which are one entry."""
+    if not entries:
+        return
+    if sum([len(entry.data) for entry in entries]) <= max_bytes:
+        yield entries
+        return
     begin, size = 0, 0
     for place, entry in enumerate(entries):
         size += len(entry.data)
         if size > max_bytes and place > begin:
             yield entries[begin:place]
             begin, size = place, len(entry.data)
-    if begin < len(entries):
-        yield entries[begin:] if begin else entries
+    yield entries[begin:]
 
 
 def decode_entries(data: bytes) -> tuple[Entry, ...]:

@@ -5,11 +5,12 @@
     DIRECTORY/journal/      see trio440.journal; one record for each fact: trio440.raft.records
     DIRECTORY/snapshots/    see trio440.raft.snapshot_files
 
-One write is one frame of the journal, with a record for each run of entries, and one fsync, however many Readys it takes; a power cut
-leaves all of it or nothing. The commit has no sync of its own: alone, it waits in memory for the
-next write that has one. A snapshot of any size is a file of its own, and is read and written a
-piece at a time; the journal holds what it is of. What the log no longer needs is given up by a
-snapshot of the *journal*, which is one short record: where the log begins now.
+One write is one frame of the journal and one fsync, however many Readys it takes, with a record
+for each run of entries; a power cut leaves all of it or nothing. The commit has no sync of its
+own: alone, it waits in memory for the next write that has one. A snapshot of any size is a file of
+its own, and is read and written a piece at a time; the journal holds what it is of. What the log
+no longer needs is given up by a snapshot of the *journal*, which is one short record: where the
+log begins now.
 
 What cannot be told apart is what the journal cannot: damage to the very last write before a
 crash looks like a torn one, and an empty directory like a new one. A peer whose directory may

@@ -155,6 +155,21 @@ class Driver:
                 self._violation = error
             self.poke()
 
+    async def propose(self, command: bytes) -> bytes:
+        """Append a command, wait until it is applied, and return its result.
+
+        Raises:
+            NotLeader, ProposalRefused: as :meth:`Node.propose`; nothing was done.
+            LeadershipLost, PeerStopped: as :meth:`result_of`.
+        """
+        if self._stopped is not None:
+            self.check()
+        index, term = self.node.propose(command)
+        self._wake.set()
+        waiter = self._wait_for(index, term)
+        result: bytes = await waiter.wait()
+        return result
+
     def append(self, command: bytes) -> tuple[int, int]:
         """Append a command and return its index and term; errors as :meth:`Node.propose`.
 
@@ -173,15 +188,19 @@ class Driver:
             LeadershipLost: this peer stopped to lead before.
             PeerStopped: this peer has stopped.
         """
-        index, term = place
+        waiter = self._wait_for(*place)
+        result: bytes = await waiter.wait()
+        return result
+
+    def _wait_for(self, index: int, term: int) -> Waiter:
+        """Let the present task be the one that waits for an entry."""
         waiter, waiting = Waiter(term), self.applier.waiting
         if index in waiting:
             before = waiting[index]
             before.fail(LeadershipLost(index, before.term))
         waiting[index] = waiter
         self._led_term = term
-        result: bytes = await waiter.wait()
-        return result
+        return waiter
 
     async def wait_readable(self) -> bool:
         """Wait until the state machine may be asked what is linearizable; False: ask again.

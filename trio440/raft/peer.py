@@ -90,8 +90,7 @@ class Peer:
             LeadershipLost: this peer led and does no more; as for a cancellation, nobody knows.
             PeerStopped: this peer has stopped; the same, if it was under way.
         """
-        driver = self._driver
-        return await driver.result_of(driver.append(command))
+        return await self._driver.propose(command)
 
     async def read(self, query: bytes) -> bytes:
         """Answer a question from this peer's state machine, linearizable.
