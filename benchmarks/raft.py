@@ -146,25 +146,25 @@ class Table:
 
 
 def commits(rounds: int) -> None:
-    """Measure commits and reads, and PySyncObj's commits."""
+    """Measure commits and reads, and PySyncObj's commits; one cluster runs at a time."""
     table = Table()
-    with ours() as cluster, theirs("default") as default, theirs("fast") as fast:
-        leader = cluster.leader
-        leader.ask(do="commits", count=IN_FLIGHT, in_flight=IN_FLIGHT)
-        for _ in range(rounds):
-            for name, peer, count in (
-                ("one commit at a time, synced", leader, 1_000),
-                ("  PySyncObj, default", default, 20),
-                ("  PySyncObj, fastest", fast, 1_000),
+    for _ in range(rounds):
+        with ours() as cluster:
+            ask = cluster.leader.ask
+            ask(do="commits", count=IN_FLIGHT, in_flight=100)
+            table.add("one commit at a time", ask(do="commits", count=2_000, in_flight=1))
+            for name, count, in_flight in (
+                ("commits", COMMITS, IN_FLIGHT),
+                ("reads", 50_000, READERS),
             ):
-                table.add(name, peer.ask(do="commits", count=count, in_flight=1))
-            name = f"commits, {IN_FLIGHT:,} in flight, synced"
-            table.add(name, leader.ask(do="commits", count=COMMITS, in_flight=IN_FLIGHT))
-            for settings, peer in (("default", default), ("fastest", fast)):
+                found = ask(do=name, count=count, in_flight=in_flight)
+                table.add(f"{name}, {in_flight:,} in flight", found)
+        for settings, lone in (("default", 20), ("fast", 2_000)):
+            with theirs(settings) as peer:
+                found = peer.ask(do="commits", count=lone, in_flight=1)
+                table.add(f"PySyncObj, {settings}: one commit at a time", found)
                 found = peer.ask(do="commits", count=THEIR_COMMITS, in_flight=IN_FLIGHT)
-                table.add(f"  PySyncObj, {settings}, {IN_FLIGHT:,} in flight", found)
-            name = f"linearizable reads, {READERS} in flight"
-            table.add(name, leader.ask(do="reads", count=50_000, in_flight=READERS))
+                table.add(f"PySyncObj, {settings}: commits, {IN_FLIGHT:,} in flight", found)
     table.show()
 
 

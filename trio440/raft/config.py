@@ -95,6 +95,19 @@ class Config:
         """How long after its sending a confirmed heartbeat lets a leader answer reads."""
         return self.election_ticks - self.lease_margin_ticks - PHASES
 
+    def after(self, elapsed: int, count: int, timeout: int) -> int:
+        """Return how much of a timeout has passed after so many ticks at once, see ``Node.tick``.
+
+        Args:
+            elapsed: before.
+            count: ticks that pass.
+            timeout: where the time is over.
+        """
+        room = timeout - self.heartbeat_ticks
+        if count <= self.heartbeat_ticks or elapsed >= room:  # it is left once
+            return elapsed + count
+        return min(elapsed + count, room)
+
     @classmethod
     def course(cls, **changes: Any) -> "Config":
         """Return CMU 15-440's Raft, for a tick of 10 ms.

@@ -37,11 +37,12 @@ class Election:
         self._elapsed = 0
         self._silence = 0
 
-    def tick(self) -> bool:
-        """Let a tick pass; whether an election is due."""
-        self._elapsed += 1
-        self._silence += 1
-        return self._elapsed >= self._timeout and self._state.may_campaign
+    def tick(self, count: int) -> bool:
+        """Let ticks pass; whether an election is due."""
+        state = self._state
+        self._elapsed = state.config.after(self._elapsed, count, self._timeout)
+        self._silence += count
+        return self._elapsed >= self._timeout and state.may_campaign
 
     def is_loyal(self, request: RequestVote) -> bool:
         """Whether a candidate is ignored because a leader is thought to be there.

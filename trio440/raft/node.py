@@ -217,10 +217,18 @@ class Node:
 
     # Time and messages
 
-    def tick(self) -> None:
-        """Let a tick pass."""
-        self._state.ticks += 1
-        self._roles.tick()
+    def tick(self, count: int = 1) -> None:
+        """Let ticks pass.
+
+        More than ``heartbeat_ticks`` at a time are those of a pause: they count in full for what
+        was promised for a time (loyalty, leases). But no election begins and no leader steps down
+        because of them alone: a heartbeat's time is left for what has arrived meanwhile.
+
+        Args:
+            count: 1 or more.
+        """
+        self._state.ticks += count
+        self._roles.tick(count)
 
     def step(self, message: Message) -> None:
         """Take in a message from another peer, or one of this peer's own after a sync.

@@ -202,17 +202,17 @@ class Replication:
 
     # Time
 
-    def tick(self) -> bool:
-        """Let a tick pass; false where no quorum was heard for too long."""
+    def tick(self, count: int) -> bool:
+        """Let ticks pass; false where no quorum was heard for too long."""
         config = self._state.config
-        self._heartbeat_elapsed += 1
+        self._heartbeat_elapsed += count
         if self._heartbeat_elapsed >= config.heartbeat_ticks:
             self.heartbeat()
         if self.transferee is not None:
-            self._transfer_elapsed += 1
+            self._transfer_elapsed += count
             if self._transfer_elapsed >= config.election_ticks:
                 self.transferee = None
-        self._quorum_elapsed += 1
+        self._quorum_elapsed = config.after(self._quorum_elapsed, count, config.election_ticks)
         if self._quorum_elapsed < config.election_ticks:
             return True
         self._quorum_elapsed = 0

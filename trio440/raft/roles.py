@@ -76,14 +76,14 @@ class Roles:
 
     # Time and messages
 
-    def tick(self) -> None:
-        """Let a tick pass."""
+    def tick(self, count: int) -> None:
+        """Let ticks pass, see ``Node.tick``."""
         state, leading = self._state, self.leading
         self.reading.tick()
         if leading is None:
-            if self._election.tick():
+            if self._election.tick(count):
                 self._campaign(pre=state.config.pre_vote)
-        elif not leading.tick():
+        elif not leading.tick(count):
             state.counts["quorum_lost"] += 1
             self._become_follower(state.term, None)
 
