@@ -7,7 +7,7 @@ for more calls of ``ready``: what many proposals have in common goes out as one 
 """
 
 import random
-from typing import Any, Final
+from typing import Any
 
 from trio440.errors import (
     ChangeRefused,
@@ -335,42 +335,24 @@ class Node:
             leading.flush()
             self._roles.resign_if_removed()
         must_sync = not state.term_is_handed
-        before = state.handed_state
-        state.handed_state = after = HardState(state.term, state.vote, log.commit)
         entries = log.take_unwritten()
+        committed = log.take_committed(state.config.max_apply_entries)
+        is_news = must_sync or state.handed_state.commit != log.commit
+        if not (is_news or entries or committed or state.has_output):
+            return None
+        if is_news:
+            state.handed_state = HardState(state.term, state.vote, log.commit)
         ready = Ready(
-            hard_state=None if after == before else after,
+            hard_state=state.handed_state if is_news else None,
             entries=entries,
             must_sync=must_sync or bool(entries),
             chunks=tuple(state.chunk_writes),
             snapshot=state.snapshot_to_install,
             messages_now=tuple(state.messages_now),
             messages_after_sync=tuple(state.messages_after_sync),
-            committed=log.take_committed(state.config.max_apply_entries),
+            committed=committed,
             read_states=tuple(state.read_states),
             chunk_reads=tuple(state.chunk_reads),
         )
-        state.snapshot_to_install = None
-        for box in (
-            state.chunk_writes,
-            state.messages_now,
-            state.messages_after_sync,
-            state.read_states,
-            state.chunk_reads,
-        ):
-            box.clear()
-        return None if ready == NOTHING else ready
-
-
-NOTHING: Final = Ready(
-    hard_state=None,
-    entries=(),
-    must_sync=False,
-    chunks=(),
-    snapshot=None,
-    messages_now=(),
-    messages_after_sync=(),
-    committed=(),
-    read_states=(),
-    chunk_reads=(),
-)
+        state.clear_output()
+        return ready

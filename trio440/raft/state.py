@@ -76,6 +76,27 @@ class State:
         handed = self.handed_state
         return handed.term == self.term and handed.vote == self.vote
 
+    @property
+    def has_output(self) -> bool:
+        """Whether there is anything in the outbox."""
+        return bool(
+            self.messages_now
+            or self.messages_after_sync
+            or self.read_states
+            or self.chunk_reads
+            or self.chunk_writes
+            or self.snapshot_to_install is not None
+        )
+
+    def clear_output(self) -> None:
+        """Empty the outbox."""
+        self.messages_now.clear()
+        self.messages_after_sync.clear()
+        self.read_states.clear()
+        self.chunk_reads.clear()
+        self.chunk_writes.clear()
+        self.snapshot_to_install = None
+
     def send(self, message: Message) -> None:
         """Send something that depends on nothing that is not durable yet."""
         self.messages_now.append(message)

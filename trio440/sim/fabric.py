@@ -208,7 +208,9 @@ class Fabric:
 
     def at(self, when: int, tag: Any) -> None:
         """Have an arrival without source, destination and data at ``when``."""
-        self._push(when, "", "", b"", tag)
+        number = self._number
+        self._number = number + 1
+        heappush(self._heap, Arrival(when, number, "", "", b"", tag))
 
     # Arriving
 

@@ -64,6 +64,14 @@ class _HostState:
     """The host's clock at ``skew_since``."""
 
 
+class _Hosts(dict[str, _HostState]):
+    """All hosts, by name."""
+
+    def __missing__(self, name: str) -> _HostState:
+        """Say which names there are."""
+        raise InvalidParameter("host", name, f"one of {', '.join(self)}")
+
+
 class _Timer(NamedTuple):
     action: Action
     host: _HostState | None
@@ -125,7 +133,7 @@ class Stage:
         self.setup = setup
         self.duration = duration
         self._fabric = Fabric(setup.seed, self.plan.base)
-        self._hosts = {name: _HostState(name) for name in names}
+        self._hosts = _Hosts((name, _HostState(name)) for name in names)
         self._rngs: dict[str, random.Random] = {}
         self._checks: list[Action] = []
         for name in names:
@@ -158,14 +166,14 @@ class Stage:
             host: whose timer it is: dropped when the host crashes, late when it is paused. None:
                 the world's own, which always comes.
         """
-        state = None if host is None else self._host(host)
+        state = None if host is None else self._hosts[host]
         life = 0 if state is None else state.life
         self._fabric.at(max(when, self.now), _Timer(action, state, life))
 
     def send(self, source: str, destination: str, data: bytes) -> None:
         """Send a datagram; a host that is down sends nothing."""
-        self._host(destination)
-        if self._host(source).crashes:
+        self._hosts[destination]  # raises where there is none
+        if self._hosts[source].crashes:
             return
         number = self.trace.add(self.now, source, "send", f"to {destination} {shown(data)}")
         dropped = self._fabric.datagram(
@@ -183,7 +191,7 @@ class Stage:
             data: what arrives, unharmed.
             stream: which of the streams in this direction.
         """
-        receiver, sender = self._host(destination), self._host(source)
+        receiver, sender = self._hosts[destination], self._hosts[source]
         if sender.crashes:
             return
         text = f"to {destination} stream {stream} {shown(data)}"
@@ -199,37 +207,40 @@ class Stage:
 
     def on_datagram(self, host: str, handler: DatagramHandler) -> None:
         """Have ``handler(data, source)`` called for each datagram; replaces the one before."""
-        self._host(host).datagram_handler = handler
+        self._hosts[host].datagram_handler = handler
 
     def on_segment(self, host: str, handler: SegmentHandler) -> None:
         """Have ``handler(data, source, stream)`` called for each segment; replaces the last."""
-        self._host(host).segment_handler = handler
+        self._hosts[host].segment_handler = handler
 
     def on_crash(self, host: str, action: Action) -> None:
         """Have ``action`` called whenever the host loses power; what it sends goes nowhere."""
-        self._host(host).crash_actions.append(action)
+        self._hosts[host].crash_actions.append(action)
 
     def on_restart(self, host: str, action: Action) -> None:
         """Have ``action`` called whenever the host starts again."""
-        self._host(host).restart_actions.append(action)
+        self._hosts[host].restart_actions.append(action)
 
     def is_up(self, host: str) -> bool:
         """Whether the host has power; a paused one has."""
-        return not self._host(host).crashes
+        return not self._hosts[host].crashes
 
     def is_paused(self, host: str) -> bool:
         """Whether the host stands still."""
-        return bool(self._host(host).pauses)
+        return bool(self._hosts[host].pauses)
 
     def clock(self, host: str) -> int:
         """Return the host's own elapsed time, which drifts but never goes back."""
-        state = self._host(host)
-        drift = sum(skew.drift for skew in state.skews.values())
-        return state.clock_then + (self.now - state.skew_since) * (MILLION + drift) // MILLION
+        state = self._hosts[host]
+        passed = self.now - state.skew_since
+        if state.skews:
+            drift = sum(skew.drift for skew in state.skews.values())
+            passed = passed * (MILLION + drift) // MILLION
+        return state.clock_then + passed
 
     def wall(self, host: str) -> int:
         """Return the host's wall time from the world's start, which may be off and may jump."""
-        return self.clock(host) + sum(skew.offset for skew in self._host(host).skews.values())
+        return self.clock(host) + sum(skew.offset for skew in self._hosts[host].skews.values())
 
     # What is promised
 
@@ -268,12 +279,6 @@ class Stage:
         self.now = max(self.now, end)
 
     # Within
-
-    def _host(self, name: str) -> _HostState:
-        state = self._hosts.get(name)
-        if state is None:
-            raise InvalidParameter("host", name, f"one of {', '.join(self._hosts)}")
-        return state
 
     def _step(self, arrival: Arrival) -> None:
         tag = arrival.tag
@@ -329,11 +334,11 @@ class Stage:
         self.trace.add(self.now, WORLD, "fault", f"{place}: {describe(fault)}")
         match fault:
             case Crash():
-                self._crash(place, self._host(fault.host))
+                self._crash(place, self._hosts[fault.host])
             case Pause():
-                self._pause(place, self._host(fault.host))
+                self._pause(place, self._hosts[fault.host])
             case ClockSkew():
-                self._skew(self._host(fault.host), place, fault)
+                self._skew(self._hosts[fault.host], place, fault)
             case _:
                 self._fabric.begin(place, fault)
 
@@ -341,11 +346,11 @@ class Stage:
         self.trace.add(self.now, WORLD, "heal", f"{place}: {describe(fault)}")
         match fault:
             case Crash():
-                self._restart(place, self._host(fault.host))
+                self._restart(place, self._hosts[fault.host])
             case Pause():
-                self._resume(place, self._host(fault.host))
+                self._resume(place, self._hosts[fault.host])
             case ClockSkew():
-                self._skew(self._host(fault.host), place, None)
+                self._skew(self._hosts[fault.host], place, None)
             case _:
                 self._fabric.end(place, fault)
 

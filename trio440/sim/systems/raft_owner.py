@@ -154,14 +154,14 @@ class Owner:
         """Take in a message."""
         self.catch_up()
         self.node.step(message)
-        self.pump()
+        self._work()
 
     def read(self, context: object, answer: Callable[[bool], None]) -> None:
         """Begin a read; ``answer(True)`` comes when this peer's machine may be looked at."""
         self.catch_up()
         self.node.read_index(context)
         self._reads[context] = answer
-        self.pump()
+        self._work()
 
     def snapshot(self) -> None:
         """Take a snapshot of the machine as it is, and keep it."""
@@ -174,8 +174,11 @@ class Owner:
     # What the node wants
 
     def pump(self) -> None:
-        """Do everything that the node hands out."""
+        """Let time pass, and do everything that the node hands out."""
         self.catch_up()
+        self._work()
+
+    def _work(self) -> None:
         while (ready := self.node.ready()) is not None:
             for message in ready.messages_now:
                 self._send(message)
@@ -195,7 +198,8 @@ class Owner:
                 read = partial(self._read_chunk, chunk)
                 self._stage.at(self._stage.now + delay, read, host=self.name)
             self.disk.write(ready)
-        self._answer_reads()
+        if self._reads_at:
+            self._answer_reads()
         self._watch.look(self.node)
 
     def _send(self, message: Message) -> None:
@@ -276,11 +280,10 @@ class Owner:
             answer(term == entry.term, result)
 
     def _answer_reads(self) -> None:
-        if self._reads_at:
-            due = [answer for index, answer in self._reads_at if index <= self.applied]
-            self._reads_at = [one for one in self._reads_at if one[0] > self.applied]
-            for answer in due:
-                answer(True)
+        due = [answer for index, answer in self._reads_at if index <= self.applied]
+        self._reads_at = [one for one in self._reads_at if one[0] > self.applied]
+        for answer in due:
+            answer(True)
 
 
 def _needs_pump(write: Write) -> bool:

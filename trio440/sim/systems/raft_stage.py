@@ -3,7 +3,7 @@
 import json
 import random
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from trio440.errors import ChangeRefused, NotLeader, TransferRefused
 from trio440.raft.config import Config
@@ -17,6 +17,9 @@ from trio440.sim.stage import Stage
 from trio440.sim.systems.raft_clients import Client
 from trio440.sim.systems.raft_owner import Owner
 from trio440.sim.systems.raft_watch import Watch
+
+if TYPE_CHECKING:
+    from trio440.raft.state import Role
 
 __all__ = ["PEERS", "draw_config", "play"]
 
@@ -81,7 +84,7 @@ class _Game:
         self._over_streams = rng.random() < 0.5  # noqa: PLR2004 - a fair coin
         self._messages: dict[int, Message] = {}
         self._rates = rng.choice([(100,), (100,), (85, 100, 115), (85, 115)])
-        self._roles: dict[str, str] = {}
+        self._roles: dict[str, tuple[Role, int]] = {}
         stage.note("", f"{self.config}")
         voters = PEERS[: rng.choice([3, 3, 5, 5, 7])]
         for name in voters:
@@ -128,10 +131,10 @@ class _Game:
         self._note_role(owner.node)
 
     def _note_role(self, node: Node) -> None:
-        text = f"{node.role.value} of term {node.term}"
-        if self._roles.get(node.id) != text:
-            self._roles[node.id] = text
-            self.stage.note(node.id, text, kind="state")
+        state = (node.role, node.term)
+        if self._roles.get(node.id) != state:
+            self._roles[node.id] = state
+            self.stage.note(node.id, f"{node.role.value} of term {node.term}", kind="state")
 
     # What happens on purpose
 

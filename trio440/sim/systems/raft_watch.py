@@ -101,8 +101,7 @@ class Watch:
     def sent(self, message: Message) -> None:
         """Check that what a message promises is durable at its sender as it leaves."""
         sender = message.sender
-        require, durable = self._require, self._durable[sender]
-        term = message.term
+        durable, term = self._durable[sender], message.term
         match message:
             case RequestVote(pre=True) | VoteReply(pre=True) | HeartbeatReply() | ReadRequest():
                 return
@@ -111,11 +110,13 @@ class Watch:
             case VoteReply(granted=True):
                 self._vote(sender, term, message.to)
             case AppendReply(rejected=False):
-                shown = f"{sender} acknowledged {message.index} of {durable.last_index}"
-                require(durable.last_index >= message.index, "acknowledged is durable", shown)
+                if durable.last_index < message.index:
+                    shown = f"{sender} acknowledged {message.index} of {durable.last_index}"
+                    self._fail("acknowledged is durable", shown)
                 self._check_acknowledgement(message)
-        shown = f"{sender} speaks in term {term}, its disk knows {durable.term}"
-        require(durable.term >= term, "a term is durable before it is spoken in", shown)
+        if durable.term < term:
+            shown = f"{sender} speaks in term {term}, its disk knows {durable.term}"
+            self._fail("a term is durable before it is spoken in", shown)
         peer = self._peers[sender]
         peer.promised_term = max(peer.promised_term, term)
 
@@ -127,14 +128,14 @@ class Watch:
         if leader.log.base_index > reply.index:
             return
         term = leader.log.term(reply.index)
-        has = term is not None and self._durable[reply.sender].holds(reply.index, term)
-        shown = f"{reply.sender} acknowledged {reply.index}, {reply.to} has it of term {term}"
-        self._require(has, "acknowledged is what was sent", shown)
+        if term is None or not self._durable[reply.sender].holds(reply.index, term):
+            shown = f"{reply.sender} acknowledged {reply.index}, {reply.to} has it of term {term}"
+            self._fail("acknowledged is what was sent", shown)
 
     def _vote(self, voter: str, term: int, candidate: str) -> None:
         before = self._votes.setdefault((voter, term), candidate)
-        shown = f"{voter} in term {term} for {before} and {candidate}"
-        self._require(before == candidate, "one vote a term", shown)
+        if before != candidate:
+            self._fail("one vote a term", f"{voter} in term {term} for {before} and {candidate}")
 
     # What peers are
 
@@ -143,8 +144,9 @@ class Watch:
         peer = self._peers.setdefault(node.id, _Peer())
         self._nodes[node.id] = node
         self._durable[node.id] = durable
-        shown = f"{node.id} is back in term {node.term}, it had promised {peer.promised_term}"
-        self._require(node.term >= peer.promised_term, "terms never go back", shown)
+        if node.term < peer.promised_term:
+            shown = f"{node.id} is back in term {node.term}, it had promised {peer.promised_term}"
+            self._fail("terms never go back", shown)
         peer.term, peer.role, peer.seen = node.term, Role.FOLLOWER, ()
         peer.commit = node.commit
         if not self._members:
@@ -155,10 +157,11 @@ class Watch:
 
     def look(self, node: Node) -> None:
         """Check a peer that has just done something."""
-        log, peer = node.log, self._peers[node.id]
+        state = node._state  # noqa: SLF001 - looked at after every step: properties take time
+        log, peer = state.log, self._peers[state.id]
         now = (
-            node.term,
-            node.role,
+            state.term,
+            state.role,
             log.base_index,
             log.last_index,
             log.last_term,
@@ -180,13 +183,14 @@ class Watch:
         peer.configuration = node.configuration
 
     def _check_order(self, node: Node, peer: _Peer) -> None:
-        log, require = node.log, self._require
-        snapshot = node.snapshot_index
-        shown = f"{node.id}: {snapshot} ≤ {log.applied} ≤ {log.commit} ≤ {log.last_index}"
-        ordered = log.base_index <= snapshot <= log.applied <= log.commit <= log.last_index
-        require(ordered, "snapshot ≤ applied ≤ committed ≤ last", shown)
-        require(node.term >= peer.term, "terms never go back", f"{node.id}: {node.term}")
-        require(log.commit >= peer.commit, "commits never go back", f"{node.id}: {log.commit}")
+        log, snapshot = node.log, node.snapshot_index
+        if not log.base_index <= snapshot <= log.applied <= log.commit <= log.last_index:
+            shown = f"{node.id}: {snapshot} ≤ {log.applied} ≤ {log.commit} ≤ {log.last_index}"
+            self._fail("snapshot ≤ applied ≤ committed ≤ last", shown)
+        if node.term < peer.term:
+            self._fail("terms never go back", f"{node.id}: {node.term}")
+        if log.commit < peer.commit:
+            self._fail("commits never go back", f"{node.id}: {log.commit}")
 
     def _check_entries(self, name: str, log: Log, peer: _Peer) -> None:
         """Check entries that are new here: log matching, one step at a time."""
@@ -213,27 +217,28 @@ class Watch:
 
     def _check_entry(self, name: str, entry: Entry, before: int) -> None:
         known, known_before = self._entries.setdefault((entry.index, entry.term), (entry, before))
-        same = (known is entry or known == entry) and known_before == before
-        shown = f"{name} has {entry} after term {before}, elsewhere {known} after {known_before}"
-        self._require(same, "log matching", shown)
-        self._require(entry.term >= before, "terms never fall along a log", shown)
+        if (known is not entry and known != entry) or known_before != before:
+            other = f"elsewhere {known} after {known_before}"
+            self._fail("log matching", f"{name} has {entry} after term {before}, {other}")
+        if entry.term < before:
+            self._fail("terms never fall along a log", f"{name} has {entry} after term {before}")
         if entry.index <= self.committed:
             committed, in_term = self._committed[entry.index - 1]
             if entry.term > in_term:  # an older leader that is cut off may still hope
                 shown = f"{name} has {entry}, {committed} was committed in term {in_term}"
-                self._require(None, "committed never changes", shown)
+                self._fail("committed never changes", shown)
 
     def _check_leader(self, node: Node) -> None:
         """Check election safety and leader completeness."""
         term, name = node.term, node.id
         first = self._leaders.setdefault(term, name)
-        self._require(first == name, "election safety", f"{first} and {name} in term {term}")
+        if first != name:
+            self._fail("election safety", f"{first} and {name} in term {term}")
         log = node.log
         for entry, in_term in self._committed[log.base_index :]:
-            if in_term < term:
-                has = log.term(entry.index) == entry.term
+            if in_term < term and log.term(entry.index) != entry.term:
                 shown = f"{name} leads term {term} without {entry}, committed in {in_term}"
-                self._require(has, "leader completeness", shown)
+                self._fail("leader completeness", shown)
 
     def _check_commit(self, node: Node, peer: _Peer) -> None:
         """Check that what a peer takes for committed is what everybody does."""
@@ -241,8 +246,8 @@ class Watch:
         known = self.committed
         for index in range(max(peer.commit, log.base_index) + 1, min(log.commit, known) + 1):
             entry, other = log.entry(index), self._committed[index - 1][0]
-            shown = f"{node.id}: {entry}, elsewhere {other}"
-            self._require(entry.term == other.term, "committed never changes", shown)
+            if entry.term != other.term:
+                self._fail("committed never changes", f"{node.id}: {entry}, elsewhere {other}")
         if log.commit <= known:
             return
         shown = f"{node.id}: {log.commit} in term {node.term}"
@@ -262,12 +267,11 @@ class Watch:
         members, commit = node.configuration, node.log.commit
         if node.configuration_index > commit or not members.members:
             return  # not committed yet, or it joins and has heard nothing
-        expected = members
-        for index, configuration in self._members:
-            if index <= commit:
-                expected = configuration
-        shown = f"{node.id} at {commit}: {members}, committed are {expected}"
-        self._require(members == expected, "committed members are the same everywhere", shown)
+        committed = (then for index, then in reversed(self._members) if index <= commit)
+        expected = next(committed, members)
+        if members is not expected and members != expected:
+            shown = f"{node.id} at {commit}: {members}, committed are {expected}"
+            self._fail("committed members are the same everywhere", shown)
 
     def _check_quorum(self, node: Node, before: Configuration) -> None:
         """Check that what a leader has just committed is durable on a quorum.
@@ -277,12 +281,13 @@ class Watch:
         """
         index, term = node.log.commit, node.log.last_committed_term
         holders = [name for name, durable in self._durable.items() if durable.holds(index, term)]
-        shown = f"{index} of term {term} on {', '.join(holders)} of {before}"
         enough = any(
             all(2 * len(set(group) & set(holders)) > len(group) for group in groups if group)
             for groups in ((c.voters, c.outgoing) for c in (before, node.configuration))
         )
-        self._require(enough, "what is committed is durable on a quorum", shown)
+        if not enough:
+            shown = f"{index} of term {term} on {', '.join(holders)} of {before}"
+            self._fail("what is committed is durable on a quorum", shown)
 
     def acknowledged(self, index: int, term: int) -> None:
         """Check that a client is told of what is committed only."""
@@ -296,14 +301,15 @@ class Watch:
         """Check what a peer hands to its state machine: in order, once, the same everywhere."""
         peer = self._peers[name]
         for entry in entries:
-            shown = f"{name} applies {entry} after {peer.applied}"
-            self._require(entry.index == peer.applied + 1, "each entry once and in order", shown)
+            if entry.index != peer.applied + 1:
+                shown = f"{name} applies {entry} after {peer.applied}"
+                self._fail("each entry once and in order", shown)
             peer.applied = entry.index
             other = self._applied.setdefault(entry.index, entry)
-            shown = f"{name} applies {entry}, elsewhere {other}"
-            self._require(other is entry or other == entry, "state machine safety", shown)
-            is_committed = entry.index <= self.committed
-            self._require(is_committed, "only what is committed is applied", shown)
+            if other is not entry and other != entry:
+                self._fail("state machine safety", f"{name} applies {entry}, elsewhere {other}")
+            if entry.index > self.committed:
+                self._fail("only what is committed is applied", f"{name} applies {entry}")
 
     def restored(self, name: str, index: int) -> None:
         """Check that a snapshot takes a peer's state machine forward."""
@@ -311,6 +317,9 @@ class Watch:
         shown = f"{name} goes from {peer.applied} to {index}"
         self._require(index >= peer.applied, "applied never goes back", shown)
         peer.applied = index
+
+    def _fail(self, promise: str, shown: str) -> None:
+        self._require(None, promise, shown)
 
     def look_at_all(self, nodes: Iterable[Node]) -> None:
         """Check whole logs, whatever was seen before."""
