@@ -16,6 +16,11 @@ from trio440.raft.dedupe import Sessions
 __all__ = ["command"]
 
 Endpoint = tuple[str, int]
+TICK_SECONDS: Final = 0.01
+BEATS: Final = 10
+"""Heartbeats in the shortest silence that begins an election."""
+LONGEST_BEAT: Final = 10
+"""Ticks from one heartbeat to the next."""
 FALSE: Final = 1
 """The exit status for what is not there, or was not changed."""
 
@@ -123,6 +128,14 @@ def command() -> None:
     help="Compact the log after so many entries; 0: only when asked.",
 )
 @click.option(
+    "--election-seconds",
+    type=click.FloatRange(min=0.1, max=60),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="The shortest silence of the leader after which another is elected; the same at each.",
+)
+@click.option(
     "--grace",
     type=SECONDS,
     default=5.0,
@@ -139,6 +152,7 @@ def serve(
     join: bool,
     cluster: str,
     snapshot_entries: int,
+    election_seconds: float,
     grace: float,
 ) -> int:
     """Run a peer until it is stopped.
@@ -146,6 +160,7 @@ def serve(
     At the first start the members are this peer and all that --peer names; later those count that
     its directory knows. With --join it waits until a leader adds it.
     """
+    silence = round(election_seconds / TICK_SECONDS)
     config = raft.PeerConfig(
         id=name,
         members=() if join else sorted({name, *(peer.id for peer in peers)}),
@@ -155,6 +170,12 @@ def serve(
         host=listen[0],
         port=listen[1],
         snapshot_entries=snapshot_entries,
+        tick_seconds=TICK_SECONDS,
+        raft=raft.Config(
+            heartbeat_ticks=min(LONGEST_BEAT, silence // BEATS),
+            election_ticks=silence,
+            election_ticks_spread=silence,
+        ),
     )
     return run_server(lambda stop: _serve(stop, config), grace_seconds=grace)
 
