@@ -146,5 +146,5 @@ def finished_here(*words: str | Path) -> tuple[int, str, str]:
     argv = ["trio440", *map(str, words)]
     with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
         status = run_command_line()
-    texts = [each.buffer.getvalue().decode() for each in (out, err)]  # type: ignore[attr-defined]
+    texts = [each.buffer.getvalue().decode() for each in (out, err)]
     return status, texts[0], texts[1]
