@@ -84,9 +84,9 @@ def test_pysyncobj_84_nothing_leaves_before_the_sync_that_covers_it(tmp_path: Pa
     cluster = Cluster(tmp_path)
     found = Findings(trace_of(cluster, [sys.executable, "-m", "trio440"]), cluster.ports)
     assert found.early == []
-    assert found.said["candidate"] >= 2
+    assert found.said["candidate"] >= 1
     assert found.said["vote"] >= 1
-    assert found.said["append reply"] >= 2 * COMMANDS
+    assert found.said["append reply"] >= COMMANDS
     assert found.said["yes"] >= COMMANDS
 
 
