@@ -20,7 +20,6 @@ from trio440.raft import dedupe
 from trio440.raft.kept import Kept, replay
 from trio440.raft.kv import Changed, decode_result
 from trio440.raft.messages import (
-    Append,
     AppendReply,
     EntryKind,
     HardState,
@@ -29,7 +28,7 @@ from trio440.raft.messages import (
     VoteReply,
 )
 from trio440.raft.records import decode_record
-from trio440.raft.wire import Answered, Clients, Peers
+from trio440.raft.wire import Answered, AppendEntries, Clients, Peers
 from trio440.rpc.envelope import HELLO, Answer, Tell, decode_untrusted
 from trio440.wire.framing import FrameReader
 
@@ -212,6 +211,8 @@ class Findings:
             message = decode_untrusted(payload)
             if isinstance(message, Tell) and message.method == Peers.message.name:
                 self._judge(Peers.message.message.decode_untrusted(message.body), known)
+            elif isinstance(message, Tell) and message.method == Peers.append.name:
+                self._judge(Peers.append.message.decode_untrusted(message.body), known)
             elif isinstance(message, Answer) and port in self._ports:
                 self._judge_answer(message, known)
 
@@ -241,7 +242,7 @@ class Findings:
             case AppendReply(rejected=False):
                 sound = mine.hard_state.term >= message.term and mine.last_index >= message.index
                 self._note("append reply", sound, message)
-            case VoteReply(pre=False) | AppendReply() | Append() | Heartbeat():
+            case VoteReply(pre=False) | AppendReply() | AppendEntries() | Heartbeat():
                 self._note("other", mine.hard_state.term >= message.term, message)
 
     def _note(self, kind: str, sound: bool, what: object) -> None:
