@@ -342,7 +342,8 @@ class Journal:
             if not self._gathering.entries and not self._closed:
                 self._note(await self._worker.run(self._files.mark))
                 self._marked = True
-        await self._work.wait()
+        if not self._work.is_set():
+            await self._work.wait()
 
     async def _commit(self) -> None:
         batch, self._gathering = self._gathering, Batch()
