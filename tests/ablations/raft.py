@@ -336,7 +336,7 @@ def reads_ask_nobody() -> Any:
     """A leader answers from what it has, without asking whether it still leads."""
 
     def begin(self: Reading, read: Any, leading: Replication) -> None:
-        self._answer(read, self._state.log.commit)
+        self._answer(read, self._state.log.commit, leading)
 
     return patch.object(Reading, "_begin", begin)
 

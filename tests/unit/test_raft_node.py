@@ -113,6 +113,7 @@ def test_a_lagging_follower_gets_a_snapshot_in_pieces() -> None:
     assert cluster.owners["n3"].storage._data == bytes(range(95))
     assert cluster.sent["InstallSnapshot"] == 10
     cluster.propose("n1", b"after")
+    cluster.tick()
     assert cluster.commands("n3") == [b"after"]
 
 

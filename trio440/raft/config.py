@@ -52,8 +52,9 @@ class Config:
     """A leader that hears from no quorum steps down, and those who hear a leader ignore
     candidates (dissertation, 4.2.3 and 6.2)."""
     eager_commit: bool = True
-    """Tell followers at once that entries are committed; else with the next append or heartbeat,
-    which saves messages and costs followers up to a heartbeat."""
+    """Tell followers within a tick that entries are committed, with the next append if that comes
+    before, and at once those who read; else with the next append or heartbeat alone, which saves
+    messages and costs followers up to a heartbeat."""
     lease_reads: bool = False
     """Answer reads from a lease (dissertation, 6.4.1): needs ``check_quorum`` and clocks whose
     rates differ by less than ``lease_margin_ticks`` in ``election_ticks``, and an owner that

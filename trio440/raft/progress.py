@@ -109,8 +109,10 @@ class Progress:
         """In PROBE: whether a probe is to go out even if there is nothing to send."""
         self.nudged = False
         """In REPLICATE: what is on its way may be lost, and an empty append would show it."""
+        self.reads = False
+        """Whether it was told an index that a read of it waits for: the commit goes out at once."""
         self.sent_commit = 0
-        """The latest commit that it was told in an append."""
+        """The latest commit that it was told."""
         self.catch_up: CatchUp | None = None
         """Of learners."""
         self.snapshot: SnapshotMeta | None = None

@@ -92,7 +92,7 @@ class Reading:
             self._early.append(read)
         elif leading.has_lease():
             state.counts["lease_reads"] += 1
-            self._answer(read, log.commit)
+            self._answer(read, log.commit, leading)
         else:
             # The latest index is right for the earlier ones of the batch, too.
             self._new.append(read)
@@ -122,7 +122,7 @@ class Reading:
         while self._groups and self._groups[0].round <= confirmed:
             group = self._groups.pop(0)
             for read in group.reads:
-                self._answer(read, group.index)
+                self._answer(read, group.index, leading)
 
     def tick(self) -> None:
         """Give up on answers that do not come."""
@@ -145,9 +145,10 @@ class Reading:
         self._new.clear()
         self._groups.clear()
 
-    def _answer(self, read: _Read, index: int) -> None:
+    def _answer(self, read: _Read, index: int, leading: Replication) -> None:
         state, request = self._state, read.requester
         if request is None:
             state.read_states.append(ReadState(read.context, index))
         else:
+            leading.has_reader(request.sender)
             state.send(ReadReply(state.id, request.sender, state.term, request.number, index))

@@ -42,6 +42,9 @@ class Replication:
         """Whether a TimeoutNow was sent in this term: it may come late, and the election that it
         starts asks nobody for loyalty, so that there is no lease any more."""
         self._notified = False
+        self._committed_at = state.ticks
+        self._leaves = False
+        """Whether it leads the change that removes it: nobody hears from it once that is done."""
         self._round_began: dict[int, int] = {}
         self._heartbeat_elapsed = 0
         self._quorum_elapsed = 0
@@ -54,6 +57,7 @@ class Replication:
         """Follow the latest configuration."""
         state = self._state
         configuration, log = state.configurations.current, state.log
+        self._leaves = not configuration.is_voter(state.id)
         for peer in [name for name in self.progress if name not in configuration.members]:
             del self.progress[peer]
         for peer in configuration.members:
@@ -94,8 +98,10 @@ class Replication:
         log = self._state.log
         if progress.next <= log.last_index or progress.wanted:
             return True
-        eager = self._state.config.eager_commit and progress.flow is Flow.REPLICATE
-        return eager and progress.sent_commit < log.commit
+        if not self._state.config.eager_commit or progress.flow is not Flow.REPLICATE:
+            return False
+        is_due = progress.reads or self._leaves or self._committed_at < self._state.ticks
+        return is_due and progress.sent_commit < log.commit
 
     def _send_append(self, peer: str, progress: Progress) -> bool:
         """Send one append; false where that needs what only a snapshot has."""
@@ -110,7 +116,7 @@ class Replication:
         entries: tuple[Entry, ...] = ()
         if not progress.paused:
             entries = log.entries_within(progress.next, state.config.max_append_bytes)
-        progress.nudged = False
+        progress.nudged = progress.reads = False
         progress.sent_commit = log.commit
         progress.sent(prev + len(entries), size_of(entries))
         state.send(Append(state.id, peer, state.term, prev, prev_term, entries, log.commit))
@@ -126,8 +132,15 @@ class Replication:
             self.has_lease()
         for peer, progress in self.progress.items():
             commit = min(state.log.commit, progress.match)
+            progress.sent_commit = max(progress.sent_commit, commit)
             state.send(Heartbeat(state.id, peer, state.term, commit, self.round))
         return self.round
+
+    def has_reader(self, peer: str) -> None:
+        """Have a peer told at once what is committed, in the next flush: it waits to read that."""
+        progress = self.progress.get(peer)
+        if progress is not None:
+            progress.reads = True
 
     # What comes back
 
@@ -181,7 +194,10 @@ class Replication:
         reached = {peer: progress.match for peer, progress in self.progress.items()}
         reached[state.id] = log.stable
         index = agreed_index(state.majorities, reached)
-        return index > log.commit and log.term(index) == state.term and log.commit_to(index)
+        if index > log.commit and log.term(index) == state.term and log.commit_to(index):
+            self._committed_at = state.ticks
+            return True
+        return False
 
     def confirmed_round(self) -> int:
         """Return the latest heartbeat that a quorum has answered, this peer included."""
