@@ -93,6 +93,7 @@ __all__ = [
     "JournalError",
     "JournalFailed",
     "LeadershipLost",
+    "LostStorage",
     "LspError",
     "MessageTooLarge",
     "MiningError",
@@ -402,6 +403,23 @@ class WrongStorage(RaftError):
         self.directory = directory
         self.owner = owner
         self.wanted = wanted
+
+
+class LostStorage(RaftError):
+    """The cluster knows a peer's id with another storage, and what that holds is a promise.
+
+    The peer must not start under this id.
+    """
+
+    def __init__(self, name: str, by: str) -> None:
+        """Name the peer, and who knows its other storage."""
+        super().__init__(
+            f"peer {name!r} comes with another storage than {by} knows, and may have forgotten "
+            f"what it promised: remove {name!r} from the members, and let it join with an empty "
+            "storage and a new id"
+        )
+        self.name = name
+        self.by = by
 
 
 class RaftViolated(RaftError, AssertionError):

@@ -11,8 +11,9 @@ import pytest
 
 from trio440.core.host import Host
 from trio440.errors import RaftViolated
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.disk_storage import open_disk_storage
-from trio440.raft.membership import Configuration
+from trio440.raft.membership import LARGEST_STORE, Configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
 from trio440.raft.ready import ChunkWrite, Ready
 from trio440.raft.storage import MemoryStorage, Storage, Stored, bootstrap, joining
@@ -118,6 +119,8 @@ async def test_a_new_storage_holds_nothing_until_it_is_initialized(open_storage:
     [
         START,
         joining(),
+        bootstrap(("a", "b"), store=LARGEST_STORE),
+        attrs.evolve(joining(7), acquaintances=(Acquaintance("b", 1), Acquaintance("c", 2, True))),
         Stored(
             snapshot=SnapshotMeta(0, 0, MEMBERS),
             hard_state=HardState(3, "b", 1),
@@ -145,6 +148,43 @@ async def test_readys_are_kept(open_storage: Open) -> None:
         assert (await load(storage)).entries == entries
     stored = await reload(open_storage)
     assert stored == attrs.evolve(START, hard_state=HardState(2, None, 1), entries=entries)
+
+
+async def test_acquaintances_are_kept_whatever_becomes_of_the_log(open_storage: Open) -> None:
+    b, c = Acquaintance("b", 5), Acquaintance("c", 7, met=True)
+    data = b"state"
+    async with open_storage() as storage:
+        await storage.initialize(bootstrap(("a", "b", "c"), store=3))
+        await storage.acquaint([b])
+        await storage.write([ready(*run(1, 4), state=HardState(1, None, 4))])
+        await storage.acquaint([c, b])
+        assert (await load(storage)).acquaintances == (b, c)
+    async with open_storage() as storage:
+        assert (await load(storage)).acquaintances == (b, c)
+        await storage.acquaint([attrs.evolve(b, met=True)])
+        await storage.save_snapshot(describe(3, 1, data), data)
+        await storage.compact(3)
+    async with open_storage() as storage:
+        meta = describe(20, 2, data)
+        await storage.write([ready(chunks=tuple(pieces(meta, data, 9)))])
+        assert await storage.install_snapshot(meta)
+    stored = await reload(open_storage)
+    assert (stored.store, stored.acquaintances) == (3, (attrs.evolve(b, met=True), c))
+    assert stored.snapshot.index == 20
+
+
+@pytest.mark.parametrize(
+    ("stored", "has_promised"),
+    [
+        (bootstrap(("a", "b"), store=1), False),
+        (attrs.evolve(joining(1), acquaintances=(Acquaintance("b", 1),)), False),
+        (attrs.evolve(START, hard_state=HardState(1)), True),
+        (attrs.evolve(START, entries=run(1, 1)), True),
+        (Stored(snapshot=SnapshotMeta(1, 1, MEMBERS)), True),
+    ],
+)
+def test_a_storage_that_holds_a_promise_is_known(stored: Stored, *, has_promised: bool) -> None:
+    assert stored.has_promised is has_promised
 
 
 async def test_a_commit_alone_is_kept_by_the_next_write_or_the_end(open_storage: Open) -> None:

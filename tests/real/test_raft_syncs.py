@@ -88,6 +88,7 @@ def test_pysyncobj_84_nothing_leaves_before_the_sync_that_covers_it(tmp_path: Pa
     assert found.said["vote"] >= 1
     assert found.said["append reply"] >= COMMANDS
     assert found.said["yes"] >= COMMANDS
+    assert found.said["consent"] >= 6
 
 
 def test_a_peer_that_speaks_before_its_sync_is_found_out(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from trio440.errors import (
     WrongStorage,
 )
 from trio440.journal import JournalLimits, open_journal
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.messages import HardState
 from trio440.raft.ready import ChunkWrite
 from trio440.raft.storage import Stored
@@ -46,6 +47,7 @@ async def elections(ports: Host, model: Model) -> None:
     """Terms, votes and entries, overwritten ones too, many Readys at a time; two lives."""
     async with opening(ports) as storage:
         await model.initialize(storage)
+        await model.acquaint(storage, Acquaintance("b", 5), Acquaintance("c", 6))
         await model.write(storage, ready(state=HardState(1, "a", 0)))
         await model.write(storage, ready(*run(1, 3, 1)), ready(*run(4, 5, 1, 60)))
         await model.write(storage, ready(state=HardState(1, "a", 3), must_sync=False))
@@ -57,6 +59,7 @@ async def elections(ports: Host, model: Model) -> None:
             ready(*run(9, 9, 3)),
         )
     async with opening(ports) as storage:
+        await model.acquaint(storage, Acquaintance("c", 6, met=True))
         await model.write(storage, ready(state=HardState(4, "c", 5)))
         await model.write(storage, ready(*run(6, 7, 4, 80)))
 
@@ -74,6 +77,7 @@ async def own_snapshots(ports: Host, model: Model) -> None:
                 nursery.start_soon(
                     model.write, storage, ready(*run(first + 4, first + 4, turn + 1, 30))
                 )
+            await model.acquaint(storage, Acquaintance("bcd"[turn], turn + 1))
             await model.compact(storage, first + 1)
     async with opening(ports) as storage:
         await model.write(storage, ready(*run(16, 17, 3)))
@@ -543,12 +547,12 @@ async def test_a_beginning_has_no_data_of_a_snapshot() -> None:
 
 async def test_an_entry_that_is_too_large_is_refused_before_anything_is_written() -> None:
     disk, model = fresh(), Model()
-    limits = JournalLimits(record_bytes=100)
+    limits = JournalLimits(record_bytes=150)
     async with opening(machine(disk), limits=limits) as storage:
         await model.initialize(storage)
         operations = disk.operations
-        with pytest.raises(RecordTooLarge, match="limit is 100"):
-            await storage.write([ready(*run(1, 2, 1), *run(3, 3, 1, 50))])
+        with pytest.raises(RecordTooLarge, match="limit is 150"):
+            await storage.write([ready(*run(1, 2, 1), *run(3, 3, 1, 60))])
         assert disk.operations == operations
         await model.write(storage, ready(*run(1, 2, 1)))
     await check_again(disk, model, "refused")

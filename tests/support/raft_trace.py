@@ -15,8 +15,10 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from trio440.errors import BadMessage
 from trio440.journal.format import Kind, scan_segment, split_records
 from trio440.raft import dedupe
+from trio440.raft.acquaintance import Verdict
 from trio440.raft.kept import Kept, replay
 from trio440.raft.kv import Changed, decode_result
 from trio440.raft.messages import (
@@ -110,6 +112,8 @@ class _Durable:
     last_index: int = -1
     commands: int = 0
     """How many there are of clients, those that open a session not counted."""
+    stores: frozenset[int] = frozenset()
+    """Of the peers that it has noted."""
 
     def has_voted(self, term: int, candidate: str) -> bool:
         return (self.hard_state.term, self.hard_state.vote) == (term, candidate)
@@ -163,7 +167,8 @@ class _Disk:
             for entry in self._kept.entries
             if entry.kind is EntryKind.COMMAND
         )
-        self.durable = _Durable(self._kept.hard_state, self._kept.last_index, commands)
+        stores = frozenset(one.store for one in self._kept.compacted().acquaintances)
+        self.durable = _Durable(self._kept.hard_state, self._kept.last_index, commands, stores)
 
 
 Known: TypeAlias = Mapping[str, _Durable]
@@ -180,7 +185,7 @@ class Findings:
             ports: by its id, where each peer listens; its directory has its name.
         """
         self.said: Counter[str] = Counter()
-        """By kind: ``candidate``, ``vote``, ``append reply``, ``yes``, ``other``."""
+        """By kind: ``candidate``, ``vote``, ``append reply``, ``yes``, ``consent``, ``other``."""
         self.early: list[tuple[str, str]] = []
         """What left before it was durable: its kind and what it was. Pre-votes, and answers to
         heartbeats, promise nothing that would have to be."""
@@ -217,7 +222,13 @@ class Findings:
                 self._judge_answer(message, known)
 
     def _judge_answer(self, answer: Answer, known: Known) -> None:
-        outcome = Clients.propose.result.decode_untrusted(answer.body)
+        try:
+            outcome = Clients.propose.result.decode_untrusted(answer.body)
+        except BadMessage:
+            opinion = Peers.introduce.result.decode_untrusted(answer.body).opinion
+            if opinion.verdict is Verdict.SAME:
+                self._note("consent", opinion.about in known[opinion.sender].stores, opinion)
+            return
         if not isinstance(outcome, Answered):
             return
         match reply := dedupe.decode_reply(outcome.data):

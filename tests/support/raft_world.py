@@ -1,5 +1,6 @@
 """Raft peers on simulated machines, for tests: a cluster that is started, cut and crashed."""
 
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -9,9 +10,10 @@ import trio
 
 from trio440 import raft
 from trio440.core.host import Host
-from trio440.errors import JournalFailed
+from trio440.errors import JournalFailed, LostStorage
 from trio440.raft.kv import KeyValueMap
 from trio440.raft.machine import StateMachine
+from trio440.sim.disk import SimDisk
 from trio440.sim.world import World
 
 PORT = 7000
@@ -31,6 +33,7 @@ class Cluster:
     options: dict[str, Any] = attrs.Factory(dict)
     peers: dict[str, raft.Peer] = attrs.Factory(dict)
     failures: list[tuple[str, Exception]] = attrs.Factory(list)
+    reports: list[Any] = attrs.Factory(list)
 
     def places(self) -> tuple[raft.Place, ...]:
         return tuple(raft.Place(name, name, PORT) for name in self.members)
@@ -55,14 +58,16 @@ class Cluster:
         async def live(ports: Host) -> None:
             try:
                 config = raft.PeerConfig(**settings)
-                async with raft.open_peer(config, self.machine(), ports=ports) as peer:
+                async with raft.open_peer(
+                    config, self.machine(), report=self.reports.append, ports=ports
+                ) as peer:
                     self.peers[name] = peer
                     try:
                         await trio.sleep_forever()
                     finally:
                         if self.peers.get(name) is peer:
                             del self.peers[name]
-            except JournalFailed as error:
+            except (JournalFailed, LostStorage) as error:
                 self.failures.append((name, error))
 
         return live
@@ -83,6 +88,14 @@ class Cluster:
         with trio.fail_after(seconds):
             while not condition():  # noqa: ASYNC110 - what is waited for has no event
                 await trio.sleep(0.005)
+
+    def lose_disk(self, name: str) -> None:
+        """Start a machine again with nothing on its disk."""
+        machine = self.world.machines[name]
+        if machine.is_up:
+            self.crash(name)
+        machine.disk = SimDisk(random.Random(name))
+        machine.restart()
 
     def crash(self, name: str) -> None:
         self.world.machines[name].crash()

@@ -8,6 +8,7 @@ import attrs
 
 from trio440.core.host import Host
 from trio440.journal import JournalLimits
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.disk_storage import DiskStorage, open_disk_storage
 from trio440.raft.membership import Configuration
 from trio440.raft.messages import Entry, HardState, SnapshotMeta
@@ -17,7 +18,7 @@ from trio440.raft.storage import Stored, bootstrap
 DIRECTORY = "/data/raft"
 SMALL = JournalLimits(segment_bytes=400)
 MEMBERS = Configuration(voters=("a", "b", "c"))
-START = bootstrap(MEMBERS.voters)
+START = bootstrap(MEMBERS.voters, store=77)
 
 
 def opening(
@@ -61,6 +62,7 @@ class LogState:
     term: int = 0
     vote: str | None = None
     base: tuple[int, int] = (0, 0)
+    acquaintances: tuple[Acquaintance, ...] = ()
     entries: tuple[Entry, ...] = ()
 
     @property
@@ -134,6 +136,13 @@ class Model:
                 log = attrs.evolve(log, entries=log.entries[:kept] + item.entries)
         number = self._become(log)
         await storage.write(batch)
+        self.log_promised = max(self.log_promised, number)
+
+    async def acquaint(self, storage: DiskStorage, *batch: Acquaintance) -> None:
+        noted = {one.id: one for one in (*self.now.acquaintances, *batch)}
+        acquaintances = tuple(noted[name] for name in sorted(noted))
+        number = self._become(attrs.evolve(self.now, acquaintances=acquaintances))
+        await storage.acquaint(batch)
         self.log_promised = max(self.log_promised, number)
 
     async def receive(self, storage: DiskStorage, meta: SnapshotMeta, data: bytes) -> None:
@@ -215,6 +224,7 @@ class Model:
         log = self.now
         state = HardState(log.term + 1, "c", log.last)
         await self.write(storage, ready(*run(log.last + 1, log.last + 1, 99), state=state))
+        await self.acquaint(storage, Acquaintance("z", log.last + 1))
         if stored.partial is not None:
             meta = stored.partial[0]
             await self.receive(storage, meta, self.sent[meta])
@@ -225,7 +235,10 @@ def found_log(stored: Stored) -> LogState:
     base = (stored.snapshot.index, stored.snapshot.term)
     if stored.base_index is not None:
         base = (stored.base_index, stored.base_term)
-    return LogState(stored.hard_state.term, stored.hard_state.vote, base, stored.entries)
+    assert stored.store == START.store
+    return LogState(
+        stored.hard_state.term, stored.hard_state.vote, base, stored.acquaintances, stored.entries
+    )
 
 
 async def read_all(storage: DiskStorage, meta: SnapshotMeta) -> bytes:

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from trio440.errors import BadMessage, ChangeRefused, InvalidParameter
 from trio440.raft.membership import (
+    NO_STORE,
     Configuration,
     Configurations,
     decode_configuration,
@@ -63,7 +64,10 @@ def test_a_configuration_survives_its_encoding(
 
 @pytest.mark.parametrize(
     "data", [b"", b"[]", b"{}", b"7", b'{"voters":[]}', b'{"voters":[1]}', b'{"voters":"ab"}',
-             b'{"voters":["a"],"learners":["a"]}', b'{"voters":["a"],"next_learners":["a"]}']
+             b'{"voters":["a"],"learners":["a"]}', b'{"voters":["a"],"next_learners":["a"]}',
+             b'{"voters":["a"],"stores":7}', b'{"voters":["a"],"stores":["ab"]}',
+             b'{"voters":["a"],"stores":[["a",true]]}', b'{"voters":["a"],"stores":[["a",-1]]}',
+             b'{"voters":["a"],"stores":[["a",1],["a",2]]}']
 )  # fmt: skip
 def test_what_is_no_configuration_is_a_bad_message(data: bytes) -> None:
     with pytest.raises(BadMessage):
@@ -75,6 +79,45 @@ def test_there_is_always_a_voter() -> None:
     with pytest.raises(InvalidParameter):
         plan_change(current, [], ["a"])
     assert Configuration().members == ()
+
+
+# Stores
+
+MET = {"a": 1, "b": 2, "c": 3}
+FIRST = Configuration(voters=("a", "b", "c"))
+
+
+def test_a_change_writes_down_the_stores_of_all_voters_and_keeps_them() -> None:
+    joined = plan_change(FIRST, "abc", "d", MET)
+    assert dict(joined.stores) == MET
+    promoted = plan_change(joined, "abcd", (), {"a": 1, "d": 4})
+    assert dict(promoted.stores) == {**MET, "d": 4}
+    swapped = plan_change(promoted, "ae", "b", {"e": 5})
+    assert swapped.is_joint
+    last = plan_change(swapped.completed(), "a", (), {})
+    assert dict(last.stores) == {**MET, "d": 4, "e": 5}
+    assert decode_configuration(last.encode()) == last
+
+
+def test_a_store_that_is_written_down_is_never_replaced() -> None:
+    joined = plan_change(FIRST, "abc", "d", MET)
+    assert dict(plan_change(joined, "abc", (), {"b": 7}).stores) == MET
+
+
+def test_a_voter_whom_the_leader_has_not_met_is_waited_for_or_removed_alone() -> None:
+    met = {"a": 1, "b": 2}
+    for voters, learners in (("abc", "d"), ("ab", "c"), ("ad", "")):
+        with pytest.raises(ChangeRefused, match=r"c was never heard|c was removed"):
+            plan_change(FIRST, voters, learners, {**met, "d": 4})
+    without = plan_change(FIRST, "ab", "", met)
+    assert without == Configuration(voters="ab", stores=[*met.items(), ("c", NO_STORE)])
+    with pytest.raises(ChangeRefused, match="another id"):
+        plan_change(without, "ab", "c", {**met, "c": 3})
+
+
+def test_stores_alone_are_no_change() -> None:
+    with pytest.raises(ChangeRefused, match="already"):
+        plan_change(FIRST, "abc", "", MET)
 
 
 @given(st.data())

@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import accumulate
+from operator import attrgetter
 
 import attrs
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trio440.errors import BadMessage, InvalidParameter
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.kept import Kept, replay
-from trio440.raft.membership import Configuration
+from trio440.raft.membership import LARGEST_STORE, Configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
 from trio440.raft.pieces import encode_head, encode_piece, read_head, read_pieces
 from trio440.raft.records import (
@@ -27,6 +29,7 @@ from trio440.raft.records import (
 )
 
 numbers = st.integers(0, 2**64 - 1)
+stores = st.integers(0, LARGEST_STORE)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 
 
@@ -42,10 +45,12 @@ def configurations(draw: st.DrawFn) -> Configuration:
         outgoing=groups[1] + groups[3],
         learners=groups[2],
         next_learners=groups[3],
+        stores=draw(st.dictionaries(texts, stores, max_size=3)).items(),
     )
 
 
 metas = st.builds(SnapshotMeta, numbers, numbers, configurations(), numbers, numbers)
+acquaintances = st.builds(Acquaintance, texts, stores.filter(bool), st.booleans())
 states = st.builds(HardState, numbers, st.none() | texts, numbers)
 
 
@@ -67,7 +72,21 @@ records: st.SearchStrategy[Record] = st.one_of(
     st.builds(Compacted, numbers),
     st.builds(Saved, metas, numbers),
     st.builds(Installed, metas, numbers, st.booleans()),
-    st.builds(Base, texts, texts, states, metas, numbers, numbers, numbers),
+    acquaintances,
+    st.builds(
+        Base,
+        texts,
+        texts,
+        states,
+        metas,
+        numbers,
+        numbers,
+        numbers,
+        numbers,
+        st.lists(acquaintances, max_size=3, unique_by=attrgetter("id")).map(
+            lambda found: tuple(sorted(found, key=attrgetter("id")))
+        ),
+    ),
 )
 MEMBERS = Configuration(voters=("a", "b"), learners=("c",))
 META = SnapshotMeta(5, 2, MEMBERS, 10, 77)
@@ -137,6 +156,7 @@ def test_a_record_that_is_cut_short_is_refused(record: Record) -> None:
         (encode_record(HardState(1, "a", 2))[:-1] + b"\xff", "no text"),
         (encode_record(Saved(META, 1)).replace(b"\0\1a\0\1b", b"\0\1b\0\1a"), "order"),
         (encode_record(Saved(META, 1)).replace(b"\0\1c", b"\0\1a"), "learners"),
+        (encode_record(Acquaintance("a", 1))[:-9] + bytes(9), "no store has the number 0"),
     ],
 )
 def test_what_is_wrong_is_named(data: bytes, problem: str) -> None:
@@ -232,6 +252,17 @@ def test_records_are_followed() -> None:
     assert kept.index == 1
     again = replay(encode_record(kept.compacted()), 4, [encode_record(Entries(kept.entries))])
     assert (again.index, again.term, again.entries) == (1, 1, kept.entries)
+
+
+def test_the_last_that_was_noted_of_a_peer_counts_and_outlasts_compaction() -> None:
+    b, c = Acquaintance("b", 5, met=True), Acquaintance("c", 7)
+    kept = follow(c, Acquaintance("b", 5), Entries((Entry(1, 1),)), b)
+    assert kept.compact(1)
+    base = kept.compacted()
+    assert base.acquaintances == (b, c)
+    again = replay(encode_record(base), kept.dispensable, [])
+    assert again.stored(HardState(), None).acquaintances == (b, c)
+    assert replay(encode_record(base), 4, [encode_record(c)]).compacted() == base
 
 
 def test_what_was_given_up_is_not_needed() -> None:

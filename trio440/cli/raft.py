@@ -5,10 +5,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import click
+import trio
 
 from trio440 import raft
 from trio440.cli.options import ENDPOINT, PORT, SECONDS
 from trio440.cli.running import Stop, announce, emit, note, run, run_server
+from trio440.core.host import Host
+from trio440.core.real import REAL_HOST
 from trio440.errors import Trio440Error
 from trio440.raft import kv
 from trio440.raft.dedupe import Sessions
@@ -21,6 +24,8 @@ BEATS: Final = 10
 """Heartbeats in the shortest silence that begins an election."""
 LONGEST_BEAT: Final = 10
 """Ticks from one heartbeat to the next."""
+PATIENCE_SECONDS: Final = 2.0
+"""A first start that takes longer is told of."""
 FALSE: Final = 1
 """The exit status for what is not there, or was not changed."""
 
@@ -119,6 +124,11 @@ def command() -> None:
 @click.option("--listen", type=_Listen(), required=True, help="Where others reach it.")
 @click.option("--peer", "peers", type=_Members(), multiple=True, help="Another peer; repeat.")
 @click.option("--join", is_flag=True, help="Join a cluster that exists, when its leader agrees.")
+@click.option(
+    "--new",
+    is_flag=True,
+    help="Swear that the cluster never had this ID, and do not wait for others to say so.",
+)
 @click.option("--cluster", default="raft", show_default=True, help="The name of the cluster.")
 @click.option(
     "--snapshot-entries",
@@ -150,6 +160,7 @@ def serve(
     listen: Endpoint,
     peers: Sequence[raft.Place],
     join: bool,
+    new: bool,
     cluster: str,
     snapshot_entries: int,
     election_seconds: float,
@@ -158,7 +169,8 @@ def serve(
     """Run a peer until it is stopped.
 
     At the first start the members are this peer and all that --peer names; later those count that
-    its directory knows. With --join it waits until a leader adds it.
+    its directory knows. With --join it waits until a leader adds it. A directory that is empty is
+    not enough for an id that the cluster knows: at the first start others must say that it is new.
     """
     silence = round(election_seconds / TICK_SECONDS)
     config = raft.PeerConfig(
@@ -166,6 +178,7 @@ def serve(
         members=() if join else sorted({name, *(peer.id for peer in peers)}),
         places=peers,
         directory=data,
+        is_new=new,
         cluster=cluster,
         host=listen[0],
         port=listen[1],
@@ -187,7 +200,19 @@ async def _serve(stop: Stop, config: raft.PeerConfig) -> None:
         if config.members and known and set(config.members) != set(known):
             note(f"the members are {', '.join(known)}: so says {config.directory}")
         announce(peer.address)
-        await stop.wait()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_say_who_is_awaited, peer)
+            await stop.wait()
+            nursery.cancel_scope.cancel()
+
+
+async def _say_who_is_awaited(peer: raft.Peer, ports: Host = REAL_HOST) -> None:
+    """Say once why a peer that starts for the first time does nothing."""
+    with ports.clock.move_on_after(PATIENCE_SECONDS):
+        await peer.wait_admitted()
+        return
+    who = ", ".join(peer.awaited) or "somebody"
+    note(f"{peer.id} starts for the first time and waits for {who} to say that its id is new")
 
 
 def _report(error: Exception) -> None:

@@ -13,8 +13,9 @@ no longer needs is given up by a snapshot of the *journal*, which is one short r
 log begins now.
 
 What cannot be told apart is what the journal cannot: damage to the very last write before a
-crash looks like a torn one, and an empty directory like a new one. A peer whose directory may
-have lost something must not come back under its id.
+crash looks like a torn one, and an empty directory like a new one. The latter the other peers
+tell apart, see :mod:`trio440.raft.acquaintance`; a directory that was put back from a copy,
+nobody does.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -34,6 +35,7 @@ from trio440.errors import (
     WrongStorage,
 )
 from trio440.journal import Journal, JournalLimits, JournalStatistics, Recovered, open_journal
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.batches import split_entries
 from trio440.raft.kept import Kept, replay
 from trio440.raft.messages import HardState, SnapshotMeta
@@ -204,7 +206,8 @@ class DiskStorage:
             base = (meta.index, meta.term)
             if stored.base_index is not None:
                 base = (stored.base_index, stored.base_term)
-            first = Base(*self._identity, stored.hard_state, meta, 0, *base)
+            own = (stored.store, stored.acquaintances)
+            first = Base(*self._identity, stored.hard_state, meta, 0, *base, *own)
             kept = Kept(first, 1)
             if stored.entries:
                 kept.check_entries(stored.entries, kept.index)
@@ -249,6 +252,12 @@ class DiskStorage:
             if state != kept.hard_state:
                 records.append(state)
             await self._append(records)
+
+    async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
+        """Keep what was noted of other peers, in one frame with one sync."""
+        async with self._in_turn():
+            self._require()
+            await self._append(batch)
 
     async def compact(self, index: int) -> None:
         """Forget entries up to an index, at most the snapshot's; their segments are removed."""

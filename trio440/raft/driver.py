@@ -93,6 +93,7 @@ class Driver:
 
     async def run(self) -> None:
         """Drive until cancelled, or until something fails for good."""
+        self._start = self._ports.clock.now()
         try:
             async with (
                 self._ports.blocking.open_worker("trio440 raft state") as worker,

@@ -6,6 +6,7 @@ from typing import NoReturn
 import attrs
 
 from trio440.errors import BadMessage, RaftViolated
+from trio440.raft.acquaintance import Acquaintance, sorted_by_id
 from trio440.raft.messages import Entry, HardState, SnapshotMeta
 from trio440.raft.records import Base, Compacted, Entries, Installed, Record, Saved, decode_record
 from trio440.raft.storage import Stored
@@ -33,6 +34,7 @@ class Kept:
         self.term = base.term
         """Of that entry."""
         self.entries: list[Entry] = []
+        self._noted = {one.id: one for one in base.acquaintances}
         self._places: list[int] = []
         self.place = place
         """Of the last record."""
@@ -71,6 +73,8 @@ class Kept:
                 self.snapshot, self.file = record.snapshot, record.file
             case Installed():
                 self._install(record)
+            case Acquaintance():
+                self._noted[record.id] = record
             case Base():
                 raise BadMessage("a log begins where another has not ended")
         self.place = place
@@ -126,6 +130,7 @@ class Kept:
             file=self.file,
             index=self.index,
             term=self.term,
+            acquaintances=sorted_by_id(self._noted.values()),
         )
 
     def stored(self, state: HardState, partial: tuple[SnapshotMeta, int] | None) -> Stored:
@@ -143,6 +148,8 @@ class Kept:
             base_index=None if is_plain else self.index,
             base_term=0 if is_plain else self.term,
             partial=partial,
+            store=self.base.store,
+            acquaintances=sorted_by_id(self._noted.values()),
         )
 
 

@@ -5,23 +5,45 @@ after it (dissertation, 4.1). Every other change passes through a joint configur
 both the voters before and the voters after must agree (paper, 6). A configuration counts from
 the moment that its entry is in a peer's log, committed or not, and a peer whose entry is
 overwritten goes back to the one before.
+
+From the first change on a configuration also says which store each member has, see
+:mod:`trio440.raft.acquaintance`. A member is the two together: a peer that comes back with an
+empty disk has the id of a member and is none.
 """
 
 import json
 from bisect import bisect_right
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, TypeAlias
 
 import attrs
 
 from trio440.errors import BadMessage, ChangeRefused, InvalidParameter
 from trio440.raft.quorum import Majorities
 
-__all__ = ["Configuration", "Configurations", "decode_configuration", "plan_change"]
+__all__ = [
+    "LARGEST_STORE",
+    "NO_STORE",
+    "Configuration",
+    "Configurations",
+    "Stores",
+    "decode_configuration",
+    "plan_change",
+]
+
+Stores: TypeAlias = tuple[tuple[str, int], ...]
+LARGEST_STORE: Final = (1 << 63) - 1
+"""The numbers of stores are 1 to this."""
+NO_STORE: Final = 0
+"""No store has it: a storage that has drawn no number, or a voter that was removed unmet."""
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(set(value)))
+
+
+def _stores(value: Iterable[tuple[str, int]]) -> Stores:
+    return tuple(sorted((name, number) for name, number in value))
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +63,10 @@ class Configuration:
     """They receive everything and decide nothing."""
     next_learners: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """Voters of ``outgoing`` that become learners when the change is complete."""
+    stores: Stores = attrs.field(default=(), converter=_stores)
+    """By id, sorted, the store of everybody who was a member under this configuration or one
+    before it, as far as leaders had met them; nobody is ever taken out. Empty in the
+    configuration that a cluster begins with."""
 
     def __attrs_post_init__(self) -> None:
         """Check that the roles exclude each other."""
@@ -51,6 +77,9 @@ class Configuration:
             raise InvalidParameter("learners", self.learners, "none of the voters")
         if not set(self.next_learners) <= set(self.outgoing) - set(self.voters):
             raise InvalidParameter("next_learners", self.next_learners, "outgoing voters")
+        sound = all(0 <= number <= LARGEST_STORE for _, number in self.stores)
+        if not sound or len(dict(self.stores)) < len(self.stores):
+            raise InvalidParameter("stores", self.stores, "one sound number for each id")
 
     @property
     def is_joint(self) -> bool:
@@ -73,7 +102,8 @@ class Configuration:
 
     def completed(self) -> "Configuration":
         """Return what follows a joint configuration."""
-        return Configuration(voters=self.voters, learners=(*self.learners, *self.next_learners))
+        learners = (*self.learners, *self.next_learners)
+        return Configuration(voters=self.voters, learners=learners, stores=self.stores)
 
     def encode(self) -> bytes:
         """Return the data of the entry of this configuration."""
@@ -89,8 +119,10 @@ def decode_configuration(data: bytes) -> Configuration:
     try:
         fields: Any = json.loads(data)
         names = {field.name: fields.get(field.name, ()) for field in attrs.fields(Configuration)}
+        stores = names.pop("stores")
         is_sound = bool(names["voters"]) and all(map(_is_list_of_names, names.values()))
-        found = Configuration(**names) if is_sound else None
+        is_sound = is_sound and _is_list_of_stores(stores)
+        found = Configuration(**names, stores=stores) if is_sound else None
     except (ValueError, AttributeError, InvalidParameter):
         found = None
     if found is None:
@@ -102,33 +134,72 @@ def _is_list_of_names(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
 
+def _is_list_of_stores(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(
+        isinstance(pair, list | tuple) and [type(part) for part in pair] == [str, int]
+        for pair in value
+    )
+
+
 def plan_change(
-    current: Configuration, voters: Iterable[str], learners: Iterable[str]
+    current: Configuration,
+    voters: Iterable[str],
+    learners: Iterable[str],
+    met: Mapping[str, int] | None = None,
 ) -> Configuration:
     """Return the configuration that a change to these members starts with.
 
     It is the last one if at most one voter comes or goes, else a joint one.
 
+    Args:
+        current: the configuration that it follows.
+        voters: the ids that vote in the end.
+        learners: the ids that listen in the end.
+        met: the stores of those whom the leader has met, itself included; None: it keeps no
+            account of them, and nothing tells a member from another store under its id.
+
     Raises:
-        ChangeRefused: the present configuration is joint, or nothing would change.
+        ChangeRefused: the present configuration is joint, nothing would change, or the leader
+            has not met a voter.
         InvalidParameter: there would be no voter, or somebody is in both roles.
     """
     if current.is_joint:
         raise ChangeRefused("another change is half done")
-    target = Configuration(voters=voters, learners=learners)
+    target = Configuration(voters=voters, learners=learners, stores=current.stores)
     if not target.voters:
         raise InvalidParameter("voters", target.voters, "at least one")
     if target == current:
         raise ChangeRefused("these are the members already")
-    if len(set(target.voters) ^ set(current.voters)) <= 1:
-        return target
-    old = set(current.voters)
-    return Configuration(
-        voters=target.voters,
-        outgoing=current.voters,
-        learners=set(target.learners) - old,
-        next_learners=old & set(target.learners),
-    )
+    if len(set(target.voters) ^ set(current.voters)) > 1:
+        old = set(current.voters)
+        target = Configuration(
+            voters=target.voters,
+            outgoing=current.voters,
+            learners=set(target.learners) - old,
+            next_learners=old & set(target.learners),
+            stores=current.stores,
+        )
+    return target if met is None else _with_stores(target, current, met)
+
+
+def _with_stores(
+    target: Configuration, current: Configuration, met: Mapping[str, int]
+) -> Configuration:
+    """Write down who is who: every voter counts as the store that it has, from now on."""
+    stores = dict(current.stores)
+    for name in (*current.members, *target.members):
+        if name in met:
+            stores.setdefault(name, met[name])
+    voting = {*target.voters, *target.outgoing}
+    for name in sorted(voting):
+        if name not in stores:
+            raise ChangeRefused(f"{name} was never heard here: wait for it, or remove it alone")
+    for name in set(current.voters) - voting:
+        stores.setdefault(name, NO_STORE)
+    for name in target.members:
+        if stores.get(name) == NO_STORE:
+            raise ChangeRefused(f"{name} was removed before it was heard: take another id")
+    return attrs.evolve(target, stores=stores.items())
 
 
 class Configurations:

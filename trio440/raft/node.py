@@ -7,6 +7,7 @@ for more calls of ``ready``: what many proposals have in common goes out as one 
 """
 
 import random
+from collections.abc import Mapping
 from typing import Any
 
 from trio440.errors import (
@@ -68,6 +69,7 @@ class Node:
             snapshot=meta,
             term=max(stored.hard_state.term, log.last_term),
             vote=stored.hard_state.vote,
+            store=stored.store,
         )
         if state.term > stored.hard_state.term:
             state.vote = None
@@ -101,6 +103,11 @@ class Node:
     def is_leader(self) -> bool:
         """Whether it believes to lead."""
         return self._roles.leading is not None
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a member of this peer's id has another store; then this peer is no member."""
+        return self._state.is_replaced
 
     @property
     def commit(self) -> int:
@@ -155,7 +162,9 @@ class Node:
             raise ProposalRefused(f"{limit} bytes are not committed yet, which is the limit")
         return roles.append(EntryKind.COMMAND, data)
 
-    def change_membership(self, voters: Any, learners: Any = ()) -> tuple[int, int]:
+    def change_membership(
+        self, voters: Any, learners: Any = (), met: Mapping[str, int] | None = None
+    ) -> tuple[int, int]:
         """Begin to change the members to these and return the index and term of the entry.
 
         A change that needs a joint configuration is completed by the leader, whoever that is by
@@ -164,11 +173,13 @@ class Node:
         Args:
             voters: the ids that vote in the end.
             learners: the ids that listen in the end.
+            met: the stores of those whom this peer has met, see :func:`plan_change`.
 
         Raises:
             NotLeader: this peer does not lead.
             ChangeRefused: another change is not complete, nothing of this leader's term is
-                committed yet, a new voter has not caught up, or nothing would change.
+                committed yet, a new voter has not caught up, a voter was never heard, or nothing
+                would change.
             InvalidParameter: there would be no voter, or somebody is in both roles.
         """
         state, leading = self._state, self._roles.require_leading()
@@ -179,7 +190,7 @@ class Node:
         if state.log.term(state.log.commit) != state.term:
             raise ChangeRefused("nothing of this leader's term is committed yet")
         current = state.configurations.current
-        planned = plan_change(current, voters, learners)
+        planned = plan_change(current, voters, learners, met)
         for peer in planned.voters:
             if not (current.is_voter(peer) or peer == state.id or leading.is_caught_up(peer)):
                 raise ChangeRefused(f"{peer} is no learner that has caught up")

@@ -14,13 +14,14 @@ from typing import Any, Final, final
 from trio440.core.host import Address, Host
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
-from trio440.errors import NotLeader, PeerStopped, TransferRefused
+from trio440.errors import InvalidParameter, NotLeader, PeerStopped, TransferRefused
 from trio440.raft.applier import read_whole
 from trio440.raft.desk import Desk
 from trio440.raft.disk_storage import open_disk_storage
 from trio440.raft.driver import Driver
 from trio440.raft.machine import StateMachine
-from trio440.raft.membership import Configuration
+from trio440.raft.meeting import Meeting
+from trio440.raft.membership import LARGEST_STORE, NO_STORE, Configuration
 from trio440.raft.node import Node
 from trio440.raft.peer_config import PeerConfig
 from trio440.raft.status import Status
@@ -45,9 +46,12 @@ class Peer:
     by its end or by a failure of its disk.
     """
 
-    def __init__(self, config: PeerConfig, driver: Driver, transport: Transport) -> None:
+    def __init__(
+        self, config: PeerConfig, driver: Driver, transport: Transport, meeting: Meeting
+    ) -> None:
         self._config = config
         self._driver = driver
+        self._meeting = meeting
         self._node = driver.node
         self._transport = transport
         self._address: Address | None = None
@@ -104,6 +108,8 @@ class Peer:
             PeerStopped: this peer has stopped.
         """
         driver = self._driver
+        if not self._meeting.is_admitted:
+            await self.wait_admitted()
         while True:
             try:
                 if await driver.wait_readable():
@@ -220,20 +226,34 @@ class Peer:
 
         Raises:
             NotLeader: this peer does not lead.
-            ChangeRefused: another change is not complete, a new voter has not caught up, or
-                nothing would change.
+            ChangeRefused: another change is not complete, a new voter has not caught up, a voter
+                was never heard, or nothing would change.
             LeadershipLost: the change may be completed by another leader, or undone.
             InvalidParameter: there would be no voter, or somebody is in both roles.
         """
         driver, node = self._driver, self._node
         driver.check()
-        place = node.change_membership(tuple(voters), tuple(learners))
+        place = node.change_membership(tuple(voters), tuple(learners), self._meeting.met)
         driver.poke()
         await driver.result_of(place)
         # A leader that is removed steps down when its removal is committed.
         while node.configuration.is_joint or driver.applier.applied < node.configuration_index:
             await driver.wait_change()
         return node.configuration_index
+
+    async def wait_admitted(self) -> None:
+        """Wait until this peer takes part; it does at once unless this is its first start.
+
+        Raises:
+            PeerStopped: this peer has stopped.
+        """
+        while not self._meeting.is_admitted:
+            await self._driver.wait_change()
+
+    @property
+    def awaited(self) -> tuple[str, ...]:
+        """Whose consent it waits for at its first start, as far as it knows, sorted."""
+        return self._meeting.awaited
 
     # What it is
 
@@ -294,22 +314,27 @@ async def open_peer(
     A failure of the disk, or a message that no sound peer sends, stops the peer: the body is
     cancelled and the error comes out; nobody is answered any more.
 
+    At the first start the body runs at once, and the peer takes part as soon as enough others
+    have said that they know no other storage of its id: see :meth:`Peer.wait_admitted`.
+
     Args:
         config: which peer.
         machine: new; it is fed here and nowhere else.
         storage: another one than ``config.directory`` says.
         routes: answered beside what peers and clients ask, on the same port.
-        report: hears of connections that were refused or broke rules.
+        report: hears of connections that were refused or broke rules, and of messages under an
+            id that is known with another storage.
         ports: the machine to run on.
 
     Raises:
         WrongStorage: the directory is another peer's, or another cluster's.
+        LostStorage: the cluster knows this id with another storage, now or later.
         JournalBusy: another process has it open.
         JournalCorrupt: what had been durable is damaged.
         JournalFailed: the disk cannot be read or written, now or later.
         AddressError: it cannot listen there.
         RaftViolated: a peer has broken Raft's rules, or this one has lost what it had kept.
-        InvalidParameter: a peer without a directory would come back, or ``members`` is wrong.
+        InvalidParameter: ``members`` is wrong, or ``storage`` began without a number of its own.
     """
     async with AsyncExitStack() as stack:
         if storage is None and config.directory is not None:
@@ -319,16 +344,23 @@ async def open_peer(
                 )
             )
         storage = storage or MemoryStorage()
-        stored = await _load(config, storage, machine)
+        stored = await _load(config, storage, machine, ports)
         node = Node(config.id, config.raft, stored, ports.rng)
-        identity = Identity(config.cluster, config.id)
+        identity = Identity(config.cluster, config.id, stored.store)
+        report = report or _ignore
+        meeting = Meeting(node, stored, storage, is_new=config.is_new, report=report, ports=ports)
 
         def receive(message: Any) -> None:
             driver.receive(message)
 
         silence = config.tick_seconds * config.raft.election_ticks
         transport = Transport(
-            identity, config.places, receive, silence_seconds=max(0.1, 2 * silence), ports=ports
+            identity,
+            config.places,
+            receive,
+            meeting,
+            silence_seconds=max(0.1, 2 * silence),
+            ports=ports,
         )
         driver = Driver(
             node,
@@ -339,9 +371,10 @@ async def open_peer(
             snapshot_entries=config.snapshot_entries,
             ports=ports,
         )
-        peer = Peer(config, driver, transport)
+        peer = Peer(config, driver, transport, meeting)
         routes = routes or Routes()
         transport.add_to(routes)
+        meeting.add_to(routes, transport)
         Desk(peer).add_to(routes)
         nursery = await stack.enter_async_context(open_service_nursery())
         server = await stack.enter_async_context(
@@ -351,13 +384,13 @@ async def open_peer(
                 host=config.host,
                 identity=identity,
                 limits=ServerLimits(flush_seconds=0.2),
-                report=report or _ignore,
+                report=report,
                 ports=ports,
             )
         )
         peer._address = server.address  # noqa: SLF001 - its maker
         transport.learn(Place(config.id, config.host, server.address[1]))
-        nursery.start_soon(driver.run)
+        nursery.start_soon(_live, driver, meeting, transport)
         nursery.start_soon(transport.run)
         nursery.start_soon(_tell_places, transport, ports)
         try:
@@ -370,13 +403,28 @@ def _ignore(_: Exception) -> None:
     """Report nothing."""
 
 
-async def _load(config: PeerConfig, storage: Storage, machine: StateMachine) -> Stored:
+async def _live(driver: Driver, meeting: Meeting, transport: Transport) -> None:
+    """Get to know the others, and drive the node from its admission on."""
+    try:
+        async with open_service_nursery() as nursery:
+            nursery.start_soon(meeting.run, transport)
+            await meeting.wait_admitted()
+            await driver.run()
+    except Exception as error:
+        driver.stop(str(error))
+        raise
+
+
+async def _load(config: PeerConfig, storage: Storage, machine: StateMachine, ports: Host) -> Stored:
     """Load what is kept, or begin; the machine has the snapshot then."""
     stored = await storage.load()
     if stored is None:
-        stored = bootstrap(config.members) if config.members else joining()
+        store = ports.rng.randint(1, LARGEST_STORE)
+        stored = bootstrap(config.members, store=store) if config.members else joining(store)
         await storage.initialize(stored)
-    elif stored.snapshot.index > 0:
+    if stored.store == NO_STORE:
+        raise InvalidParameter("storage", storage, "begun with a number of its own")
+    if stored.snapshot.index > 0:
         data = await read_whole(storage, stored.snapshot)
         if data is None:
             raise PeerStopped(config.id, "its snapshot cannot be read")

@@ -42,15 +42,19 @@ class PeerConfig:
     """What one peer is; its cluster's members differ in ``id`` and addresses only."""
 
     id: str = attrs.field(validator=_is_id)
-    """Its name among the members: never used again for another peer, or for one that has lost
-    its directory."""
+    """Its name among the members: never used again for another peer. One that has lost its
+    directory is refused under it."""
     members: tuple[str, ...] = attrs.field(default=(), converter=_names)
     """The voters that the cluster begins with, this one among them: the same at each. Empty: this
     peer joins a cluster, and waits until its leader adds it. Counts at the first start only."""
     places: tuple[Place, ...] = attrs.field(default=(), converter=_places)
     """Where other peers listen. One is enough where that one knows the others."""
     directory: str | None = None
-    """Where it keeps its state; None: in memory, and it must not come back after its end."""
+    """Where it keeps its state; None: in memory, and it cannot come back after its end."""
+    is_new: bool = False
+    """Whoever sets this swears that the cluster never had a peer of this id. The first start does
+    not wait then until enough others have said so, see :mod:`trio440.raft.acquaintance`; one that
+    says otherwise stops the peer all the same."""
     cluster: str = "raft"
     """Peers and clients of one cluster say the same name."""
     host: str = "127.0.0.1"

@@ -6,7 +6,9 @@
     number      8 bytes, big-endian
     text        length (2 bytes) │ UTF-8
     names       count (2 bytes) │ texts, sorted
-    meta        index │ term │ size │ checksum │ voters │ outgoing │ learners │ next learners
+    stores      count (2 bytes) │ text and number of each, sorted
+    meta        index │ term │ size │ checksum │ voters │ outgoing │ learners │ next learners │
+                stores
 
 Entries that were written together are one record, see :mod:`trio440.raft.batches`. There is one
 way to write each
@@ -15,7 +17,7 @@ is the journal's business.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from itertools import pairwise
 from typing import Final, NoReturn, TypeAlias
@@ -23,8 +25,9 @@ from typing import Final, NoReturn, TypeAlias
 import attrs
 
 from trio440.errors import BadMessage, InvalidParameter
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.batches import decode_entries, encode_entries
-from trio440.raft.membership import Configuration
+from trio440.raft.membership import NO_STORE, Configuration, Stores
 from trio440.raft.messages import Entry, HardState, SnapshotMeta
 
 __all__ = [
@@ -59,6 +62,10 @@ class Base:
     """The entry before the first one that is kept."""
     term: int
     """Of that entry."""
+    store: int = NO_STORE
+    """The number that names this storage."""
+    acquaintances: tuple[Acquaintance, ...] = ()
+    """Sorted by id."""
 
 
 @attrs.frozen
@@ -94,7 +101,7 @@ class Installed:
     """Whether the entries behind it stay."""
 
 
-Record: TypeAlias = Base | HardState | Entries | Compacted | Saved | Installed
+Record: TypeAlias = Base | HardState | Entries | Compacted | Saved | Installed | Acquaintance
 
 
 class _Kind(IntEnum):
@@ -104,6 +111,7 @@ class _Kind(IntEnum):
     SAVED = 4
     INSTALLED = 5
     COMPACTED = 6
+    ACQUAINTANCE = 7
 
 
 _HEAD: Final = struct.Struct(">BB")
@@ -142,39 +150,53 @@ def encode_meta(meta: SnapshotMeta) -> bytes:
         configuration.next_learners,
     )
     head = _META_HEAD.pack(meta.index, meta.term, meta.size, meta.checksum)
-    return head + b"".join(
-        part for names in groups for part in (_LENGTH.pack(len(names)), *map(_text, names))
+    stores = (_text(name) + _NUMBER.pack(number) for name, number in configuration.stores)
+    return b"".join(
+        [
+            head,
+            *(part for names in groups for part in (_LENGTH.pack(len(names)), *map(_text, names))),
+            _LENGTH.pack(len(configuration.stores)),
+            *stores,
+        ]
     )
 
 
 def _encode(record: Record) -> bytes:
     match record:
         case Entries():
-            return _HEAD.pack(VERSION, _Kind.ENTRIES) + encode_entries(record.entries)
+            kind, fields = _Kind.ENTRIES, encode_entries(record.entries)
         case HardState():
-            return _HEAD.pack(VERSION, _Kind.HARD_STATE) + _hard_state(record)
+            kind, fields = _Kind.HARD_STATE, _hard_state(record)
         case Compacted():
-            return _HEAD.pack(VERSION, _Kind.COMPACTED) + _NUMBER.pack(record.index)
+            kind, fields = _Kind.COMPACTED, _NUMBER.pack(record.index)
         case Saved():
-            head = _HEAD.pack(VERSION, _Kind.SAVED)
-            return head + _NUMBER.pack(record.file) + encode_meta(record.snapshot)
+            place = _NUMBER.pack(record.file)
+            kind, fields = _Kind.SAVED, place + encode_meta(record.snapshot)
         case Installed():
-            head = _HEAD.pack(VERSION, _Kind.INSTALLED)
             place = _NUMBER.pack(record.file) + bytes([record.keeps])
-            return head + place + encode_meta(record.snapshot)
-        case Base():
-            return b"".join(
-                [
-                    _HEAD.pack(VERSION, _Kind.BASE),
-                    _text(record.cluster),
-                    _text(record.node),
-                    _hard_state(record.hard_state),
-                    _NUMBER.pack(record.file),
-                    _NUMBER.pack(record.index),
-                    _NUMBER.pack(record.term),
-                    encode_meta(record.snapshot),
-                ]
-            )
+            kind, fields = _Kind.INSTALLED, place + encode_meta(record.snapshot)
+        case Acquaintance():
+            kind, fields = _Kind.ACQUAINTANCE, _acquaintance(record)
+        case _:
+            kind, fields = _Kind.BASE, _base(record)
+    return _HEAD.pack(VERSION, kind) + fields
+
+
+def _base(base: Base) -> bytes:
+    return b"".join(
+        [
+            _text(base.cluster),
+            _text(base.node),
+            _hard_state(base.hard_state),
+            _NUMBER.pack(base.file),
+            _NUMBER.pack(base.index),
+            _NUMBER.pack(base.term),
+            encode_meta(base.snapshot),
+            _NUMBER.pack(base.store),
+            _LENGTH.pack(len(base.acquaintances)),
+            *map(_acquaintance, base.acquaintances),
+        ]
+    )
 
 
 def _text(text: str) -> bytes:
@@ -185,6 +207,10 @@ def _text(text: str) -> bytes:
 def _hard_state(state: HardState) -> bytes:
     vote = b"\0" if state.vote is None else b"\1" + _text(state.vote)
     return _NUMBER.pack(state.term) + _NUMBER.pack(state.commit) + vote
+
+
+def _acquaintance(one: Acquaintance) -> bytes:
+    return _text(one.id) + _NUMBER.pack(one.store) + bytes([one.met])
 
 
 # Reading
@@ -216,6 +242,8 @@ def decode_record(data: bytes) -> Record:
         case _Kind.INSTALLED:
             file, keeps = reader.number(), reader.flag()
             record = Installed(file=file, keeps=keeps, snapshot=reader.meta())
+        case _Kind.ACQUAINTANCE:
+            record = reader.acquaintance()
         case _:
             _refuse(f"it is of the unknown kind {kind}")
     reader.end()
@@ -237,7 +265,15 @@ def decode_meta(data: bytes) -> SnapshotMeta:
 def _read_base(reader: "_Reader") -> Base:
     cluster, node, hard_state = reader.text(), reader.text(), reader.hard_state()
     file, index, term = reader.number(), reader.number(), reader.number()
-    return Base(cluster, node, hard_state, reader.meta(), file, index, term)
+    snapshot, store = reader.meta(), reader.number()
+    acquaintances = tuple(reader.acquaintance() for _ in range(reader.length()))
+    _check_sorted(one.id for one in acquaintances)
+    return Base(cluster, node, hard_state, snapshot, file, index, term, store, acquaintances)
+
+
+def _check_sorted(names: Iterable[str]) -> None:
+    if any(first >= second for first, second in pairwise(names)):
+        _refuse("names are not in their order")
 
 
 def _refuse(problem: str) -> NoReturn:
@@ -269,19 +305,32 @@ class _Reader:
     def number(self) -> int:
         return int.from_bytes(self._take(_NUMBER.size))
 
+    def length(self) -> int:
+        return int.from_bytes(self._take(_LENGTH.size))
+
     def text(self) -> str:
-        data = self._take(int.from_bytes(self._take(_LENGTH.size)))
+        data = self._take(self.length())
         try:
             return data.decode()
         except UnicodeDecodeError:
             _refuse("a name is no text")
 
     def names(self) -> tuple[str, ...]:
-        count = int.from_bytes(self._take(_LENGTH.size))
-        names = tuple(self.text() for _ in range(count))
-        if any(first >= second for first, second in pairwise(names)):
-            _refuse("names are not in their order")
+        names = tuple(self.text() for _ in range(self.length()))
+        _check_sorted(names)
         return names
+
+    def stores(self) -> Stores:
+        stores = tuple((self.text(), self.number()) for _ in range(self.length()))
+        _check_sorted(name for name, _ in stores)
+        return stores
+
+    def acquaintance(self) -> Acquaintance:
+        name, store, met = self.text(), self.number(), self.flag()
+        try:
+            return Acquaintance(name, store, met)
+        except ValueError:
+            _refuse(f"no store has the number {store}")
 
     def hard_state(self) -> HardState:
         term, commit = self.number(), self.number()
@@ -290,9 +339,14 @@ class _Reader:
     def meta(self) -> SnapshotMeta:
         index, term, size, checksum = (self.number() for _ in range(4))
         voters, outgoing, learners, following = (self.names() for _ in range(4))
+        stores = self.stores()
         try:
             configuration = Configuration(
-                voters=voters, outgoing=outgoing, learners=learners, next_learners=following
+                voters=voters,
+                outgoing=outgoing,
+                learners=learners,
+                next_learners=following,
+                stores=stores,
             )
         except InvalidParameter as error:
             _refuse(str(error))

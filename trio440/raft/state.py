@@ -8,7 +8,7 @@ import attrs
 
 from trio440.raft.config import Config
 from trio440.raft.log import Log
-from trio440.raft.membership import Configurations, decode_configuration
+from trio440.raft.membership import NO_STORE, Configurations, decode_configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, Message, SnapshotMeta
 from trio440.raft.quorum import Majorities
 from trio440.raft.ready import ChunkRead, ChunkWrite, ReadState
@@ -42,6 +42,8 @@ class State:
     leader: str | None = None
     """The leader of ``term``, where it is known."""
     ticks: int = 0
+    store: int = NO_STORE
+    """The number of this peer's store; without it nothing tells the peer from another store."""
     installing: SnapshotMeta | None = None
     """Handed out to be installed; until then the log stands still and no election begins."""
     handed_state: HardState = attrs.Factory(HardState)
@@ -66,9 +68,15 @@ class State:
         One that is removed by an entry which is not committed yet may be the only one that has
         that entry, and then nobody else can win (dissertation, 4.2.2).
         """
-        if self.installing is not None:
+        if self.installing is not None or self.is_replaced:
             return False
         return self.configurations.is_voter_since(self.id, self.log.commit)
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether a member of this peer's id has another store: this peer has no vote."""
+        known = dict(self.configurations.current.stores).get(self.id, NO_STORE)
+        return NO_STORE not in {self.store, known} and known != self.store
 
     @property
     def term_is_handed(self) -> bool:

@@ -11,7 +11,8 @@ from typing import Protocol
 import attrs
 
 from trio440.errors import RaftViolated
-from trio440.raft.membership import Configuration
+from trio440.raft.acquaintance import Acquaintance, sorted_by_id
+from trio440.raft.membership import NO_STORE, Configuration
 from trio440.raft.messages import Entry, HardState, SnapshotMeta
 from trio440.raft.ready import Ready
 
@@ -33,17 +34,26 @@ class Stored:
     base_term: int = 0
     partial: tuple[SnapshotMeta, int] | None = None
     """A snapshot that was half received, and how many bytes of it are kept."""
+    store: int = NO_STORE
+    """The number that names this storage for good, drawn at random when it began."""
+    acquaintances: tuple[Acquaintance, ...] = ()
+    """The stores of other peers, sorted by id."""
+
+    @property
+    def has_promised(self) -> bool:
+        """Whether there is anything that a peer could have promised others to keep."""
+        return self.hard_state.term > 0 or self.snapshot.index > 0 or bool(self.entries)
 
 
-def bootstrap(voters: Iterable[str], learners: Iterable[str] = ()) -> Stored:
-    """Return what every member of a new cluster starts from: the same at each of them."""
+def bootstrap(voters: Iterable[str], learners: Iterable[str] = (), store: int = NO_STORE) -> Stored:
+    """Return what every member of a new cluster starts from: the same but for its ``store``."""
     configuration = Configuration(voters=tuple(voters), learners=tuple(learners))
-    return Stored(snapshot=SnapshotMeta(0, 0, configuration))
+    return Stored(snapshot=SnapshotMeta(0, 0, configuration), store=store)
 
 
-def joining() -> Stored:
+def joining(store: int = NO_STORE) -> Stored:
     """Return what a peer starts from that is added to a cluster: it waits to be told who is in."""
-    return Stored(snapshot=SnapshotMeta(0, 0, Configuration()))
+    return Stored(snapshot=SnapshotMeta(0, 0, Configuration()), store=store)
 
 
 class Storage(Protocol):
@@ -68,6 +78,12 @@ class Storage(Protocol):
 
         The first of a Ready's entries replaces what is kept at its index and all after it.
         Pieces of a snapshot are kept beside everything else.
+        """
+
+    async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
+        """Keep what was noted of other peers, each in the place of what was noted before.
+
+        It may be called while another task does something else.
         """
 
     async def install_snapshot(self, meta: SnapshotMeta) -> bool:
@@ -120,6 +136,10 @@ class MemoryStorage:
         for ready in batch:
             self.write_now(ready)
 
+    async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
+        """Keep what was noted of other peers."""
+        self.acquaint_now(batch)
+
     async def install_snapshot(self, meta: SnapshotMeta) -> bool:
         """Let a received snapshot replace the log up to its index."""
         return self.install_now(meta)
@@ -169,6 +189,12 @@ class MemoryStorage:
             stored = attrs.evolve(stored, entries=stored.entries[:kept] + ready.entries)
         self._stored = stored
 
+    def acquaint_now(self, batch: Sequence[Acquaintance]) -> None:
+        """Keep what was noted of other peers."""
+        stored = self._require()
+        noted = {one.id: one for one in (*stored.acquaintances, *batch)}
+        self._stored = attrs.evolve(stored, acquaintances=sorted_by_id(noted.values()))
+
     def install_now(self, meta: SnapshotMeta) -> bool:
         """Let a received snapshot replace the log up to its index, if it is whole."""
         data, of = bytes(self._pieces), self._pieces_of
@@ -180,7 +206,9 @@ class MemoryStorage:
         follows: tuple[Entry, ...] = ()
         if 0 <= place < len(stored.entries) and stored.entries[place].term == meta.term:
             follows = stored.entries[place + 1 :]
-        self._stored = Stored(snapshot=meta, hard_state=stored.hard_state, entries=follows)
+        self._stored = attrs.evolve(
+            stored, snapshot=meta, entries=follows, base_index=None, base_term=0
+        )
         self._data = data
         return True
 

@@ -4,22 +4,34 @@ What cannot be sent is dropped and reported to the node; Raft sends again what i
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import trio
 
 from trio440.core.host import Host
-from trio440.errors import MessageTooLarge, RpcClosed
+from trio440.errors import BadMessage, MessageTooLarge, RpcClosed, RpcError
 from trio440.raft.messages import Append, InstallSnapshot, Message
-from trio440.raft.wire import AppendEntries, Book, Peers, Place
+from trio440.raft.wire import AppendEntries, Book, Introduced, Introduction, Peers, Place
 from trio440.rpc import Client, ClientLimits, Expected, Identity, Peer, Routes, open_client
 
-__all__ = ["Transport"]
+__all__ = ["Gate", "Transport"]
 
 QUEUED_BYTES: Final = 32 << 20
 CONNECT_SECONDS: Final = 2.0
 LONGEST_WAIT_SECONDS: Final = 0.5
 FLUSH_SECONDS: Final = 0.2
+ANSWER_SECONDS: Final = 1.0
+"""An introduction is answered within so long, a connection included."""
+
+
+class Gate(Protocol):
+    """Knows who is who."""
+
+    def admits(self, identity: Identity) -> bool:
+        """Whether a message of a peer may be taken in."""
+
+    def is_other(self, identity: Identity) -> bool:
+        """Whether another store is known under this peer's id."""
 
 
 @final
@@ -31,6 +43,7 @@ class Transport:
         identity: Identity,
         places: Iterable[Place],
         receive: Callable[[Message], None],
+        gate: Gate,
         *,
         silence_seconds: float,
         ports: Host,
@@ -41,12 +54,14 @@ class Transport:
             identity: of this peer.
             places: of others; more are learned from them.
             receive: takes what another peer has sent.
+            gate: knows who is who.
             silence_seconds: a peer that says nothing for so long is connected to anew.
             ports: the machine to run on.
         """
         self._identity = identity
         self._me = identity.node_id
         self._receive = receive
+        self._gate = gate
         self._ports = ports
         self._places = {place.id: place for place in places}
         self._clients: dict[str, Client] = {}
@@ -71,6 +86,11 @@ class Transport:
     def places(self) -> Mapping[str, Place]:
         """Where peers listen, by id, this one included."""
         return self._places
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Of whom it is known where they listen, without this peer."""
+        return tuple(name for name in self._places if name != self._me)
 
     @property
     def reachable(self) -> tuple[str, ...]:
@@ -137,17 +157,36 @@ class Transport:
             if client.is_connected:
                 client.tell(Peers.book, book)
 
+    async def introduce(self, name: str) -> Introduced | None:
+        """Ask a peer to let this one in; None: it has not answered."""
+        client = self._clients.get(name)
+        if client is None:
+            return None
+        request = Introduction(self._places[self._me])
+        try:
+            answer = await Peers(client).introduce(request, timeout_seconds=ANSWER_SECONDS)
+        except (RpcError, BadMessage):
+            return None
+        self._learn_all(answer.places, name)
+        return answer
+
     # In
 
     def _take(self, message: Message, peer: Peer) -> None:
-        if message.to == self._me and message.sender == peer.identity.node_id:
+        identity = peer.identity
+        is_sound = message.to == self._me and message.sender == identity.node_id
+        if is_sound and self._gate.admits(identity):
             self._receive(message)
 
     def _take_append(self, message: AppendEntries, peer: Peer) -> None:
         self._take(message.read_untrusted(), peer)
 
     def _take_book(self, book: Book, peer: Peer) -> None:
-        sender = peer.identity.node_id
-        for place in book.places:
-            if place.id != self._me and (place.id == sender or place.id not in self._places):
+        if not self._gate.is_other(peer.identity):
+            self._learn_all(book.places, peer.identity.node_id)
+
+    def _learn_all(self, places: Iterable[Place], source: str) -> None:
+        """Take note of what a peer says; of itself it knows best."""
+        for place in places:
+            if place.id != self._me and (place.id == source or place.id not in self._places):
                 self.learn(place)

@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 import attrs
 
 from trio440.errors import BadMessage
+from trio440.raft.acquaintance import Opinion
 from trio440.raft.batches import decode_entries, encode_entries
 from trio440.raft.messages import (
     Append,
@@ -34,6 +35,8 @@ __all__ = [
     "Command",
     "Done",
     "Elsewhere",
+    "Introduced",
+    "Introduction",
     "Members",
     "Nothing",
     "Outcome",
@@ -113,6 +116,23 @@ class AppendEntries:
         )
 
 
+@attrs.frozen
+class Introduction:
+    """A peer asks to be let in; who it is, and by which store, the connection says."""
+
+    place: Place
+    """Where it listens."""
+
+
+@attrs.frozen
+class Introduced:
+    """The answer to an introduction."""
+
+    opinion: Opinion
+    places: tuple[Place, ...]
+    """As in a :class:`Book`."""
+
+
 _MESSAGES: Final = Codec[
     RequestVote
     | VoteReply
@@ -143,6 +163,7 @@ class Peers(Service, name="raft"):
     append = one_way(AppendEntries)
     piece = one_way(InstallSnapshot)
     book = one_way(Book)
+    introduce = method(Introduction, Introduced)
 
 
 # From clients

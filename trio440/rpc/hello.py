@@ -81,7 +81,8 @@ class Identity:
     node_id: str = attrs.field(default="", validator=_is_id)
     """Empty for a client that is no node, such as a command."""
     incarnation: int = attrs.field(default=0, validator=_not_negative)
-    """Which life of the node this is; greater after each start, by whatever means it has."""
+    """Which of the nodes that ever had this id, by whatever number it tells them apart; 0: it does
+    not."""
 
 
 ANONYMOUS: Final = Identity()

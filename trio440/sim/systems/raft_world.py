@@ -30,6 +30,7 @@ from trio440.errors import (
     SessionExpired,
     TransferRefused,
 )
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.dedupe import Sessions
 from trio440.raft.disk_storage import open_disk_storage
 from trio440.raft.driver import Driver
@@ -116,6 +117,12 @@ class _Mirror:
         await self._storage.write(batch)
         for ready in batch:
             self._copy.write_now(attrs.evolve(ready, chunks=()))
+        self._look()
+
+    async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
+        """Keep what was noted of other peers."""
+        await self._storage.acquaint(batch)
+        self._copy.acquaint_now(batch)
         self._look()
 
     async def install_snapshot(self, meta: SnapshotMeta) -> bool:
