@@ -7,6 +7,7 @@ and not about its luck; ``TRIO440_RANDOM=1`` lets it look elsewhere each time.
 import gc
 import os
 import signal
+import sys
 
 import hypothesis
 import pytest
@@ -17,6 +18,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile("random", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("random" if os.environ.get("TRIO440_RANDOM") else "same")
 
+
+# Where the environment forbids to keep compiled modules, each of the many processes would compile
+# the project anew, and pytest every test.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 # A run that a shell has put into the background ignores Ctrl-C, and so would every process that
 # it starts; what the commands do at Ctrl-C is tested all the same.

@@ -24,7 +24,7 @@ import attrs
 import pytest
 
 from tests.support.net import free_port
-from tests.support.processes import PATIENCE_SECONDS, ROOT, started
+from tests.support.processes import PATIENCE_SECONDS, ROOT, finished, started
 from tests.support.tools import require_tool
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,18 +75,10 @@ DIALOGUES = [block for block in BLOCKS if block.language == "console" and block.
 def test_a_program_runs(block: Block, following: Block | None, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(block.body)
-    done = subprocess.run(
-        [sys.executable, program],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        timeout=PATIENCE_SECONDS,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    status, out, err = finished([sys.executable, program], cwd=tmp_path)
+    assert (status, err) == (0, "")
     if following is not None and following.before.strip() == "It prints:":
-        assert done.stdout == following.body
+        assert out == following.body
 
 
 @pytest.mark.parametrize("block", DIALOGUES, ids=[block.name for block in DIALOGUES])

@@ -7,6 +7,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
+from tests.support.processes import PATIENCE_SECONDS
 from trio440.core.host import ByteStream, Host
 from trio440.errors import (
     AddressInUse,
@@ -34,7 +35,7 @@ async def connected(ports: Host, host: str = "127.0.0.1") -> AsyncIterator[tuple
 
 async def receive_exactly(stream: ByteStream, count: int) -> bytes:
     received = bytearray()
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_SECONDS):
         while len(received) < count:
             part = await stream.receive_some(count - len(received))
             assert part, "the stream ended early"
@@ -44,14 +45,14 @@ async def receive_exactly(stream: ByteStream, count: int) -> bytes:
 
 async def receive_to_end(stream: ByteStream) -> bytes:
     received = bytearray()
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_SECONDS):
         while part := await stream.receive_some():
             received += part
     return bytes(received)
 
 
 async def send_until_broken(stream: ByteStream) -> None:
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_SECONDS):
         while True:
             await stream.send_all(b"anybody there?")
 
@@ -136,14 +137,14 @@ async def test_a_sender_waits_for_a_slow_reader(ports: Host) -> None:
         await trio.sleep(0.05)
         assert not finished
         assert len(await receive_to_end(server)) == TOO_MUCH
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             while not finished:
                 await trio.lowlevel.checkpoint()
 
 
 async def test_waiting_for_room_ends_when_the_reader_makes_some(ports: Host) -> None:
     async with connected(ports) as (client, server):
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             await client.wait_send_all_might_not_block()
         await fill(client)
         async with trio.open_nursery() as nursery:
@@ -151,7 +152,7 @@ async def test_waiting_for_room_ends_when_the_reader_makes_some(ports: Host) -> 
                 await client.wait_send_all_might_not_block()
             assert scope.cancelled_caught
             nursery.start_soon(receive_to_end, server)
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE_SECONDS):
                 await client.wait_send_all_might_not_block()
             nursery.cancel_scope.cancel()
 
@@ -203,7 +204,7 @@ async def test_closing_wakes_who_receives_and_is_idempotent(ports: Host) -> None
             await client.receive_some()
 
     async with connected(ports) as (client, _):
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(receive)
                 await wait_all_tasks_blocked()
@@ -217,7 +218,7 @@ async def test_closing_wakes_who_sends(ports: Host) -> None:
             await client.send_all(bytes(TOO_MUCH))
 
     async with connected(ports) as (client, _):
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send)
                 await trio.sleep(0.05)
@@ -255,7 +256,7 @@ async def test_closing_with_bytes_unread_breaks_the_other_side(ports: Host) -> N
         await client.send_all(b"never read")
         await wait_all_tasks_blocked()
         await server.aclose()
-        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+        with trio.fail_after(PATIENCE_SECONDS), pytest.raises(trio.BrokenResourceError):
             await client.receive_some()
         with pytest.raises(trio.BrokenResourceError):
             await send_until_broken(client)
@@ -274,7 +275,7 @@ async def test_a_blocked_sender_breaks_when_the_reader_closes(ports: Host) -> No
             await client.send_all(bytes(TOO_MUCH))
 
     async with connected(ports) as (client, server):
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(send)
                 await trio.sleep(0.05)
@@ -322,7 +323,7 @@ async def test_what_is_sent_without_waiting_arrives_in_order_with_the_rest(ports
 async def test_without_waiting_only_what_there_is_room_for_is_sent(ports: Host) -> None:
     async with connected(ports) as (client, server):
         sent, data = 0, bytes(range(256)) * (TOO_MUCH // 256)
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             while count := client.send_nowait(data[sent : sent + (1 << 20)]):
                 sent += count
                 await trio.lowlevel.checkpoint()
@@ -346,7 +347,7 @@ async def test_sending_without_waiting_ends_with_the_stream(ports: Host) -> None
         with pytest.raises(trio.ClosedResourceError):
             client.send_nowait(b"x")
         await client.aclose()
-        with pytest.raises(trio.BrokenResourceError), trio.fail_after(5):
+        with pytest.raises(trio.BrokenResourceError), trio.fail_after(PATIENCE_SECONDS):
             while True:
                 server.send_nowait(b"anybody there?")
                 await trio.sleep(0.01)
@@ -532,7 +533,7 @@ async def test_a_cancelled_accept_took_no_connection(ports: Host) -> None:
                 scope.cancel()
                 await listener.accept()
             assert scope.cancelled_caught
-            with trio.fail_after(5):
+            with trio.fail_after(PATIENCE_SECONDS):
                 server = await listener.accept()
             assert server.remote_address == client.local_address
             await server.aclose()
@@ -553,7 +554,7 @@ async def test_closing_a_listener_wakes_who_accepts_and_is_idempotent(ports: Hos
             await listener.accept()
 
     listener = await ports.net.listen_tcp()
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(accept)
             await wait_all_tasks_blocked()
@@ -584,7 +585,7 @@ async def test_accept_goes_on_after_a_client_that_left_at_once(ports: Host) -> N
         gone = await ports.net.connect_tcp(*listener.local_address[:2])
         await gone.aclose()
         client = await ports.net.connect_tcp(*listener.local_address[:2])
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             while True:
                 server = await listener.accept()
                 if server.remote_address == client.local_address:

@@ -6,6 +6,7 @@ import pytest
 import trio
 from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
+from tests.support.processes import PATIENCE_SECONDS
 from trio440.core.host import Datagram, Host, UdpSocket
 from trio440.errors import (
     AddressInUse,
@@ -20,7 +21,7 @@ ELSEWHERE = "192.0.2.1"
 
 async def receive_all(sock: UdpSocket, count: int) -> list[Datagram]:
     received: list[Datagram] = []
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_SECONDS):
         while len(received) < count:
             received += await sock.receive()
     return received
@@ -178,7 +179,7 @@ async def test_closing_wakes_who_waits_and_is_idempotent(ports: Host) -> None:
             await sock.receive()
 
     sock = await ports.net.bind_udp()
-    with trio.fail_after(5):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
             await wait_all_tasks_blocked()
@@ -259,7 +260,7 @@ async def test_who_waits_goes_on_when_another_drained_first(ports: Host) -> None
         received.extend(await sock.receive())
 
     async def drain() -> list[Datagram]:
-        with trio.fail_after(5):
+        with trio.fail_after(PATIENCE_SECONDS):
             while not (stolen := sock.receive_nowait()):
                 await trio.lowlevel.checkpoint()
         return stolen

@@ -14,7 +14,14 @@ from pathlib import Path
 import click
 import pytest
 
-from tests.support.processes import PATIENCE_SECONDS, TRIO440, Program, finished, started
+from tests.support.processes import (
+    AT_ONCE_SECONDS,
+    PATIENCE_SECONDS,
+    TRIO440,
+    Program,
+    finished,
+    started,
+)
 from trio440.cli import root
 
 pytestmark = pytest.mark.real
@@ -61,7 +68,11 @@ def busy_port(kind: socket.SocketKind) -> Iterator[str]:
 
 
 def test_version() -> None:
-    assert trio440("--version") == (0, f"trio440 {version('trio440')}\n", "")
+    assert finished([*TRIO440, "--version"], fresh=True) == (
+        0,
+        f"trio440 {version('trio440')}\n",
+        "",
+    )
 
 
 @named("words", list(all_commands()), ids=" ".join)
@@ -82,7 +93,7 @@ def test_help_is_complete(words: list[str]) -> None:
 
 
 def test_without_a_command_the_help_is_shown() -> None:
-    status, out, err = trio440()
+    status, out, err = finished(TRIO440, fresh=True)
     assert (status, out) == (2, "")
     assert err.startswith("Usage: trio440 ")
 
@@ -176,12 +187,12 @@ def test_ipv6_is_shown_in_brackets(server: list[str]) -> None:
 
 @named("server", SERVERS, ids=" ".join)
 def test_sigterm_stops_a_server_with_status_0(server: list[str]) -> None:
-    with started([*TRIO440, *server, "--port", "0"]) as program:
+    with started([*TRIO440, *server, "--port", "0", "--grace", "60"]) as program:
         program.port()
         start = time.monotonic()
         program.signal(signal.SIGTERM)
         status, out, err = program.end()
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < AT_ONCE_SECONDS
     assert (status, out) == (0, "")
     assert err == "" or (server == ["mine", "server"] and err.startswith("jobs: 0 answered, "))
 
@@ -192,7 +203,7 @@ def silent_linekv_client() -> Iterator[Program]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = str(listener.getsockname()[1])
         with started([*TRIO440, "linekv", "connect", "--port", port]) as program:
-            listener.settimeout(30)
+            listener.settimeout(PATIENCE_SECONDS)
             accepted, _ = listener.accept()
             with accepted:
                 program.write(b"Get:a\n")
@@ -205,7 +216,7 @@ def connecting(*words: str) -> Iterator[Program]:
     """A client of LSP that nobody answers; HOST:PORT stands for the address it is given."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        sock.settimeout(30)
+        sock.settimeout(PATIENCE_SECONDS)
         address = f"127.0.0.1:{sock.getsockname()[1]}"
         with started(
             [*TRIO440, *(word.replace("HOST:PORT", address) for word in words)]
@@ -225,7 +236,7 @@ def mining_alone() -> Iterator[Program]:
 
 @contextmanager
 def server(words: list[str]) -> Iterator[Program]:
-    with started([*TRIO440, *words, "--port", "0"]) as program:
+    with started([*TRIO440, *words, "--port", "0", "--grace", "60"]) as program:
         program.port()
         yield program
 
@@ -248,7 +259,7 @@ def test_ctrl_c_ends_every_command_within_a_second(name: str) -> None:
         start = time.monotonic()
         program.signal(signal.SIGINT)
         assert program.end() == (130, "", "")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
 @named("name", [name for name in BUSY if name.split() not in SERVERS])
@@ -271,12 +282,12 @@ def test_ctrl_c_while_a_command_loads_is_quiet(tmp_path: Path, module: str) -> N
         "sys.argv = ['trio440', 'mine', 'run', 'msg', str(2**64 - 1)]\n"
         "main()\n"
     )
-    assert finished([sys.executable, program]) == (130, "", "")
+    assert finished([sys.executable, program], fresh=True) == (130, "", "")
 
 
 def test_ctrl_c_of_a_server_flushes_nothing() -> None:
     with (
-        started([*TRIO440, "linekv", "serve", "--port", "0"]) as program,
+        started([*TRIO440, "linekv", "serve", "--port", "0", "--grace", "60"]) as program,
         socket.create_connection(("127.0.0.1", program.port())) as client,
     ):
         client.sendall(b"Put:k:%b\n" % (b"v" * 60_000) + b"Get:k\n" * 2000)
@@ -284,7 +295,7 @@ def test_ctrl_c_of_a_server_flushes_nothing() -> None:
         start = time.monotonic()
         program.signal(signal.SIGINT)
         assert program.end() == (130, "", "")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
 def test_a_closed_stdout_ends_quietly() -> None:
@@ -424,7 +435,7 @@ def test_ctrl_c_ends_what_does_not_let_itself_be_cancelled(tmp_path: Path, stubb
         program.signal(signal.SIGINT)
         program.close_stdout()
         status, _, err = program.end()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE_SECONDS
     assert (status, err) in [(130, ""), (141, "")]
 
 
@@ -489,7 +500,7 @@ def test_a_second_signal_ends_the_grace_period(
         start = time.monotonic()
         program.signal(number)
         assert program.end() == (status, "", "")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
 @named("number", [signal.SIGTERM, signal.SIGINT])

@@ -165,7 +165,7 @@ def test_stopping_is_over_after_the_grace_period() -> None:
         start = time.monotonic()
         server.signal(signal.SIGTERM)
         assert server.end() == (0, "", "")
-        assert 0.25 < time.monotonic() - start < 2
+        assert 0.25 < time.monotonic() - start < 4.5  # it is 5 where nothing is said
 
 
 def test_the_tool_is_the_real_netcat() -> None:

@@ -13,12 +13,12 @@ import pytest
 import trio
 
 from tests.support.lsp_wire import ISN, ack, cack, connect, data, wire
+from tests.support.processes import PATIENCE_SECONDS
 from trio440 import lsp
 
 pytestmark = pytest.mark.real
 
 FAST = lsp.Params(epoch_limit=100, epoch_millis=50, window_size=4, max_unacked_messages=4)
-PATIENCE_SECONDS = 10
 ID = 7
 
 

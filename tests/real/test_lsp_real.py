@@ -10,6 +10,7 @@ import trio
 
 from tests.support.lsp_world import echo_forever, echo_in_turn, echo_pipelined, running, together
 from tests.support.net import free_port, until
+from tests.support.processes import PATIENCE_SECONDS
 from trio440 import lsp
 from trio440.core.real import REAL_HOST
 from trio440.lsp.faults import Faults, FaultyNet, open_faulty_ports
@@ -24,7 +25,7 @@ async def open_echo(
     params: lsp.Params, host: str = "127.0.0.1", port: int = 0
 ) -> AsyncIterator[lsp.Server]:
     """Open a server that echoes; a test that hangs fails after 30 seconds."""
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with (
             lsp.open_server(port, host=host, params=params) as server,
             running(echo_forever, server),
@@ -63,7 +64,7 @@ async def test_a_burst_of_full_datagrams_arrives() -> None:
 
 async def test_every_fifth_datagram_lost_on_either_side() -> None:
     params = lsp.Params(100, 20, 5, 0, 5)
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with open_faulty_ports(
             REAL_HOST, sending=Faults(drop=0.2), receiving=Faults(drop=0.2), rng=random.Random(1)
         ) as ports:
@@ -93,7 +94,7 @@ async def test_late_doubled_and_spoiled_datagrams() -> None:
     faults = Faults(
         duplicate=0.2, delay=0.1, delay_seconds=0.05, reorder=0.3, corrupt=0.1, shorten=0.1
     )
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with (
             open_faulty_ports(REAL_HOST, sending=faults, receiving=faults) as ports,
             lsp.open_server(0, params=params, ports=ports) as server,
@@ -125,7 +126,7 @@ async def test_refused_datagrams_are_ignored_and_epochs_decide() -> None:
 
 async def test_a_client_that_vanished_disturbs_nobody() -> None:
     params = lsp.Params(4, 50, 1, 0, 1)
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with lsp.open_server(0, params=params) as server:
             host, port = server.address[:2]
             with trio.CancelScope() as scope:
@@ -168,7 +169,7 @@ async def test_serve_reports_its_address_and_runs_handlers() -> None:
             await connection.send(text)
 
     async with trio.open_nursery() as nursery:
-        with trio.fail_after(30):
+        with trio.fail_after(PATIENCE_SECONDS):
             address = await nursery.start(lsp.serve, echo, 0)
             await together(use_client(address[0], address[1], lsp.Params()) for _ in range(3))
         nursery.cancel_scope.cancel()

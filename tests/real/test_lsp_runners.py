@@ -1,5 +1,4 @@
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -50,14 +49,8 @@ def test_words_go_one_at_a_time(server: Program) -> None:
 
 def test_bytes_that_are_no_text_and_empty_lines_come_back(server: Program) -> None:
     data = b"\xff\xfe\n\n\x00\n"
-    done = subprocess.run(
-        [*CRUNNER, f"-port={server.port()}", *QUICK, "-lines=3"],
-        input=data,
-        capture_output=True,
-        check=True,
-        timeout=30,
-    )
-    assert done.stdout == data
+    client = [*CRUNNER, f"-port={server.port()}", *QUICK, "-lines=3"]
+    assert finished(client, stdin=data) == (0, data.decode(errors="surrogateescape"), "")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 import trio
 
-from tests.support.processes import PATIENCE_SECONDS, ROOT, TRIO440, finished, started
+from tests.support.processes import (
+    AT_ONCE_SECONDS,
+    PATIENCE_SECONDS,
+    ROOT,
+    TRIO440,
+    finished,
+    started,
+)
 from trio440 import lsp
 from trio440.errors import EngineFailed
 from trio440.mining import ChunkSizes, NonceRange, find_least_hash, least_hash, open_mining_server
@@ -26,13 +33,9 @@ pytestmark = pytest.mark.real
 
 MINE = (*TRIO440, "mine")
 CHILD = ROOT / "trio440" / "mining" / "engines" / "hashlib_child.py"
-QUICK = ("--epoch-millis=50", "--epoch-limit=20", "--window=5", "--max-unacked=5")
-QUICK_PARAMS = lsp.Params(epoch_limit=20, epoch_millis=50, window_size=5, max_unacked_messages=5)
+QUICK = ("--epoch-millis=50", "--epoch-limit=40", "--window=5", "--max-unacked=5")
+QUICK_PARAMS = lsp.Params(epoch_limit=40, epoch_millis=50, window_size=5, max_unacked_messages=5)
 HASHLIB = ("--engine=hashlib", "--lanes=1")
-SOON_SECONDS = 1.0
-"""What a hash process gets to end; more than the 100 ms that are promised, for a busy machine."""
-EXIT_SECONDS = 3.0
-"""What a whole program gets to end, with its sockets and its interpreter, on a busy machine."""
 
 needs_numba = pytest.mark.skipif(not is_numba_installed(), reason="the extra fast is absent")
 
@@ -164,7 +167,7 @@ def test_the_commands_report_a_lost_server() -> None:
         status, out, err = worker.end()
         assert (status, out) == (1, "")
         assert err.splitlines()[-1] == "trio440: error: the mining server fell silent"
-        wait_until(lambda: not is_running(child), SOON_SECONDS)
+        wait_until(lambda: not is_running(child), AT_ONCE_SECONDS)
 
 
 def test_a_server_that_is_told_to_stop_says_what_happened() -> None:
@@ -193,11 +196,11 @@ def test_ctrl_c_stops_a_miner_in_the_middle_of_a_chunk(engine: str) -> None:
         children = children_of(worker.pid)
         assert bool(children) == (engine == "hashlib")
         worker.signal(signal.SIGINT)
-        wait_until(lambda: not is_running(worker.pid), EXIT_SECONDS)
+        wait_until(lambda: not is_running(worker.pid), AT_ONCE_SECONDS)
         status, out, err = worker.end()
         assert (status, out) == (130, "")
         assert "Traceback" not in err
-        wait_until(lambda: not any(map(is_running, children)), SOON_SECONDS)
+        wait_until(lambda: not any(map(is_running, children)), AT_ONCE_SECONDS)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +254,7 @@ def test_a_hash_process_ignores_ctrl_c_and_ends_with_its_input_amid_a_search() -
         child.stdin.flush()
         wait_until(lambda: cpu_ticks(child.pid) > 15)
         child.stdin.close()
-        assert child.wait(SOON_SECONDS) == 0
+        assert child.wait(AT_ONCE_SECONDS) == 0
         assert child.stdout.read() == b""
 
 
@@ -286,7 +289,7 @@ def test_hash_processes_end_when_their_parent_is_killed_amid_a_search() -> None:
         wait_until(lambda: cpu_ticks(parent.pid) > 60)
         assert all(map(is_running, children))
         parent.signal(signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, children)), SOON_SECONDS)
+        wait_until(lambda: not any(map(is_running, children)), AT_ONCE_SECONDS)
 
 
 async def test_a_hash_process_that_dies_fails_the_engine() -> None:
@@ -329,8 +332,8 @@ def test_ctrl_c_ends_the_first_compilation_too(tmp_path: Path) -> None:
         (compiler,) = compilers(program.pid)
         wait_until(lambda: cpu_ticks(compiler) > 100)
         program.signal(signal.SIGINT)
-        wait_until(lambda: not is_running(program.pid), EXIT_SECONDS)
+        wait_until(lambda: not is_running(program.pid), AT_ONCE_SECONDS)
         status, out, err = program.end()
         assert (status, out) == (130, "")
         assert "Traceback" not in err
-        wait_until(lambda: not is_running(compiler), SOON_SECONDS)
+        wait_until(lambda: not is_running(compiler), AT_ONCE_SECONDS)

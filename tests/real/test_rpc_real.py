@@ -178,5 +178,5 @@ async def test_nothing_is_left_open() -> None:
     async with echo() as (server, client, _):
         host, port = server.address[:2]
         await Echo(client).now(Blob())
-    with pytest.raises(OSError), socket.create_connection((host, port), timeout=1):  # noqa: PT011
+    with pytest.raises(OSError), socket.create_connection((host, port), timeout=PATIENCE_SECONDS):  # noqa: PT011
         pass

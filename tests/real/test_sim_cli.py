@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import TRIO440, Program, finished, started
+from tests.support.processes import (
+    AT_ONCE_SECONDS,
+    PATIENCE_SECONDS,
+    TRIO440,
+    Program,
+    finished,
+    started,
+)
 from trio440.cli.root import run_command_line
 
 pytestmark = pytest.mark.real
@@ -20,17 +27,20 @@ GOOD, LOUD, FLAWED, SPINS, DIES, STUMBLES = (
 )
 FAILS = "level B: seed {} failed at 12.000000 s: nothing breaks"
 REPLAY = f"trio440 sim replay {FLAWED} --level B --seed {{}} --profile hostile"
+PROGRESS = re.compile(r"^level [AB]: .* seeds/s\n", re.MULTILINE)
 SPEED = r"in \d+\.\d s, \d+\.\d seeds/s on 1 core, \d+\.\d a core; \d+ virtual seconds, \d+ events"
-PATIENCE = 60
 
 named = pytest.mark.parametrize
 
 
 def sim(*words: str, cwd: Path | None = None) -> tuple[int, list[str], str]:
-    """Run a command; the lines of its standard output, and its standard error."""
+    """Run a command; the lines of its standard output, and its standard error.
+
+    How far it is, it says every two seconds, as often as a busy machine lets it take.
+    """
     command = [*TRIO440, "sim", *words]
     status, out, err = finished(command) if cwd is None else finished(command, cwd=cwd)
-    return status, out.splitlines(), err
+    return status, out.splitlines(), PROGRESS.sub("", err)
 
 
 # Campaigns
@@ -120,7 +130,7 @@ def test_shrinking_keeps_its_bound() -> None:
 def test_a_seed_that_spins_is_ended_and_named() -> None:
     start = time.monotonic()
     status, out, err = sim("run", SPINS, "--seeds", "5", "--limit", "0.5", "--jobs", "1")
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < PATIENCE_SECONDS
     assert (status, err) == (1, "")
     assert out[0] == "level B: seed 2 failed: the run ends"
     assert "after 0.5 s of real time" in out[1]
@@ -169,7 +179,7 @@ def test_ctrl_c_ends_everything_within_a_second(words: list[str], number: signal
         start = time.monotonic()
         program.signal(number)
         status, out, err = program.end()
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE_SECONDS
         assert (status, out) == (128 + number, "")
         assert re.fullmatch(r"(level B: .*\n)*", err)
         assert not any(map(is_alive, jobs))
@@ -179,7 +189,7 @@ def test_jobs_end_when_the_command_is_killed() -> None:
     with started([*TRIO440, "sim", "run", GOOD, "--seeds", "99999", "--jobs", "2"]) as program:
         jobs = wait_for_jobs(program)
         program.signal(signal.SIGKILL)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while any(map(is_alive, jobs)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
@@ -187,7 +197,7 @@ def test_jobs_end_when_the_command_is_killed() -> None:
 
 def wait_for_jobs(program: Program, count: int = 2) -> list[int]:
     """The processes that a campaign has started, once all are at work."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while len(jobs := children(program.pid)) < count or min(map(cpu_ticks, jobs)) < 20:
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -296,14 +306,14 @@ def test_a_replay_that_spins_is_ended() -> None:
 @named("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_replay_that_spins(number: signal.Signals) -> None:
     with started([*TRIO440, "sim", "replay", SPINS, "--seed", "2"]) as program:
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while cpu_ticks(program.pid) < 100:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         start = time.monotonic()
         program.signal(number)
         assert program.end() == (128 + number, "", "")
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
 # Pages

@@ -1,14 +1,11 @@
 """The miner's worlds: a few seeds hold, the same seed is the same world, and the checks bite."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.sameness import digests_in_processes
 from trio440.mining import scheduler
 from trio440.mining.hashing import Found, least_hash
 from trio440.mining.jobs import Job, Miner
@@ -35,25 +32,11 @@ def test_the_shells_keep_their_promises(profile: str) -> None:
     assert outcome.failure is None, outcome
 
 
-DIGESTS = """
-from trio440.sim.outcome import Setup
-from trio440.sim.running import run
-for level in "AB":
-    print(run(Setup("miner", 3, level, "hostile"))[0].digest)
-"""
-
-
 def test_another_process_with_another_hash_seed_gives_the_same_worlds() -> None:
-    found = subprocess.run(
-        [sys.executable, "-c", DIGESTS],
-        cwd=Path(__file__).parents[2],
-        env={**os.environ, "PYTHONHASHSEED": "7"},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
+    setups = [f"miner 3 {level} hostile" for level in "AB"]
     levels: list[SimLevel] = ["A", "B"]
-    assert found == [run(Setup("miner", 3, level, "hostile"))[0].digest for level in levels]
+    here = tuple(run(Setup("miner", 3, level, "hostile"))[0].digest for level in levels)
+    assert digests_in_processes(*setups, hash_seeds=[1]) == {here}
 
 
 @pytest.mark.parametrize("base", BASES)

@@ -1,17 +1,15 @@
 """The simulated network between machines; what one does alone is in the conformance suites."""
 
-import os
-import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, closing
-from pathlib import Path
 
 import attrs
 import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from tests.support.processes import finished
 from trio440.core.host import Address, ByteStream, Datagram, UdpSocket
 from trio440.errors import ConnectionRefused, ResolutionFailed
 from trio440.sim.fabric import Fabric
@@ -830,12 +828,5 @@ def test_one_seed_gives_one_trace_in_every_process() -> None:
     assert here == history(7) != history(8)
     code = "from tests.sim.test_sim_net import history; print(history(7))"
     for hash_seed in ("1", "2"):
-        found = subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            cwd=Path(__file__).parents[2],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert found.stdout.strip() == here
+        found = finished([sys.executable, "-c", code], env={"PYTHONHASHSEED": hash_seed})
+        assert found == (0, f"{here}\n", "")

@@ -1,8 +1,6 @@
 """The pytest plug-in, in projects of its own: what it runs, and what its reports say."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import attrs
 import pytest
 import trio
 
-from tests.support.processes import PATIENCE_SECONDS, ROOT
+from tests.support.processes import ROOT, finished
 from trio440.sim import simulated
 from trio440.sim.world import World
 
@@ -34,25 +32,23 @@ class Project:
 
     folder: Path
 
-    def test(self, text: str, *words: str, plugins: list[str] = PLUGIN) -> tuple[int, str]:
+    def test(
+        self, text: str, *words: str, plugins: list[str] = PLUGIN, fresh: bool = False
+    ) -> tuple[int, str]:
         """Run pytest on ``text``; its status and what it printed."""
         (self.folder / "test_it.py").write_text(HEAD + text)
         (self.folder / "log").unlink(missing_ok=True)
-        done = subprocess.run(
+        status, out, err = finished(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", *plugins, *words],
-            capture_output=True,
-            text=True,
-            cwd=self.folder,
             env={
-                **os.environ,
                 "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
                 "PYTEST_ADDOPTS": "",
                 "PYTHONPATH": str(ROOT),
             },
-            timeout=PATIENCE_SECONDS,
-            check=False,
+            cwd=self.folder,
+            fresh=fresh or PYTEST_TRIO[1] in plugins,  # pytest wants to import a plug-in itself
         )
-        return done.returncode, done.stdout + done.stderr
+        return status, out + err
 
     @property
     def log(self) -> list[str]:
@@ -345,7 +341,7 @@ def test_it():
 """
     path = project.folder / "test_nothing.py"
     path.write_text(text)
-    status, out = project.test("", "--deselect", "test_it.py", "test_nothing.py")
+    status, out = project.test("", "--deselect", "test_it.py", "test_nothing.py", fresh=True)
     assert status == 0, out
 
 

@@ -1,10 +1,8 @@
 """The seed of trio's scheduler, and what happens when trio keeps it elsewhere."""
 
 import itertools
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +10,7 @@ import trio
 from trio._core import _run
 from trio.testing import MockClock
 
+from tests.support.processes import finished
 from trio440.errors import SchedulerUnavailable
 from trio440.sim import scheduling
 from trio440.sim.outcome import Order
@@ -71,18 +70,14 @@ def test_the_order_comes_from_the_seed(order: Order) -> None:
 
 def test_equal_deadlines_have_one_order_in_every_process() -> None:
     outputs = {
-        subprocess.run(
-            [sys.executable, "-c", EQUAL_DEADLINES],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=Path(__file__).resolve().parents[2],
-            env={"PYTHONHASHSEED": str(seed)},
-        ).stdout
+        finished(
+            [sys.executable, "-c", EQUAL_DEADLINES], env={"PYTHONHASHSEED": str(seed)}, fresh=True
+        )
         for seed in range(3)
     }
     assert len(outputs) == 1
-    (numbers,) = outputs
+    ((status, numbers, err),) = outputs
+    assert (status, err) == (0, "")
     assert sorted(map(int, numbers.split())) == [*range(100)]
 
 

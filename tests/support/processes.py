@@ -4,32 +4,44 @@ import io
 import os
 import re
 import select
+import selectors
 import signal
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import IO
 from unittest import mock
 
+from tests.support.forking import Fork, Request, fork
 from trio440.cli.root import run_command_line
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 """How long a step may take on a busy machine before the test gives up."""
+AT_ONCE_SECONDS = 10.0
+"""How long it may take there until something has ended that is not waited for; what would be
+waited for takes much longer."""
 
 TRIO440 = (sys.executable, "-m", "trio440")
 
 
 class Program:
-    """A running process whose outputs are pipes; text is UTF-8."""
+    """A running process whose outputs are pipes; text is UTF-8, other bytes are escaped."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes] | Fork,
+        stdin: IO[bytes],
+        stdout: IO[bytes],
+        stderr: IO[bytes],
+    ) -> None:
         self._process = process
-        self._unread: defaultdict[IO[bytes] | None, bytes] = defaultdict(bytes)
+        self._stdin, self._stdout, self._stderr = stdin, stdout, stderr
+        self._unread: defaultdict[IO[bytes], bytes] = defaultdict(bytes)
 
     @property
     def pid(self) -> int:
@@ -43,34 +55,29 @@ class Program:
         self._process.send_signal(number)
 
     def write(self, data: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(data)
-        self._process.stdin.flush()
+        self._stdin.write(data)
 
     def close_stdin(self) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        self._stdin.close()
 
     def close_stdout(self) -> None:
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        self._stdout.close()
 
     def line(self) -> str:
         """Wait for the next line of standard output; its line end is cut."""
-        return self._read_line(self._process.stdout)
+        return self._read_line(self._stdout)
 
     def note(self) -> str:
         """Wait for the next line of standard error; its line end is cut."""
-        return self._read_line(self._process.stderr)
+        return self._read_line(self._stderr)
 
-    def _read_line(self, pipe: IO[bytes] | None) -> str:
-        assert pipe is not None
+    def _read_line(self, pipe: IO[bytes]) -> str:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while b"\n" not in self._unread[pipe]:
-            ready, _, _ = select.select([pipe], [], [], deadline - time.monotonic())
+            ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
             data = os.read(pipe.fileno(), 65_536) if ready else b""
             if not data:
-                raise AssertionError(f"no line more; so far: {self._unread[pipe]!r}")
+                raise AssertionError(f"no line more; so far: {self._unread}")
             self._unread[pipe] += data
         line, _, self._unread[pipe] = self._unread[pipe].partition(b"\n")
         return line.decode()
@@ -81,14 +88,49 @@ class Program:
         assert match is not None, line
         return int(match[2])
 
-    def end(self, *, seconds: float = PATIENCE_SECONDS) -> tuple[int, str, str]:
-        """Wait so long for the end; return the status and the rest of both outputs."""
-        out_pipe, err_pipe = self._process.stdout, self._process.stderr
-        if out_pipe is not None and out_pipe.closed:
-            self._process.stdout = None
-        out, err = self._process.communicate(timeout=seconds)
-        out, err = self._unread[out_pipe] + (out or b""), self._unread[err_pipe] + err
-        return self._process.returncode, out.decode(), err.decode()
+    def end(self, *, stdin: bytes = b"", seconds: float = PATIENCE_SECONDS) -> tuple[int, str, str]:
+        """Write ``stdin``, close it, and wait so long for the end.
+
+        Returns the status and the rest of both outputs.
+        """
+        deadline = time.monotonic() + seconds
+        self._exchange(stdin, deadline)
+        status = self._process.wait(max(0.0, deadline - time.monotonic()))
+        out, err = (self._unread[pipe] for pipe in (self._stdout, self._stderr))
+        return status, out.decode(errors="surrogateescape"), err.decode(errors="surrogateescape")
+
+    def _exchange(self, data: bytes, deadline: float) -> None:
+        """Write the data and read both outputs to their ends, in the order the pipes allow."""
+        rest = memoryview(data)
+        with selectors.DefaultSelector() as pipes:
+            for output in (self._stdout, self._stderr):
+                if not output.closed:
+                    pipes.register(output, selectors.EVENT_READ, output)
+            if data:
+                pipes.register(self._stdin, selectors.EVENT_WRITE)
+            else:
+                self.close_stdin()
+            while pipes.get_map():
+                events = pipes.select(max(0.0, deadline - time.monotonic()))
+                assert events, f"it goes on; so far: {self._unread}"
+                for key, _ in events:
+                    if key.data is None:
+                        rest = _write_some(key.fd, rest)
+                    elif piece := os.read(key.fd, 65_536):
+                        self._unread[key.data] += piece
+                        continue
+                    if key.data is not None or not rest:
+                        pipes.unregister(key.fileobj)
+                if not rest:
+                    self.close_stdin()
+
+
+def _write_some(pipe: int, data: memoryview) -> memoryview:
+    """Write what a pipe is sure to take, and return what is left; nothing if nobody reads it."""
+    try:
+        return data[os.write(pipe, data[: select.PIPE_BUF]) :]
+    except BrokenPipeError:
+        return data[:0]
 
 
 @contextmanager
@@ -98,43 +140,62 @@ def started(
     env: Mapping[str, str] | None = None,
     cwd: Path = ROOT,
     new_session: bool = False,
+    fresh: bool = False,
 ) -> Iterator[Program]:
-    """Start a process; whatever happens it is gone, and its pipes closed, behind the block."""
-    process = subprocess.Popen(
-        [str(part) for part in command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        start_new_session=new_session,
+    """Start a process; whatever happens it is gone, and its pipes closed, behind the block.
+
+    A program of this Python is forked from an interpreter that has imported the project already,
+    see :mod:`tests.support.forking`; one whose start is of interest is to be ``fresh``.
+    """
+    words = [str(part) for part in command]
+    environment = {**os.environ, **(env or {})}
+    forked = not fresh and words[0] == sys.executable and not re.match("-[^mc]", words[1])
+    with ExitStack() as stack:
+        (stdin, our_stdin), (our_stdout, stdout), (our_stderr, stderr) = (
+            _pipe(stack) for _ in range(3)
+        )
+        theirs = stdin, stdout, stderr
+        process: subprocess.Popen[bytes] | Fork
+        if forked:
+            request = Request(words[1:], environment, str(cwd), new_session)
+            process = fork(request, [pipe.fileno() for pipe in theirs])
+        else:
+            process = subprocess.Popen(
+                words,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=environment,
+                cwd=cwd,
+                start_new_session=new_session,
+            )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        for pipe in theirs:
+            pipe.close()
+        yield Program(process, our_stdin, our_stdout, our_stderr)
+
+
+def _pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """Open a pipe for as long as ``stack``; its read end and its write end, without buffers."""
+    read_end, write_end = os.pipe()
+    return (
+        stack.enter_context(os.fdopen(read_end, "rb", buffering=0)),
+        stack.enter_context(os.fdopen(write_end, "wb", buffering=0)),
     )
-    try:
-        yield Program(process)
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                try:
-                    pipe.close()
-                except BrokenPipeError:
-                    continue
 
 
 def finished(
-    command: Sequence[str | Path], *, stdin: bytes = b"", cwd: Path = ROOT
+    command: Sequence[str | Path],
+    *,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    cwd: Path = ROOT,
+    fresh: bool = False,
 ) -> tuple[int, str, str]:
     """Run a process to its end; return its status, standard output and standard error."""
-    done = subprocess.run(
-        [str(part) for part in command],
-        input=stdin,
-        capture_output=True,
-        cwd=cwd,
-        timeout=PATIENCE_SECONDS,
-        check=False,
-    )
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
+    with started(command, env=env, cwd=cwd, fresh=fresh) as program:
+        return program.end(stdin=stdin)
 
 
 def finished_here(*words: str | Path) -> tuple[int, str, str]:

@@ -61,7 +61,7 @@ class Cluster:
 
     def run(self, *words: str, status: int = 0) -> str:
         """Run a client's command; its output."""
-        code, out, err = finished_here("raft", *words, "--at", self.at, "--timeout", "20")
+        code, out, err = finished_here("raft", *words, "--at", self.at, "--timeout", "50")
         assert (code, err) == (status, ""), (words, code, out, err)
         return out
 

@@ -1,11 +1,9 @@
 """One seed is one history in every process: what a program prints under several hash seeds."""
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterable
 
-from tests.support.processes import ROOT
+from tests.support.processes import finished
 
 __all__ = ["digests_in_processes"]
 
@@ -24,17 +22,11 @@ def digests_in_processes(*setups: str, hash_seeds: Iterable[int]) -> set[tuple[s
 
     Each of ``setups`` names a system, a seed, a level, a profile and perhaps an order.
     """
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, *setups],
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONHASHSEED": str(seed)},
-        )
-        for seed in hash_seeds
-    ]
-    outputs = {tuple(process.communicate(timeout=60)[0].split()) for process in processes}
-    assert all(process.returncode == 0 for process in processes)
-    assert all(len(digests) == len(setups) for digests in outputs)
+    outputs = set()
+    for seed in hash_seeds:
+        command = [sys.executable, "-c", PROGRAM, *setups]
+        status, out, err = finished(command, env={"PYTHONHASHSEED": str(seed)})
+        assert (status, err) == (0, "")
+        assert len(out.split()) == len(setups)
+        outputs.add(tuple(out.split()))
     return outputs

@@ -1,11 +1,8 @@
 """Worlds of Raft at level A: a few seeds of each profile, here and now."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
+from tests.support.sameness import digests_in_processes
 from trio440.sim.outcome import Setup
 from trio440.sim.profiles import PROFILES
 from trio440.sim.running import run
@@ -19,17 +16,7 @@ def test_a_few_worlds_keep_every_promise(profile: str) -> None:
 
 
 def test_one_seed_is_one_history_in_every_process() -> None:
-    setup = 'Setup("raft", 3, "A", "hostile")'
-    code = (
-        "from trio440.sim.outcome import Setup\n"
-        "from trio440.sim.running import run\n"
-        f"print(run({setup})[0].digest)"
-    )
-    digests = set()
-    for hash_seed in ("1", "2"):
-        environment = os.environ | {"PYTHONHASHSEED": hash_seed}
-        digests.add(subprocess.check_output([sys.executable, "-c", code], env=environment))
-    assert len(digests) == 1
+    assert len(digests_in_processes("raft 3 A hostile", hash_seeds=(1, 2))) == 1
 
 
 @pytest.mark.campaign

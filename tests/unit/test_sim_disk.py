@@ -2,16 +2,14 @@
 
 import errno
 import hashlib
-import os
 import random
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
-from pathlib import Path
 
 import pytest
 
+from tests.support.processes import finished
 from trio440.core.host import Disk
 from trio440.errors import InvalidParameter
 from trio440.sim.disk import SimDisk, Survival
@@ -766,14 +764,7 @@ def fingerprint() -> str:
 def test_equal_seeds_give_equal_images_in_every_process() -> None:
     program = "from tests.unit.test_sim_disk import fingerprint; print(fingerprint())"
     printed = {
-        subprocess.run(
-            [sys.executable, "-c", program],
-            env=os.environ | {"PYTHONHASHSEED": hash_seed},
-            cwd=Path(__file__).resolve().parents[2],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        finished([sys.executable, "-c", program], env={"PYTHONHASHSEED": hash_seed})
         for hash_seed in ("1", "2")
     }
-    assert printed == {f"{fingerprint()}\n"}
+    assert printed == {(0, f"{fingerprint()}\n", "")}

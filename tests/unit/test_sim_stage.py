@@ -1,14 +1,12 @@
 import hashlib
-import os
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.processes import finished
 from trio440.errors import InvalidParameter, InvariantViolated, SimulationError
 from trio440.sim.faults import (
     ClockSkew,
@@ -162,14 +160,9 @@ def test_leaving_faults_out_leaves_the_rest_of_the_plan(seed: int, keep: set[int
 def test_another_process_with_another_hash_seed_gives_the_same_history() -> None:
     def digest(hash_seed: str) -> str:
         program = "import tests.unit.test_sim_stage as t; print(t.digest_of_many())"
-        return subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=Path(__file__).parents[2],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed},
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
+        return finished([sys.executable, "-c", program], env={"PYTHONHASHSEED": hash_seed})[
+            1
+        ].strip()
 
     assert digest("1") == digest("2") == digest_of_many()
 

@@ -4,6 +4,7 @@ The only place below the command line that knows the outside world; foreign exce
 the project's own here.
 """
 
+import os
 import random
 from typing import Final
 
@@ -24,3 +25,6 @@ REAL_HOST: Final = Host(
     rng=random.Random(),
 )
 """This machine; the default of every ``ports`` parameter."""
+
+# A forked process would draw the numbers of its parent: equal identifiers, equal timeouts.
+os.register_at_fork(after_in_child=REAL_HOST.rng.seed)
