@@ -38,8 +38,22 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
+def demo(part: str, changes: str = "") -> list[str]:
+    """The command that shows a part, with slower miners and more patience than for a person."""
+    program = f"""if True:
+        import sys
+        from trio440.cli import demo, running
+        from trio440.cli.demo import linekv, mining
+        demo.LIMIT_SECONDS = {PATIENCE_SECONDS}
+        mining.SHARES, mining.HUGE_SECONDS = (0.1, 0.06, 0.03), 4.0
+        {changes}
+        sys.exit(running.guard(lambda: demo.command([{part!r}], standalone_mode=False)))
+    """
+    return [sys.executable, "-c", program]
+
+
 def test_the_linekv_part() -> None:
-    status, out, err = finished([*TRIO440, "demo", "linekv"])
+    status, out, err = finished(demo("linekv"))
     assert (status, err) == (0, "")
     assert re.search(r"^A server listens on 127\.0\.0\.1:\d+; ", out, re.MULTILINE)
     rounds = re.search(r"Meanwhile 3 clients did (\d+) rounds", out)
@@ -53,7 +67,7 @@ def test_the_linekv_part() -> None:
 
 
 def test_the_mining_part() -> None:
-    with started([*TRIO440, "demo", "mining"]) as program:
+    with started(demo("mining")) as program:
         assert program.line().startswith("== mining: ")
         status, out, err = program.end()
     assert (status, err) == (0, "")
@@ -75,7 +89,7 @@ def test_a_terminal_is_drawn_on() -> None:
     controller, terminal = pty.openpty()
     try:
         with subprocess.Popen(
-            [*TRIO440, "demo", "linekv"],
+            demo("linekv"),
             stdin=subprocess.DEVNULL,
             stdout=terminal,
             cwd=ROOT,
@@ -107,7 +121,7 @@ def test_a_terminal_is_drawn_on() -> None:
 def test_a_demo_that_is_interrupted_leaves_no_process(
     part: str, sign: str, processes: int, number: signal.Signals
 ) -> None:
-    with started([*TRIO440, "demo", part]) as program:
+    with started(demo(part)) as program:
         while not program.line().startswith(sign):
             pass
         children = children_of(program.pid)
@@ -125,7 +139,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
     [("linekv", "A client asks", 1), ("mining", "miner 2 is ready", 4)],
 )
 def test_a_demo_that_is_killed_leaves_no_process(part: str, sign: str, processes: int) -> None:
-    with started([*TRIO440, "demo", part]) as program:
+    with started(demo(part)) as program:
         while not program.line().startswith(sign):
             pass
         children = children_of(program.pid)
@@ -145,29 +159,14 @@ def test_an_unknown_part_is_one_line() -> None:
     assert err.count("\n") == 1
 
 
-def test_a_part_that_fails_is_one_line(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import sys\n"
-        "from trio440.cli import demo, running\n"
-        "from trio440.cli.demo import linekv, processes\n"
-        "linekv.KEPT = 3000\n"
-        "sys.exit(running.guard(lambda: demo.command(['linekv'], standalone_mode=False)))\n"
-    )
-    status, _, err = finished([sys.executable, program])
+def test_a_part_that_fails_is_one_line() -> None:
+    status, _, err = finished(demo("linekv", "linekv.KEPT = 3000"))
     assert status == 1
     assert re.fullmatch(r"trio440: error: the sleeper got \d+ lines\n", err)
 
 
-def test_a_part_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import sys\n"
-        "from trio440.cli import demo, running\n"
-        "demo.LIMIT_SECONDS /= 30\n"
-        "sys.exit(running.guard(lambda: demo.command(['linekv'], standalone_mode=False)))\n"
-    )
-    status, _, err = finished([sys.executable, program])
+def test_a_part_that_takes_too_long_is_given_up() -> None:
+    status, _, err = finished(demo("linekv", "demo.LIMIT_SECONDS = 1"))
     assert (status, err) == (1, "trio440: error: linekv: not over after 1 s\n")
 
 

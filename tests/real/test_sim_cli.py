@@ -27,7 +27,7 @@ GOOD, LOUD, FLAWED, SPINS, DIES, STUMBLES = (
 )
 FAILS = "level B: seed {} failed at 12.000000 s: nothing breaks"
 REPLAY = f"trio440 sim replay {FLAWED} --level B --seed {{}} --profile hostile"
-PROGRESS = re.compile(r"^level [AB]: .* seeds/s\n", re.MULTILINE)
+PROGRESS = re.compile(r"^(level [AB]: |\d+ of \d+ ablations).*\n", re.MULTILINE)
 SPEED = r"in \d+\.\d s, \d+\.\d seeds/s on 1 core, \d+\.\d a core; \d+ virtual seconds, \d+ events"
 
 named = pytest.mark.parametrize
