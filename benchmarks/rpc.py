@@ -6,7 +6,9 @@
 Each call carries 100 bytes there and back. The server is a process of its own; no process is
 pinned to a core. ``pipelined`` is one client process with so many tasks, each of which makes one
 call after the other on the one connection they share. The sides take turns (A B A B), and a ratio
-is that of the medians, with the least and the greatest of one round behind it.
+is that of the medians, with the least and the greatest of one round behind it. Processor time is
+in microseconds for each call: what other processes of the machine take does not count in it. Its
+ratio is the plain echo's time over that of the call, both sides together.
 """
 
 import argparse
@@ -18,6 +20,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
+from operator import attrgetter
 from typing import Final, TypeAlias
 
 import attrs
@@ -30,7 +33,22 @@ SEQUENTIAL: Final = 4_000
 PIPELINED: Final = 40_000
 WINDOW: Final = 256
 
-Side: TypeAlias = Callable[[], Awaitable[float]]
+Side: TypeAlias = Callable[[], Awaitable["Rate"]]
+
+
+@attrs.frozen
+class Rate:
+    """What one round has found."""
+
+    calls_a_second: float
+    client_us: float
+    """Processor time of a call, and on the other side as well."""
+    server_us: float
+
+    @property
+    def both_us(self) -> float:
+        """What a call costs on both sides."""
+        return self.client_us + self.server_us
 
 
 @attrs.frozen
@@ -40,15 +58,24 @@ class Blob:
     data: bytes
 
 
+@attrs.frozen
+class Seconds:
+    """Processor time."""
+
+    spent: float = 0.0
+
+
 class Echo(rpc.Service):
     """Answers what it was asked."""
 
     now = rpc.method(Blob, Blob)
     task = rpc.method(Blob, Blob)
+    waits = rpc.method(Blob, Blob)
+    spent = rpc.method(Seconds, Seconds)
 
 
 def make_routes() -> rpc.Routes:
-    """Answer each of the two in its own way."""
+    """Answer each method in its own way."""
     routes = rpc.Routes()
 
     @routes.answers(Echo.now)
@@ -59,7 +86,39 @@ def make_routes() -> rpc.Routes:
     async def task(request: Blob, _: rpc.Peer) -> Blob:
         return request
 
+    @routes.answers(Echo.waits)
+    async def waits(request: Blob, _: rpc.Peer) -> Blob:
+        await trio.lowlevel.checkpoint()
+        return request
+
+    @routes.answers(Echo.spent)
+    def spent(_request: Seconds, _: rpc.Peer) -> Seconds:
+        return Seconds(time.process_time())
+
     return routes
+
+
+@attrs.define
+class Stopwatch:
+    """Measures both sides."""
+
+    _client: rpc.Client
+    _began: float = 0.0
+    _client_began: float = 0.0
+    _server_began: float = 0.0
+
+    async def start(self) -> None:
+        """Begin, with a connection that is there."""
+        self._server_began = (await Echo(self._client).spent(Seconds())).spent
+        self._client_began = time.process_time()
+        self._began = time.perf_counter()
+
+    async def stop(self, calls: int) -> Rate:
+        """Return what so many calls took."""
+        rate = calls / (time.perf_counter() - self._began)
+        client = time.process_time() - self._client_began
+        server = (await Echo(self._client).spent(Seconds())).spent - self._server_began
+        return Rate(rate, client / calls * 1e6, server / calls * 1e6)
 
 
 async def echo_stream(stream: trio.SocketStream) -> None:
@@ -80,19 +139,19 @@ async def serve() -> None:
         print(address[1], listeners[0].socket.getsockname()[1], flush=True)
 
 
-async def sequential(port: int, name: str) -> float:
+async def sequential(port: int, name: str) -> Rate:
     """Make one call after the other and return how many a second."""
     async with rpc.open_client("127.0.0.1", port) as client:
         ask = getattr(Echo(client), name)
         blob = Blob(PAYLOAD)
-        await ask(blob)
-        began = time.perf_counter()
+        watch = Stopwatch(client)
+        await watch.start()
         for _ in range(SEQUENTIAL):
             await ask(blob)
-        return SEQUENTIAL / (time.perf_counter() - began)
+        return await watch.stop(SEQUENTIAL)
 
 
-async def pipelined(port: int, name: str, *, seconds: float | None = None) -> float:
+async def pipelined(port: int, name: str, *, seconds: float | None = None) -> Rate:
     """Make calls from many tasks and return how many a second."""
 
     async def work() -> None:
@@ -102,24 +161,28 @@ async def pipelined(port: int, name: str, *, seconds: float | None = None) -> fl
     async with rpc.open_client("127.0.0.1", port) as client:
         ask = getattr(Echo(client), name)
         blob = Blob(PAYLOAD)
-        await ask(blob)
-        began = time.perf_counter()
+        watch = Stopwatch(client)
+        await watch.start()
         async with trio.open_nursery() as nursery:
             for _ in range(WINDOW):
                 nursery.start_soon(work)
-        return PIPELINED // WINDOW * WINDOW / (time.perf_counter() - began)
+        return await watch.stop(PIPELINED // WINDOW * WINDOW)
 
 
-async def plain_echo(port: int) -> float:
+async def plain_echo(rpc_port: int, port: int) -> Rate:
     """Echo the same bytes through a plain trio stream."""
-    async with await trio.open_tcp_stream("127.0.0.1", port) as stream:
-        began = time.perf_counter()
+    async with (
+        await trio.open_tcp_stream("127.0.0.1", port) as stream,
+        rpc.open_client("127.0.0.1", rpc_port) as client,
+    ):
+        watch = Stopwatch(client)
+        await watch.start()
         for _ in range(SEQUENTIAL):
             await stream.send_all(PAYLOAD)
             left = len(PAYLOAD)
             while left:
                 left -= len(await stream.receive_some(65_536))
-        return SEQUENTIAL / (time.perf_counter() - began)
+        return await watch.stop(SEQUENTIAL)
 
 
 def measure(rpc_port: int, echo_port: int, rounds: int) -> None:
@@ -127,27 +190,42 @@ def measure(rpc_port: int, echo_port: int, rounds: int) -> None:
     gc.freeze()
     gc.set_threshold(50_000)
     sides: dict[str, Side] = {
-        "plain TCP echo, one at a time": partial(plain_echo, echo_port),
+        "plain TCP echo, one at a time": partial(plain_echo, rpc_port, echo_port),
         "sequential, def": partial(sequential, rpc_port, "now"),
         "sequential, async def": partial(sequential, rpc_port, "task"),
+        "sequential, async def that waits": partial(sequential, rpc_port, "waits"),
         f"pipelined ({WINDOW}), def": partial(pipelined, rpc_port, "now"),
         f"pipelined ({WINDOW}), async def": partial(pipelined, rpc_port, "task"),
+        f"pipelined ({WINDOW}), async def that waits": partial(pipelined, rpc_port, "waits"),
         f"pipelined ({WINDOW}), def, 10 s each": partial(pipelined, rpc_port, "now", seconds=10),
     }
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    found: dict[str, list[Rate]] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, side in sides.items():
             found[name].append(trio.run(side))
-    plain = found["plain TCP echo, one at a time"]
-    print(f"{'':34} {'calls/s':>9}   {'least':>9} {'greatest':>9}   of the plain echo")
+    plain = next(iter(found.values()))
+    print(
+        f"{'':37} {'calls/s':>9} {'least':>9} {'greatest':>9}"
+        "    client   server   of the plain echo"
+    )
     for name, rates in found.items():
-        ratios = [ours / theirs for ours, theirs in zip(rates, plain, strict=True)]
-        middle = statistics.median(rates)
-        line = f"{name:34} {middle:9,.0f}   {min(rates):9,.0f} {max(rates):9,.0f}"
+        ways = [rate.calls_a_second for rate in rates]
+        client = statistics.median(rate.client_us for rate in rates)
+        server = statistics.median(rate.server_us for rate in rates)
+        line = f"{name:37} {statistics.median(ways):9,.0f} {min(ways):9,.0f} {max(ways):9,.0f}"
+        line += f" {client:6.1f} us {server:5.1f} us"
         if "pipelined" not in name:
-            line += f"   {middle / statistics.median(plain):.2f}"
-            line += f" ({min(ratios):.2f} to {max(ratios):.2f})"
+            line += f"   {against(ways, [rate.calls_a_second for rate in plain])}"
+            times = against([rate.both_us for rate in plain], [rate.both_us for rate in rates])
+            line += f", processor time {times}"
         print(line)
+
+
+def against(ours: list[float], theirs: list[float]) -> str:
+    """Write a ratio of rates with its spread."""
+    ratios = [mine / other for mine, other in zip(ours, theirs, strict=True)]
+    middle = statistics.median(ours) / statistics.median(theirs)
+    return f"{middle:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def main() -> None:

@@ -216,7 +216,7 @@ def test_active_handlers_fill_the_room() -> None:
     room = []
     session.start(1, "one")
     room.append(session.has_room)
-    key = session.start_tell("told")
+    key = session.start(None, "told")
     room.append(session.has_room)
     assert (session.find(1), session.find(2)) == ("one", None)
     session.finish(1)

@@ -11,8 +11,9 @@ from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
 from trio440.rpc.hello import ANONYMOUS, Identity, busy, encode_answer
 from trio440.rpc.limits import ServerCounters, ServerLimits, ServerStatistics
+from trio440.rpc.replies import Report
 from trio440.rpc.service import Routes
-from trio440.rpc.serving import Report, Serving, Shared, linger
+from trio440.rpc.serving import Serving, Shared, linger
 
 __all__ = ["Server", "open_server", "serve"]
 

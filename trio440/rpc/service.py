@@ -42,8 +42,8 @@ R = TypeVar("R")
 P = TypeVar("P")
 
 Handler: TypeAlias = Callable[[A, Peer], Awaitable[R] | R]
-"""Answers a request of a peer. An ``async def`` runs in a task of its own; a ``def`` runs where
-the request was read, must not block, and is much cheaper."""
+"""Answers a request of a peer. An ``async def`` may wait, and then has a task to itself; a ``def``
+must not block. Both begin where the request was read."""
 
 
 class Caller(Protocol):
@@ -190,7 +190,7 @@ class Route:
     """Of the result."""
     is_answered: bool
     waits: bool
-    """Whether the handler is async, hence a task."""
+    """Whether the handler is async, hence may wait."""
 
 
 class Routes:

@@ -6,35 +6,26 @@
         │           │                                                     ▲
         └───────────┴── broken, silent, stalled, bad message, too slow ───┘
 
-One task reads and runs the handlers that do not wait; each async handler is a task of its own in
-the connection's nursery; one task writes; one watches over signs of life. At a limit, of active
-handlers or of answers that the client does not take, nothing more is read until there is room:
-TCP then slows the client down.
+One task writes, one watches over signs of life, and the others are leader and followers: one of
+them reads, and runs the handlers itself. As soon as a handler waits, its task is busy with it and
+another one leads, so that only a handler that waits costs a task. At a limit, of active handlers
+or of answers that the client does not take, nothing more is read until there is room: TCP then
+slows the client down.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeAlias
+from collections.abc import Iterable, Mapping
+from contextvars import copy_context
+from typing import Final
 
 import attrs
 import trio
 
 from trio440.core.host import ByteStream, Host, format_address
-from trio440.errors import (
-    BadMessage,
-    HandlerFailed,
-    InvalidParameter,
-    RemoteError,
-)
-from trio440.rpc.envelope import (
-    DEADLINE_EXCEEDED,
-    HEARTBEAT_FRAME,
-    NO_DEADLINE,
-    Call,
-    Cancel,
-    Tell,
-    encode_answer,
-    encode_failure,
-)
+from trio440.errors import BadMessage
+from trio440.rpc.answering import Answering, Work
+from trio440.rpc.eager import run_eagerly
+from trio440.rpc.envelope import HEARTBEAT_FRAME, Call, Cancel, Tell
+from trio440.rpc.hands import Hand, Hands, Job
 from trio440.rpc.hello import (
     MAX_HELLO_BYTES,
     Hello,
@@ -51,21 +42,19 @@ from trio440.rpc.hello import (
 from trio440.rpc.limits import ServerCounters, ServerLimits
 from trio440.rpc.outbox import Outbox, Stalled
 from trio440.rpc.pulse import Pulse, tick_us
+from trio440.rpc.replies import Replies, Report
 from trio440.rpc.service import Route
 from trio440.rpc.session import AnsweringSession
 from trio440.wire.framing import FrameReader
 
-__all__ = ["Report", "Serving", "Shared", "linger"]
+__all__ = ["Serving", "Shared", "linger"]
 
 READ_BYTES: Final = 65_536
 MICROSECONDS: Final = 1_000_000
-HEAD_BYTES: Final = 9
-"""What an envelope adds to an answer, its frame's header not counted."""
+EAGER_AGAIN: Final = 64
+"""After so many calls of a method whose handler waited, see whether it still does."""
 LINGER_SECONDS: Final = 0.25
 """How long a client may take to read the last and close, before it is closed on."""
-
-Report: TypeAlias = Callable[[Exception], None]
-"""Hears what went wrong and is no caller's business; must not raise or block."""
 
 
 @attrs.frozen
@@ -104,15 +93,14 @@ class Serving:
         self._limits = shared.limits
         self._counters = shared.counters
         self._clock = shared.ports.clock
-        self._routes = shared.routes
         self._greeting = trio.CancelScope()
-        self._reading = trio.CancelScope()
         self._scope = trio.CancelScope()
         self._is_finishing = False
+        self._reader: Hand | None = None
+        self._is_reading_over = trio.Event()
+        self._burst: Iterable[Call | Tell | Cancel] = ()
+        self._waiting_methods: dict[str, int] = {}
         self._room = trio.lowlevel.ParkingLot()
-        self._gathered: list[bytes] = []
-        self._gathered_bytes = 0
-        self._arrived = 0.0
         self._outbox = Outbox(
             stream,
             self._clock,
@@ -124,7 +112,8 @@ class Serving:
         """Read no more, let the active handlers answer, and close."""
         self._is_finishing = True
         self._greeting.cancel()
-        self._reading.cancel()
+        if self._reader is not None:
+            self._reader.scope.cancel()
 
     async def run(self) -> None:
         """Serve to the end; closes the connection."""
@@ -187,26 +176,32 @@ class Serving:
     async def _serve(self, hello: Hello) -> None:
         limits = self._limits
         self._frames.limit = limits.frame_bytes
-        self._peer = Peer(hello.who, self._stream.remote_address)
-        self._largest = hello.frame_bytes - HEAD_BYTES
+        self._answering = Answering(
+            self._shared.routes,
+            Peer(hello.who, self._stream.remote_address),
+            replies=Replies(self._counters, self._shared.report, hello.frame_bytes),
+            counters=self._counters,
+            clock=self._clock,
+            outbox=self._outbox,
+        )
         self._session = AnsweringSession[trio.CancelScope](self._frames, limits.concurrency)
         silence = round(limits.silence_seconds * MICROSECONDS)
         tick = tick_us(silence, hello.silence_us)
         self._pulse = Pulse(silence, tick)
         with self._scope:
             async with trio.open_nursery() as nursery:
-                self._nursery = nursery
+                self._hands = Hands(nursery, self._take_turn)
                 nursery.start_soon(self._write)
                 nursery.start_soon(self._beat, tick / MICROSECONDS)
-                with self._reading:
-                    await self._read()
+                self._hands.call()
+                await self._is_reading_over.wait()
                 if self._is_finishing:
                     await self._drain()
                 self._scope.cancel()
 
     async def _drain(self) -> None:
         with self._clock.move_on_after(self._limits.flush_seconds):
-            self._flush()
+            self._answering.flush()
             while len(self._session):
                 await self._room.park()
             await self._outbox.wait_empty()
@@ -229,45 +224,77 @@ class Serving:
             if beat.is_silent and not self._is_finishing:
                 self._counters.silences += 1
                 self._scope.cancel()
+            self._hands.dismiss_half()
             if beat.send_heartbeat:
                 self._outbox.put(HEARTBEAT_FRAME)
 
-    async def _read(self) -> None:
-        receive, pulse, counters = self._stream.receive_some, self._pulse, self._counters
+    # Reading, in turns
+
+    async def _take_turn(self, hand: Hand) -> None:
+        """Run the hand's handler, or read until a handler waits or there is no more to read."""
+        if hand.job is not None:
+            await self._run(hand.job)
+            return
+        self._reader = hand
         try:
-            while data := await receive(READ_BYTES):
-                pulse.heard = True
-                counters.bytes_received += len(data)
-                self._arrived = self._clock.now()
-                for message in self._session.receive_untrusted(data):
-                    if isinstance(message, Cancel):
-                        self._cancel(message)
-                        continue
-                    if not self._has_room():
-                        await self._wait_room()
-                    if isinstance(message, Call):
-                        self._take_call(message)
-                    else:
-                        self._take_tell(message)
-                self._flush()
-                if not self._outbox.has_room:
-                    await self._wait_room()
+            while await self._handle_burst(hand) and await self._receive(hand):
+                pass
         except trio.BrokenResourceError:
             pass
         except BadMessage as error:
-            counters.bad_messages += 1
+            self._counters.bad_messages += 1
             self._shared.report(error)
+        finally:
+            if self._reader is hand:
+                self._is_reading_over.set()
+
+    async def _handle_burst(self, hand: Hand) -> bool:
+        """Handle what is left of the burst that was read; whether this task is to read on."""
+        answering = self._answering
+        for message in self._burst:
+            if isinstance(message, Cancel):
+                self._cancel(message)
+                continue
+            if not self._has_room() and not await self._wait_room(hand):
+                return False
+            if isinstance(message, Call):
+                work = answering.take_call(message)
+            else:
+                work = answering.take_tell(message)
+            if work is not None and await self._handle(message, work, hand):
+                return False
+        answering.flush()
+        return self._outbox.has_room or await self._wait_room(hand)
+
+    async def _receive(self, hand: Hand) -> bool:
+        """Wait for the next burst; False: nothing more is read."""
+        if self._is_finishing:
+            return False
+        data = await self._stream.receive_some(READ_BYTES)
+        if not data or hand.scope.cancel_called:
+            return False
+        self._pulse.heard = True
+        self._counters.bytes_received += len(data)
+        self._answering.arrived = self._clock.now()
+        self._burst = self._session.receive_untrusted(data)
+        return True
 
     def _has_room(self) -> bool:
         return (
             self._session.has_room
-            and self._outbox.queued_bytes + self._gathered_bytes < self._limits.queued_bytes
+            and self._outbox.queued_bytes + self._answering.gathered_bytes
+            < self._limits.queued_bytes
         )
 
-    async def _wait_room(self) -> None:
-        """Read nothing until there is room; meanwhile the client's silence means nothing."""
+    async def _wait_room(self, hand: Hand) -> bool:
+        """Read nothing until there is room; meanwhile the client's silence means nothing.
+
+        False: nothing more is read.
+        """
+        if self._is_finishing:
+            return False
         self._counters.pauses += 1
-        self._flush()
+        self._answering.flush()
         self._pulse.is_deaf = True
         while not self._has_room():
             if self._session.has_room:
@@ -276,8 +303,9 @@ class Serving:
                 await self._room.park()
         self._pulse.is_deaf = False
         self._pulse.heard = True
+        return not hand.scope.cancel_called
 
-    # Requests
+    # Handlers
 
     def _cancel(self, message: Cancel) -> None:
         scope = self._session.find(message.id)
@@ -285,139 +313,69 @@ class Serving:
             self._counters.cancelled += 1
             scope.cancel()
 
-    def _take_call(self, call: Call) -> None:
-        self._counters.calls += 1
-        route = self._routes.get(call.method)
-        if route is None or not route.is_answered:
-            self._gather(self._failure(call.id, "UnknownMethod", call.method))
-            return
-        try:
-            request = route.decode_untrusted(call.body)
-        except BadMessage as error:
-            self._gather(self._failure(call.id, "BadRequest", str(error)))
-            return
-        deadline = None
-        if call.left_us != NO_DEADLINE:
-            deadline = self._arrived + call.left_us / MICROSECONDS
-            if deadline <= self._clock.now():
-                self._gather(self._too_late(call.id))
-                return
-        if route.waits:
-            scope = trio.CancelScope()
-            self._session.start(call.id, scope)
-            self._counters.handlers_active += 1
-            self._nursery.start_soon(self._handle_call, call.id, route, request, scope, deadline)
-        else:
-            try:
-                result = route.handler(request, self._peer)
-            except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
-                self._gather(self._failed(call.id, route, error))
-            else:
-                self._gather(self._answer(call.id, route, result))
+    async def _handle(self, message: Call | Tell, work: Work, hand: Hand) -> bool:
+        """Run an async handler here or in another task; whether reading is another task's now.
 
-    def _take_tell(self, message: Tell) -> None:
-        self._counters.tells += 1
-        route = self._routes.get(message.method)
-        if route is None or route.is_answered:
-            return
-        try:
-            request = route.decode_untrusted(message.body)
-            if not route.waits:
-                route.handler(request, self._peer)
-                return
-        except Exception as error:  # noqa: BLE001 - nobody waits for an answer
-            self._report_failure(route, error)
-            return
-        scope = trio.CancelScope()
-        key = self._session.start_tell(scope)
-        self._counters.handlers_active += 1
-        self._nursery.start_soon(self._handle_tell, key, route, request)
+        Where more requests stand behind this one and its method's last handler waited, another
+        task runs it: to change the reader for each of them would take a turn of the loop each.
+        """
+        turns = self._waiting_methods.get(message.method, 0)
+        if turns and self._session.frames_left:
+            self._waiting_methods[message.method] = turns - 1
+            other = self._hands.call()
+            other.job = Job(message, work, other.scope)
+            self._start(other.job)
+            return False
+        if await self._run_eagerly(Job(message, work, hand.scope)):
+            self._waiting_methods[message.method] = EAGER_AGAIN
+            return True
+        if turns:
+            del self._waiting_methods[message.method]
+        return False
 
-    async def _handle_call(
-        self,
-        call_id: int,
-        route: Route,
-        request: Any,
-        scope: trio.CancelScope,
-        deadline: float | None,
-    ) -> None:
+    async def _run_eagerly(self, job: Job) -> bool:
+        """Run a handler in the task that reads; whether it waited, and another task reads."""
+
+        def wait() -> None:
+            self._start(job)
+            self._reader = None
+            self._hands.call()
+
         frame = None
         try:
-            with scope:
-                if deadline is None:
-                    frame = self._answer(call_id, route, await route.handler(request, self._peer))
-                else:
-                    with self._clock.move_on_at(deadline) as timer:
-                        result = await route.handler(request, self._peer)
-                        frame = self._answer(call_id, route, result)
-                    if timer.cancelled_caught:
-                        frame = self._too_late(call_id)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its answer
-            frame = self._failed(call_id, route, error)
+            frame = await run_eagerly(job.work, copy_context(), wait)
         finally:
-            self._finished(call_id)
-        if frame is not None and not scope.cancel_called:
+            if job.key:
+                self._finish(job, frame)
+        if job.key:
+            return True
+        if frame is not None:
+            self._answering.gather(frame)
+        return False
+
+    async def _run(self, job: Job) -> None:
+        """Run a handler in a task that does nothing else."""
+        frame = None
+        try:
+            frame = await job.work
+        finally:
+            self._finish(job, frame)
+
+    def _start(self, job: Job) -> None:
+        """Count a handler as active; from now on it may be cancelled."""
+        message = job.message
+        call_id = message.id if isinstance(message, Call) else None
+        job.key = self._session.start(call_id, job.scope)
+        self._counters.handlers_active += 1
+
+    def _finish(self, job: Job, frame: bytes | None) -> None:
+        """The handler has ended; answer."""
+        self._session.finish(job.key)
+        self._counters.handlers_active -= 1
+        if self._room:
+            self._room.unpark()
+        if frame is not None and not job.scope.cancel_called:
             if len(self._session):
                 self._outbox.put(frame)
             else:
                 self._outbox.put_alone(frame)
-
-    async def _handle_tell(self, key: int, route: Route, request: Any) -> None:
-        try:
-            await route.handler(request, self._peer)
-        except Exception as error:  # noqa: BLE001 - nobody waits for an answer
-            self._report_failure(route, error)
-        finally:
-            self._finished(key)
-
-    def _finished(self, key: int) -> None:
-        self._session.finish(key)
-        self._counters.handlers_active -= 1
-        if self._room:
-            self._room.unpark()
-
-    # Answers
-
-    def _gather(self, frame: bytes) -> None:
-        """Keep an answer until the burst that was read is through."""
-        self._gathered.append(frame)
-        self._gathered_bytes += len(frame)
-
-    def _flush(self) -> None:
-        if self._gathered:
-            burst = b"".join(self._gathered)
-            self._gathered.clear()
-            self._gathered_bytes = 0
-            self._outbox.put_alone(burst)
-
-    def _answer(self, call_id: int, route: Route, result: Any) -> bytes:
-        try:
-            body = route.encode(result)
-        except InvalidParameter as error:
-            self._report_failure(route, error)
-            return self._failure(call_id, "BadResult", f"{route.name} gave no valid result")
-        if len(body) > self._largest:
-            detail = f"{len(body)} bytes, the client reads {self._largest}"
-            return self._failure(call_id, "ResultTooLarge", detail)
-        self._counters.answers += 1
-        return encode_answer(call_id, body)
-
-    def _failed(self, call_id: int, route: Route, error: Exception) -> bytes:
-        if isinstance(error, RemoteError):
-            return self._failure(call_id, error.name, error.detail)
-        self._report_failure(route, error)
-        return self._failure(call_id, type(error).__name__, str(error))
-
-    def _too_late(self, call_id: int) -> bytes:
-        self._counters.timeouts += 1
-        return self._failure(call_id, DEADLINE_EXCEEDED, "the time of the call is over")
-
-    def _failure(self, call_id: int, name: str, detail: str) -> bytes:
-        self._counters.failures += 1
-        return encode_failure(call_id, name, detail)
-
-    def _report_failure(self, route: Route, error: Exception) -> None:
-        self._counters.handlers_failed += 1
-        failed = HandlerFailed(route.name, f"{type(error).__name__}: {error}")
-        failed.__cause__ = error
-        self._shared.report(failed)

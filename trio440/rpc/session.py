@@ -80,7 +80,7 @@ class CallingSession(Generic[WaiterT]):
         waiting = self._waiting
         for payload in self._frames.feed_untrusted(data):
             message = decode_untrusted(payload)
-            if isinstance(message, Answer | Failure):
+            if isinstance(message, (Answer, Failure)):
                 waiter = waiting.pop(message.id, None)
                 if waiter is not None:
                     yield waiter, message
@@ -108,6 +108,8 @@ class AnsweringSession(Generic[HandleT]):
         self._active: dict[int, HandleT] = {}
         self._last_id = 0
         self._last_tell = 0
+        self.frames_left = 0
+        """How many frames have arrived behind the one that was given last."""
 
     def __len__(self) -> int:
         """Count the active handlers, those of one-way messages included."""
@@ -124,7 +126,10 @@ class AnsweringSession(Generic[HandleT]):
         Raises:
             BadMessage: the client broke the protocol; the connection is to be closed.
         """
-        for payload in self._frames.feed_untrusted(data):
+        payloads = self._frames.feed_untrusted(data)
+        self.frames_left = len(payloads)
+        for payload in payloads:
+            self.frames_left -= 1
             message = decode_untrusted(payload)
             if isinstance(message, Call):
                 if message.id <= self._last_id:
@@ -140,15 +145,12 @@ class AnsweringSession(Generic[HandleT]):
             elif not isinstance(message, Heartbeat):
                 raise BadMessage(f"a client sent a {type(message).__name__}")
 
-    def start(self, call_id: int, handle: HandleT) -> None:
-        """A handler of a call is active from now on."""
+    def start(self, call_id: int | None, handle: HandleT) -> int:
+        """A handler waits from now on; return what to finish, which is the call's id if any."""
+        if call_id is None:
+            self._last_tell = call_id = self._last_tell - 1
         self._active[call_id] = handle
-
-    def start_tell(self, handle: HandleT) -> int:
-        """A handler of a one-way message is active from now on; return what to finish."""
-        self._last_tell -= 1
-        self._active[self._last_tell] = handle
-        return self._last_tell
+        return call_id
 
     def find(self, call_id: int) -> HandleT | None:
         """Return the handle of a call; None when it was answered already."""
