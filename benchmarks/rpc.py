@@ -20,7 +20,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from functools import partial
-from operator import attrgetter
 from typing import Final, TypeAlias
 
 import attrs
