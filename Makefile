@@ -69,7 +69,7 @@ simulate: setup
 	$(BIN)/trio440 sim ablations
 
 campaign: setup
-	TRIO440_RANDOM=1 $(BIN)/python -m pytest -m campaign --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	TRIO440_RANDOM=1 $(BIN)/python -m pytest -m campaign -o faulthandler_timeout=1800 --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
 	@set -e; for system in lsp miner linekv; do \
 	  $(BIN)/trio440 sim run $$system --level A --seeds 0:$(SEEDS) --profile hostile; done
 	@set -e; for system in lsp miner linekv core; do for order in random pct; do \

@@ -34,6 +34,8 @@
     │   ├── ChangeRefused                            the members cannot be changed like this now
     │   ├── TransferRefused                          leadership cannot go to this peer
     │   ├── ReadRefused                              too many reads wait
+    │   ├── WatchRefused                             too many watch, or there is nothing to watch
+    │   ├── HistoryCompacted                         changes that were asked for are forgotten
     │   ├── LeadershipLost                           whether a command is carried out is not known
     │   ├── NoAnswer (TooSlowError)                  a cluster did not answer in the time given
     │   ├── SessionExpired                           a cluster has forgotten a client
@@ -86,6 +88,7 @@ __all__ = [
     "FlushFailed",
     "HandlerFailed",
     "HandshakeRefused",
+    "HistoryCompacted",
     "InvalidParameter",
     "InvariantViolated",
     "JournalBusy",
@@ -119,6 +122,7 @@ __all__ = [
     "TransferRefused",
     "Trio440Error",
     "UnknownConnection",
+    "WatchRefused",
     "WrongStorage",
 ]
 
@@ -339,6 +343,22 @@ class ReadRefused(RaftError):
         """Give the limit."""
         super().__init__(f"{limit} reads are waiting, which is the limit")
         self.limit = limit
+
+
+class WatchRefused(RaftError):
+    """A state machine cannot be watched, or too many watch it already."""
+
+
+class HistoryCompacted(RaftError):
+    """The changes behind a revision are no longer remembered: look at the state itself."""
+
+    def __init__(self, after: int, compacted: int) -> None:
+        """Give the revision that was asked for, and the one behind which changes are known."""
+        super().__init__(
+            f"the changes behind revision {after} are compacted, up to revision {compacted}"
+        )
+        self.after = after
+        self.compacted = compacted
 
 
 class LeadershipLost(RaftError):

@@ -15,6 +15,7 @@ from trio440.raft.messages import Entry, EntryKind, SnapshotMeta
 from trio440.raft.node import Node
 from trio440.raft.storage import Storage
 from trio440.raft.waiting import AppliedEntries, Waiter
+from trio440.raft.watching import Watchers
 
 __all__ = ["Applier", "read_whole"]
 
@@ -35,6 +36,7 @@ class Applier:
         node: Node,
         storage: Storage,
         poke: Callable[[], None],
+        watchers: Watchers,
     ) -> None:
         """Begin behind the snapshot that the node begins with.
 
@@ -43,6 +45,7 @@ class Applier:
             node: hears of what was applied.
             storage: keeps snapshots.
             poke: is called when the node may have something to do.
+            watchers: wait for the machine to change.
         """
         self.machine: Final = machine
         self.applied = node.snapshot_index
@@ -53,6 +56,7 @@ class Applier:
         self._node = node
         self._storage = storage
         self._poke = poke
+        self._watchers = watchers
         self._work: deque[Work] = deque()
         self._is_working = False
         self._reads: list[tuple[int, int, Waiter]] = []
@@ -121,6 +125,7 @@ class Applier:
         self._node.applied(index)
         while self._reads and self._reads[0][0] <= index:
             heapq.heappop(self._reads)[2].wake(True)
+        self._watchers.look()
         self._poke()
 
     # Who waits
@@ -145,6 +150,7 @@ class Applier:
         reads, self._reads = self._reads, []
         for waiter in [*waiting.values(), *(read[2] for read in reads)]:
             waiter.fail(error)
+        self._watchers.fail(error)
         for stream in self.streams:
             stream.end(error)
 

@@ -12,6 +12,7 @@ the client may repeat a command until it is answered, at whatever peer, and it i
 
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any, Final, TypeVar, final
 
 import trio
@@ -31,6 +32,7 @@ from trio440.errors import (
     SessionExpired,
 )
 from trio440.raft import dedupe
+from trio440.raft.watched import WatchedChanges
 from trio440.raft.wire import (
     Answered,
     Clients,
@@ -170,6 +172,48 @@ class Client:
             raise BadMessage(f"a peer answered a question with {outcome}")
         raise NoAnswer("the question", timeout_seconds)
 
+    @asynccontextmanager
+    async def watch(
+        self,
+        prefix: bytes = b"",
+        *,
+        after: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> AsyncIterator[WatchedChanges]:
+        """Watch the keys with a prefix, where the machine is a map: what is iterated over.
+
+        ::
+
+            async with client.watch(b"jobs/") as changes:
+                async for change in changes: ...
+
+        Iterating waits for the next change however long, at one peer after the other; no change
+        is left out or repeated where a peer is lost. A peer may be behind the others. To list
+        and then to watch: ``after=found.revision`` of the listing. The cluster remembers its
+        last changes only, see :class:`~trio440.raft.kv.KvLimits`.
+
+        Args:
+            prefix: of the keys; all of them when empty.
+            after: begin behind this revision, as of an earlier watch; None: with what is changed
+                once the body runs.
+            timeout_seconds: for entering the context, which asks the cluster once.
+
+        Raises:
+            HistoryCompacted: the changes behind ``after`` are no longer remembered.
+            NoAnswer: the time is over.
+            InvalidParameter: ``after`` is less than 0.
+        """
+        changes = WatchedChanges(
+            prefix,
+            self._addresses,
+            start=self._ports.rng.randrange(len(self._addresses)),
+            reach=self._reach,
+            rest=self._rest,
+            attempt_seconds=self._attempt_seconds,
+        )
+        await changes.begin(partial(self.read, timeout_seconds=timeout_seconds), after)
+        yield changes
+
     # The cluster
 
     async def change_members(
@@ -291,10 +335,8 @@ class Client:
         self, address: Endpoint, method: Method[A, Outcome], request: A, *, repeat: bool
     ) -> Outcome | None:
         """Ask one peer, and take note of who leads; None: it did not answer."""
-        caller = await self._caller(address)
-        with self._ports.clock.move_on_after(CONNECT_SECONDS):
-            await caller.wait_connected()
-        if not caller.is_connected:
+        caller = await self._reach(address)
+        if caller is None:
             return None
         seconds = self._attempt_seconds if repeat else None
         try:
@@ -315,6 +357,13 @@ class Client:
             return address
         self._next += 1
         return self._addresses[self._next % len(self._addresses)]
+
+    async def _reach(self, address: Endpoint) -> Caller | None:
+        """Return who calls a peer, None where there is no connection soon."""
+        caller = await self._caller(address)
+        with self._ports.clock.move_on_after(CONNECT_SECONDS):
+            await caller.wait_connected()
+        return caller if caller.is_connected else None
 
     async def _caller(self, address: Endpoint) -> Caller:
         caller = self._callers.get(address)

@@ -24,8 +24,8 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 import msgspec
 
-from trio440.errors import BadMessage, InvalidParameter
-from trio440.raft.machine import StateMachine
+from trio440.errors import BadMessage, InvalidParameter, WatchRefused
+from trio440.raft.machine import StateMachine, Watch, Watchable
 from trio440.wire.codec import Codec
 
 __all__ = [
@@ -174,6 +174,16 @@ class Sessions:
     def query(self, request: bytes) -> bytes:
         """Ask the inner machine."""
         return self.machine.query(request)
+
+    def watch(self, request: bytes) -> Watch:
+        """Watch the inner machine.
+
+        Raises:
+            WatchRefused: it cannot be watched.
+        """
+        if not isinstance(self.machine, Watchable):
+            raise WatchRefused("this state machine cannot be watched")
+        return self.machine.watch(request)
 
     def _answer(self, index: int, data: bytes) -> Reply:
         try:

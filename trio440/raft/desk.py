@@ -12,9 +12,11 @@ from trio440.errors import (
     ProposalRefused,
     ReadRefused,
     TransferRefused,
+    WatchRefused,
 )
 from trio440.raft.wire import (
     Answered,
+    Awaited,
     Clients,
     Command,
     Done,
@@ -48,6 +50,9 @@ class Served(Protocol):
     async def read(self, query: bytes) -> bytes:
         """Answer a question."""
 
+    async def watch(self, request: bytes, *, seconds: float) -> bytes:
+        """Wait for something to tell."""
+
     async def change_members(self, voters: Iterable[str], learners: Iterable[str] = ()) -> int:
         """Change the members."""
 
@@ -73,6 +78,7 @@ class Desk:
         """Let clients ask by these routes."""
         routes.add(Clients.propose, self._propose)
         routes.add(Clients.read, self._read)
+        routes.add(Clients.watch, self._watch)
         routes.add(Clients.change, self._change)
         routes.add(Clients.transfer, self._transfer)
         routes.add(Clients.snapshot, self._snapshot)
@@ -83,6 +89,10 @@ class Desk:
 
     async def _read(self, request: Question, _: Caller) -> Outcome:
         return await self._said(self._answered(self._peer.read(request.data)))
+
+    async def _watch(self, request: Awaited, _: Caller) -> Outcome:
+        watch = self._peer.watch(request.data, seconds=request.seconds)
+        return await self._said(self._answered(watch))
 
     async def _change(self, request: Members, _: Caller) -> Outcome:
         change = self._peer.change_members(request.voters, request.learners)
@@ -124,5 +134,6 @@ class Desk:
             ProposalRefused,
             ReadRefused,
             TransferRefused,
+            WatchRefused,
         ) as error:
             return Refusal(str(error))

@@ -25,6 +25,7 @@ from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import (
     BadMessage,
     LeadershipLost,
+    NotLeader,
     PeerStopped,
     RaftViolated,
 )
@@ -35,6 +36,7 @@ from trio440.raft.node import Node
 from trio440.raft.ready import ChunkRead, Ready
 from trio440.raft.storage import Storage
 from trio440.raft.waiting import Waiter
+from trio440.raft.watching import Watchers
 
 __all__ = ["Driver"]
 
@@ -66,7 +68,8 @@ class Driver:
             ports: the machine to run on.
         """
         self.node: Final = node
-        self.applier: Final = Applier(machine, node, storage, self.poke)
+        self.watchers: Final = Watchers(ports.clock)
+        self.applier: Final = Applier(machine, node, storage, self.poke, self.watchers)
         self.changed: Final = trio.lowlevel.ParkingLot()
         """Tasks that look again whenever the node may have changed."""
         self._storage = storage
@@ -291,6 +294,8 @@ class Driver:
         if self._led_term not in (None, node.term if node.is_leader else None):
             self._led_term = None
             applier.lose_leadership()
+        if node.leader is None:  # what is here may be old by now: another peer may know more
+            self.watchers.fail(NotLeader(None))
         if self._snapshot_entries and (
             applier.applied - node.snapshot_index >= self._snapshot_entries
         ):

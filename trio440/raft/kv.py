@@ -8,22 +8,27 @@ Keys and values are bytes; keys are in the order of their bytes.
 
     machine.apply(index, encode(Put(b"k", b"v")))  ──▶  decode(result) == Changed(1, True, None)
 
+The map remembers its last changes by revision, in its snapshots, too: :class:`Since` asks for
+them, and may be asked to wait for the next one (:meth:`KeyValueMap.watch`).
+
 Whatever the bytes of a command are, the result is a message: :class:`Refused` for what is no
 command or passes a limit of :class:`KvLimits`. A refused command has changed nothing.
 """
 
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import attrs
-import msgspec
 from sortedcontainers import SortedDict
 
 from trio440.errors import BadMessage, InvalidParameter
+from trio440.raft.kv_history import History
 from trio440.raft.kv_messages import (
+    Change,
     Changed,
+    Changes,
     Command,
+    Compacted,
     CompareAndSet,
     Condition,
     Delete,
@@ -36,16 +41,21 @@ from trio440.raft.kv_messages import (
     Put,
     Refused,
     Result,
+    Since,
     Transaction,
     decode_command,
     decode_result,
     encode,
     prefix_end,
 )
+from trio440.raft.kv_state import decode_state, encode_state
 
 __all__ = [
+    "Change",
     "Changed",
+    "Changes",
     "Command",
+    "Compacted",
     "CompareAndSet",
     "Condition",
     "Delete",
@@ -59,7 +69,9 @@ __all__ = [
     "Put",
     "Refused",
     "Result",
+    "Since",
     "Transaction",
+    "Watching",
     "decode_command",
     "decode_result",
     "encode",
@@ -68,9 +80,6 @@ __all__ = [
 
 ITEM_BYTES: Final = 128
 """What an item is charged beside its key and value."""
-BLOCK: Final = 1024
-"""Items of a snapshot that are encoded at once, so that no step of it takes long."""
-VERSION: Final = 1
 
 
 # The map
@@ -97,6 +106,10 @@ class KvLimits:
     """Keys and values of one List; one item is always given."""
     operations: int = attrs.field(default=128, validator=_positive)
     """Conditions, and operations of each kind, in one transaction."""
+    history_revisions: int = attrs.field(default=10_000, validator=_positive)
+    """Revisions whose changes are remembered; the oldest are given up."""
+    history_bytes: int = attrs.field(default=16 << 20, validator=_positive)
+    """Keys and values of remembered changes, and 128 bytes for each; likewise."""
 
 
 class _Refusal(Exception):
@@ -112,6 +125,9 @@ class KeyValueMap:
         self._items: SortedDict[bytes, Item] = SortedDict()
         self._bytes = 0
         self._revision = 0
+        self._history = History(
+            most_revisions=self._limits.history_revisions, most_bytes=self._limits.history_bytes
+        )
 
     def __len__(self) -> int:
         """Return how many keys there are."""
@@ -135,13 +151,22 @@ class KeyValueMap:
         return encode(self._answer(command, self.execute))
 
     def query(self, request: bytes) -> bytes:
-        """Answer a Get or a List; everything else is refused."""
+        """Answer a Get, a List or a Since; everything else is refused."""
         return encode(self._answer(request, self._look))
 
+    def watch(self, request: bytes) -> "Watching":
+        """Wait for the changes that a Since asks for; a :class:`~trio440.raft.machine.Watch`."""
+        try:
+            query: Command | None = decode_command(request)
+        except BadMessage:
+            query = None
+        return Watching(self, query)
+
     def snapshot(self) -> Callable[[], bytes]:
-        """Take hold of all items: a copy of so many references; encoding them comes later."""
+        """Take hold of items and history: copied references; encoding them comes later."""
         items, revision = tuple(self._items.values()), self._revision
-        return lambda: _encode_state(revision, items)
+        history = self._history.groups()
+        return lambda: encode_state(revision, items, history)
 
     def restore(self, data: bytes) -> None:
         """Replace everything by a snapshot.
@@ -149,7 +174,8 @@ class KeyValueMap:
         Raises:
             BadMessage: it is none; nothing was changed.
         """
-        revision, items = _decode_state(data)
+        revision, items, changes = decode_state(data)
+        self._history.restore(revision, changes)
         self._items = SortedDict((item.key, item) for item in items)
         self._bytes = sum(map(_cost, items))
         self._revision = revision
@@ -170,6 +196,8 @@ class KeyValueMap:
                     return self._compare_and_set(command)
                 case Transaction():
                     return self._transact(command)
+                case Since():
+                    return self.since(command)
                 case _:
                     self._check([command])
                     return self._operate(command, self._revision + 1)
@@ -177,9 +205,22 @@ class KeyValueMap:
             return Refused(str(refusal))
 
     def _look(self, command: Command) -> Result:
-        if isinstance(command, Get | List):
+        if isinstance(command, Get | List | Since):
             return self.execute(command)
         return Refused("a question changes nothing")
+
+    def since(self, query: Since) -> Changes | Compacted | Refused:
+        """Answer a Since."""
+        if query.after < 0 or query.limit < 1:
+            return Refused("a revision is at least 0, and the limit of changes 1")
+        limits, history = self._limits, self._history
+        if query.after < history.compacted:
+            return Compacted(history.compacted)
+        most = min(query.limit, limits.list_items)
+        found = history.since(
+            query.after, query.start, query.end, most=most, most_bytes=limits.list_bytes
+        )
+        return Changes(*found)
 
     def _compare_and_set(self, command: CompareAndSet) -> Changed:
         key, expected, value = command.key, command.expected, command.value
@@ -236,6 +277,7 @@ class KeyValueMap:
             if before is None:
                 return Changed(self._revision, fulfilled, None)
             del self._items[key]
+            change = Change(revision, key, None)
         else:
             created, version = (
                 (revision, 1) if before is None else (before.created, before.version + 1)
@@ -243,8 +285,10 @@ class KeyValueMap:
             item = Item(key, operation.value, created, revision, version)
             self._items[key] = item
             self._bytes += _cost(item)
+            change = Change(revision, key, operation.value, created, version)
         self._bytes -= 0 if before is None else _cost(before)
         self._revision = revision
+        self._history.add(change)
         return Changed(revision, True, before)
 
     def _list(self, query: List) -> Found:
@@ -314,39 +358,27 @@ def _compare(left: Any, relation: str, right: Any) -> bool:
             return bool(left > right)
 
 
-# Snapshots: version and revision, then blocks of items, each with its length
+class Watching:
+    """One wait for changes; :meth:`KeyValueMap.watch` begins it."""
 
-_STATE_HEAD: Final = struct.Struct(">BQQ")
-_BLOCK_HEAD: Final = struct.Struct(">I")
-_ENCODER: Final = msgspec.msgpack.Encoder()
-_DECODER: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, int, int, int]])
+    def __init__(self, machine: KeyValueMap, query: Command | None) -> None:
+        self._machine = machine
+        self._query = query
+        self._after = query.after if isinstance(query, Since) else 0
 
+    def poll(self) -> bytes | None:
+        """Return changes as soon as there are some, or what is wrong with the request."""
+        query = self._query
+        if not isinstance(query, Since):
+            return encode(Refused("only Since can be waited for"))
+        if 0 <= self._machine.revision <= self._after and query.limit >= 1:
+            return None
+        result = self._machine.since(attrs.evolve(query, after=self._after))
+        if isinstance(result, Changes) and not result.changes:
+            self._after = result.revision
+            return None
+        return encode(result)
 
-def _encode_state(revision: int, items: tuple[Item, ...]) -> bytes:
-    parts = [_STATE_HEAD.pack(VERSION, revision, len(items))]
-    for start in range(0, len(items), BLOCK):
-        block = _ENCODER.encode(
-            [
-                (i.key, i.value, i.created, i.modified, i.version)
-                for i in items[start : start + BLOCK]
-            ]
-        )
-        parts += [_BLOCK_HEAD.pack(len(block)), block]
-    return b"".join(parts)
-
-
-def _decode_state(data: bytes) -> tuple[int, list[Item]]:
-    items: list[Item] = []
-    try:
-        version, revision, count = _STATE_HEAD.unpack_from(data)
-        at = _STATE_HEAD.size
-        while version == VERSION and at < len(data):
-            (length,) = _BLOCK_HEAD.unpack_from(data, at)
-            at += _BLOCK_HEAD.size + length
-            items += [Item(*fields) for fields in _DECODER.decode(data[at - length : at])]
-    except (struct.error, msgspec.MsgspecError) as error:
-        raise BadMessage(f"this is no snapshot of a map: {error}") from None
-    keys = [item.key for item in items]
-    if version != VERSION or at != len(data) or count != len(items) or keys != sorted(set(keys)):
-        raise BadMessage("this is no snapshot of a map")
-    return revision, items
+    def progress(self) -> bytes:
+        """Return that there is no change up to the revision that was reached."""
+        return encode(Changes(self._after, ()))

@@ -7,8 +7,11 @@ import attrs
 from trio440.wire.codec import Codec
 
 __all__ = [
+    "Change",
     "Changed",
+    "Changes",
     "Command",
+    "Compacted",
     "CompareAndSet",
     "Condition",
     "Delete",
@@ -21,6 +24,7 @@ __all__ = [
     "Put",
     "Refused",
     "Result",
+    "Since",
     "Transaction",
     "decode_command",
     "decode_result",
@@ -50,6 +54,20 @@ class List:
     """The most items, at least 1; the machine has a limit of its own."""
     reverse: bool = False
     """From the last key to the first."""
+
+
+@attrs.frozen
+class Since:
+    """Ask for the changes behind a revision, in their order; part of no transaction."""
+
+    after: int
+    """At least 0; one that the map has not reached yet is waited for, or has no changes."""
+    start: bytes = b""
+    """Only those of keys from ``start`` to before ``end``."""
+    end: bytes | None = None
+    limit: int = 1000
+    """The most changes, at least 1; those of one revision are never parted, though. The machine
+    has limits of its own."""
 
 
 @attrs.frozen
@@ -103,7 +121,7 @@ class Transaction:
 
 
 Operation: TypeAlias = Get | List | Put | Delete
-Command: TypeAlias = Get | List | Put | Delete | CompareAndSet | Transaction
+Command: TypeAlias = Get | List | Since | Put | Delete | CompareAndSet | Transaction
 
 
 # Results
@@ -132,6 +150,38 @@ class Found:
     items: tuple[Item, ...]
     more: bool = False
     """Whether a limit kept some out."""
+
+
+@attrs.frozen
+class Change:
+    """What has become of a key at a revision."""
+
+    revision: int
+    """Several changes have the same one where they were made by one transaction."""
+    key: bytes
+    value: bytes | None
+    """None: it was removed."""
+    created: int = 0
+    """The revision at which it came to be; 0 where it was removed."""
+    version: int = 0
+    """How many changes it has had since then; 0 where it was removed."""
+
+
+@attrs.frozen
+class Changes:
+    """The answer to Since."""
+
+    revision: int
+    """Everything up to here was given: ask on from here."""
+    changes: tuple[Change, ...]
+
+
+@attrs.frozen
+class Compacted:
+    """The answer to Since where the history does not reach back so far."""
+
+    revision: int
+    """The changes behind this one are there."""
 
 
 @attrs.frozen
@@ -165,10 +215,10 @@ class Refused:
     problem: str
 
 
-Result: TypeAlias = Found | Changed | Ended | Refused
+Result: TypeAlias = Found | Changes | Compacted | Changed | Ended | Refused
 
-_COMMANDS: Final = Codec[Command](Get, List, Put, Delete, CompareAndSet, Transaction)
-_RESULTS: Final = Codec[Result](Found, Changed, Ended, Refused)
+_COMMANDS: Final = Codec[Command](Get, List, Since, Put, Delete, CompareAndSet, Transaction)
+_RESULTS: Final = Codec[Result](Found, Changes, Compacted, Changed, Ended, Refused)
 
 
 def encode(message: Command | Result) -> bytes:
@@ -177,7 +227,7 @@ def encode(message: Command | Result) -> bytes:
     Raises:
         InvalidParameter: it is neither.
     """
-    if isinstance(message, Found | Changed | Ended | Refused):
+    if isinstance(message, Result):
         return _RESULTS.encode(message)
     return _COMMANDS.encode(message)
 

@@ -1,9 +1,9 @@
 """What a Raft log is for: a state machine, the same at every peer. Pure."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["StateMachine"]
+__all__ = ["StateMachine", "Watch", "Watchable"]
 
 
 class StateMachine(Protocol):
@@ -38,3 +38,25 @@ class StateMachine(Protocol):
         Raises:
             BadMessage: it is no snapshot of such a machine; nothing was changed.
         """
+
+
+class Watch(Protocol):
+    """A question that is answered when there is something to tell."""
+
+    def poll(self) -> bytes | None:
+        """Return the answer, None where there is nothing to tell yet.
+
+        To be asked again whenever commands were applied, or a snapshot was restored: what was
+        looked at once is not looked at again.
+        """
+
+    def progress(self) -> bytes:
+        """Return the answer of one for whom there was nothing: how far it has looked."""
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A state machine whose changes can be waited for."""
+
+    def watch(self, request: bytes) -> Watch:
+        """Begin to watch; whatever the request, its answer says what is wrong with it."""

@@ -14,12 +14,18 @@ from typing import Any, Final, final
 from trio440.core.host import Address, Host
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
-from trio440.errors import InvalidParameter, NotLeader, PeerStopped, TransferRefused
+from trio440.errors import (
+    InvalidParameter,
+    NotLeader,
+    PeerStopped,
+    TransferRefused,
+    WatchRefused,
+)
 from trio440.raft.applier import read_whole
 from trio440.raft.desk import Desk
 from trio440.raft.disk_storage import open_disk_storage
 from trio440.raft.driver import Driver
-from trio440.raft.machine import StateMachine
+from trio440.raft.machine import StateMachine, Watchable
 from trio440.raft.meeting import Meeting
 from trio440.raft.membership import LARGEST_STORE, NO_STORE, Configuration
 from trio440.raft.node import Node
@@ -36,6 +42,7 @@ __all__ = ["Peer", "open_peer"]
 BOOK_SECONDS: Final = 1.0
 """Peers tell each other so often where everybody listens."""
 APPLIED_LIMIT: Final = 65_536
+WATCH_SECONDS: Final = 10.0
 
 
 @final
@@ -118,6 +125,30 @@ class Peer:
                 await self.wait_leader()
             else:
                 await driver.wait_change()
+
+    async def watch(self, request: bytes, *, seconds: float = WATCH_SECONDS) -> bytes:
+        """Wait until this peer's state machine has something to tell; it must be ``Watchable``.
+
+        The answer is of what is applied here, which is committed, and may be behind what other
+        peers have. Cancelled: nothing has happened.
+
+        Args:
+            request: what the machine's ``watch`` is given.
+            seconds: after so long the answer is that there was nothing, and up to where.
+
+        Raises:
+            NotLeader: no leader is known here, or none any more: there may be news elsewhere.
+            WatchRefused: the machine cannot be watched, or 1000 others wait.
+            PeerStopped: this peer has stopped.
+        """
+        driver = self._driver
+        driver.check()
+        if self._node.leader is None:
+            raise NotLeader(None)
+        machine = driver.applier.machine
+        if not isinstance(machine, Watchable):
+            raise WatchRefused("this state machine cannot be watched")
+        return await driver.watchers.wait(machine.watch(request), seconds)
 
     # The course's form
 

@@ -30,6 +30,7 @@ from trio440.wire.codec import Codec
 __all__ = [
     "Answered",
     "AppendEntries",
+    "Awaited",
     "Book",
     "Clients",
     "Command",
@@ -48,6 +49,10 @@ __all__ = [
     "Transfer",
     "Unknown",
 ]
+
+
+LONGEST_WATCH_SECONDS: Final = 60.0
+"""However long a client wants to wait, it may be gone, and asks again."""
 
 
 # Between peers
@@ -184,6 +189,20 @@ class Question:
 
 
 @attrs.frozen
+class Awaited:
+    """To be answered from the state machine as soon as there is something to tell."""
+
+    data: bytes
+    milliseconds: int
+    """After so long the answer is that there was nothing; see :attr:`seconds`."""
+
+    @property
+    def seconds(self) -> float:
+        """How long to wait: what was asked for, but 0 to 60 seconds."""
+        return min(max(self.milliseconds / 1000, 0.0), LONGEST_WATCH_SECONDS)
+
+
+@attrs.frozen
 class Members:
     """What the members are to be in the end."""
 
@@ -272,6 +291,7 @@ class Clients(Service, name="raft.client"):
 
     propose = method(Codec(Command), _OUTCOMES)
     read = method(Codec(Question), _OUTCOMES)
+    watch = method(Codec(Awaited), _OUTCOMES)
     change = method(Codec(Members), _OUTCOMES)
     transfer = method(Codec(Transfer), _OUTCOMES)
     snapshot = method(Codec(Nothing), _OUTCOMES)
