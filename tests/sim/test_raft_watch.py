@@ -236,10 +236,12 @@ SMALL = KvLimits(history_revisions=5)
 
 @simulated(seeds=1, profile="calm", hosts=ALL, duration_seconds=90)
 async def test_what_is_forgotten_is_said_to_be_compacted(world: World) -> None:
-    cluster_of(world, SMALL)
+    cluster = cluster_of(world, SMALL)
     async with raft.open_client(ADDRESSES, ports=ports_of(world, "desk")) as client:
         async with client.watch() as changes:
             await change(client, *(Put(b"k", b"%d" % number) for number in range(9)))
+            reports = [peer.report for peer in cluster.peers.values()]
+            await cluster.until(lambda: len({report().applied for report in reports}) == 1)
             with pytest.raises(HistoryCompacted, match="0 are compacted, up to revision 4"):
                 await anext(changes)
         with pytest.raises(HistoryCompacted) as caught:
