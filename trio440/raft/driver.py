@@ -260,8 +260,10 @@ class Driver:
 
     async def _tick(self) -> None:
         async for _ in EpochTimer(self._tick_seconds, ports=self._ports):
+            role = self.node.role
             self._catch_up()
-            self.poke()
+            if self.node.role is not role or not self.node.is_quiet:
+                self.poke()
 
     # What the node wants
 

@@ -338,6 +338,17 @@ class Node:
         if progress is not None and progress.may_be_unreachable:
             progress.become_probe()
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether a follower or candidate has no more to hand out than before its last tick.
+
+        Always false for a leader, which looks itself at what it has for whom.
+        """
+        state = self._state
+        return self._roles.leading is None and not (
+            state.messages_now or state.messages_after_sync or state.read_states
+        )
+
     def ready(self) -> Ready | None:
         """Return what is to be done, None where there is nothing."""
         state, leading, log = self._state, self._roles.leading, self._state.log
