@@ -405,6 +405,7 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "rich": "progress on a terminal is drawn with it",
         "select": "whether somebody still reads standard output",
         "subprocess": "the demo is made of processes",
+        "tempfile": "so it is of directories",
         "trio.lowlevel.open_process": "the same",
         "importlib": "a sub-command is imported when it is called for",
         "signal": "Ctrl-C and SIGTERM are for the whole process",

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -30,6 +31,11 @@ def children_of(pid: int) -> list[int]:
     return [int(word) for text in listed for word in text.split()]
 
 
+def directories_of(pid: int) -> list[Path]:
+    """What the raft part of a process has left of its peers' state."""
+    return [*Path(tempfile.gettempdir()).glob(f"trio440-demo-{pid}-*")]
+
+
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -43,8 +49,8 @@ def demo(part: str, changes: str = "") -> list[str]:
     program = f"""if True:
         import sys
         from trio440.cli import demo, running
-        from trio440.cli.demo import linekv, mining
-        demo.LIMIT_SECONDS = {PATIENCE_SECONDS}
+        from trio440.cli.demo import linekv, mining, raft
+        demo.LIMIT_SECONDS = dict.fromkeys(demo.PARTS, {PATIENCE_SECONDS})
         mining.SHARES, mining.HUGE_SECONDS = (0.1, 0.06, 0.03), 4.0
         {changes}
         sys.exit(running.guard(lambda: demo.command([{part!r}], standalone_mode=False)))
@@ -85,6 +91,39 @@ def test_the_mining_part() -> None:
     assert "Now one engine computes both alone.\nBoth answers are right.\n" in out
 
 
+def test_the_raft_part() -> None:
+    with started(demo("raft", "raft.WORK_SECONDS = 0.3")) as program:
+        pid = program.pid
+        status, out, err = program.end()
+    assert (status, err) == (0, "")
+    leader = re.search(r"^(n\d) leads in term (\d+); 3 clients write\.$", out, re.MULTILINE)
+    assert leader is not None
+    killed = re.search(rf"SIGKILL for {leader[1]}, the leader, after (\d+) writes", out)
+    assert killed is not None
+    new = re.search(
+        r"^([\d.]+) s without a leader; now (n\d) leads, in term (\d+)", out, re.MULTILINE
+    )
+    assert new is not None
+    assert new[2] != leader[1]
+    assert int(new[3]) > int(leader[2])
+    counts = re.findall(r"(\d+) acknowledged writes", out)
+    assert int(killed[1]) < int(counts[0]) < int(counts[1])
+    [header, *rows] = re.findall(r"^   (\S+ +(?:voter|member) .*)$", out, re.MULTILINE)
+    lag = header.split().index("lag")
+    assert [(row.split()[0], row.split()[lag], row.split()[-1]) for row in rows] == [
+        (name, "0", "yes") for name in ("n1", "n2", "n3")
+    ]
+    assert "SIGTERM: all three ended with status 0.\n" in out
+    assert directories_of(pid) == []
+
+
+def test_a_write_that_is_lost_is_noticed() -> None:
+    pretend = "real = raft._check; raft._check = lambda c, n, k: real(c, n, [*k, b'lost'])"
+    status, _, err = finished(demo("raft", f"raft.WORK_SECONDS = 0.1; {pretend}"))
+    assert status == 1
+    assert re.fullmatch(r"trio440: error: n\d has lost 1 writes, and has 0 twice\n", err)
+
+
 def test_a_terminal_is_drawn_on() -> None:
     controller, terminal = pty.openpty()
     try:
@@ -116,6 +155,7 @@ def test_a_terminal_is_drawn_on() -> None:
         ("linekv", "A client asks", 1, signal.SIGINT),
         ("linekv", "A client asks", 1, signal.SIGTERM),
         ("mining", "miner 2 is ready", 4, signal.SIGINT),
+        ("raft", "SIGKILL", 2, signal.SIGINT),
     ],
 )
 def test_a_demo_that_is_interrupted_leaves_no_process(
@@ -132,6 +172,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
         assert time.monotonic() - start < AT_ONCE_SECONDS
     assert (status, err) == (128 + number, "")
     assert not any(is_running(child) for child in children)
+    assert directories_of(program.pid) == []
 
 
 @pytest.mark.parametrize(
@@ -166,7 +207,7 @@ def test_a_part_that_fails_is_one_line() -> None:
 
 
 def test_a_part_that_takes_too_long_is_given_up() -> None:
-    status, _, err = finished(demo("linekv", "demo.LIMIT_SECONDS = 1"))
+    status, _, err = finished(demo("linekv", "demo.LIMIT_SECONDS['linekv'] = 1"))
     assert (status, err) == (1, "trio440: error: linekv: not over after 1 s\n")
 
 
