@@ -142,7 +142,7 @@ async def live(world: World, users: list[User]) -> None:
             nursery.start_soon(user.use, client)
 
 
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.campaign)])
 async def test_a_power_cut_at_every_operation(world: World, after: bool) -> None:
     """What a Get has shown is there, and of the later Puts of the connection a beginning."""
     for op in count():

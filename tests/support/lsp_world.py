@@ -54,8 +54,18 @@ T = TypeVar("T")
 
 
 def seeds(count: int) -> pytest.MarkDecorator:
-    """Run a test under ``count`` seeds; each is visible in the test's id."""
-    return pytest.mark.parametrize("seed", range(count), ids=lambda seed: f"seed{seed}")
+    """Run a test under ``count`` seeds, of which all but a third are left to a campaign.
+
+    Each is visible in the test's id.
+    """
+    here = (count + 2) // 3
+    return pytest.mark.parametrize(
+        "seed",
+        [
+            pytest.param(seed, marks=() if seed < here else pytest.mark.campaign, id=f"seed{seed}")
+            for seed in range(count)
+        ],
+    )
 
 
 @attrs.frozen

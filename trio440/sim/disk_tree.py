@@ -3,6 +3,7 @@
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from trio440.core.host import AppendFile, Disk
@@ -28,6 +29,14 @@ def find(directory: Directory, parts: tuple[str, ...], path: str) -> Directory |
             raise problem(errno.ENOENT, path)
         node = node.names[part]
     return node
+
+
+@lru_cache(maxsize=1024)
+def _parts_of(path: str) -> tuple[str, ...]:
+    place = PurePosixPath(path)
+    if place.is_absolute() or ".." in place.parts or "\0" in path:
+        raise InvalidParameter("path", path, "relative to the disk's root and inside it")
+    return place.parts
 
 
 class DiskTree(Disk):
@@ -125,10 +134,7 @@ class DiskTree(Disk):
 
     def _parts(self, path: str) -> tuple[str, ...]:
         self._device.check_power()
-        place = PurePosixPath(path)
-        if place.is_absolute() or ".." in place.parts or "\0" in path:
-            raise InvalidParameter("path", path, "relative to the disk's root and inside it")
-        return place.parts
+        return _parts_of(path)
 
     def _shown(self, parts: tuple[str, ...]) -> str:
         return self._prefix + "".join(f"/{part}" for part in parts) or "/"
