@@ -1,6 +1,7 @@
 """The command as a person meets it: real processes, their signals, statuses and words."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import pytest
@@ -20,6 +22,7 @@ from tests.support.processes import (
     TRIO440,
     Program,
     finished,
+    finished_here,
     started,
 )
 from trio440.cli import root
@@ -36,10 +39,6 @@ NOT_A_HOST = "x" * 64
 """No host by its form alone: nobody is asked for it."""
 
 named = pytest.mark.parametrize
-
-
-def trio440(*arguments: str) -> tuple[int, str, str]:
-    return finished([*TRIO440, *arguments])
 
 
 def all_commands() -> Iterator[list[str]]:
@@ -77,7 +76,7 @@ def test_version() -> None:
 
 @named("words", list(all_commands()), ids=" ".join)
 def test_help_is_complete(words: list[str]) -> None:
-    status, out, err = trio440(*words, "--help")
+    status, out, err = finished_here(*words, "--help")
     assert (status, err) == (0, "")
     assert out.startswith(f"Usage: {' '.join(['trio440', *words])} ")
     options = out.partition("Options:\n")[2].partition("\n\n")[0]
@@ -141,7 +140,7 @@ BAD_PLACE = {
 
 @named("arguments", BAD_INPUT)
 def test_bad_input_is_one_line(arguments: str) -> None:
-    status, out, err = trio440(*arguments.split())
+    status, out, err = finished_here(*arguments.split())
     assert (status, out) == (2, "")
     assert err.startswith("trio440")
     assert err.endswith(f"{BAD_INPUT[arguments]}\n")
@@ -151,7 +150,7 @@ def test_bad_input_is_one_line(arguments: str) -> None:
 @named("arguments", BAD_PLACE)
 def test_a_place_that_cannot_be_used_is_one_line(arguments: str) -> None:
     expected = f"trio440: error: {BAD_PLACE[arguments]}\n"
-    assert trio440(*arguments.split()) == (1, "", expected)
+    assert finished_here(*arguments.split()) == (1, "", expected)
 
 
 @named("server", SERVERS, ids=" ".join)
@@ -159,7 +158,7 @@ def test_a_busy_port_is_one_line(server: list[str]) -> None:
     kind = socket.SOCK_STREAM if server in TCP_SERVERS else socket.SOCK_DGRAM
     with busy_port(kind) as port:
         expected = f"trio440: error: 127.0.0.1:{port} is already in use\n"
-        assert trio440(*server, "--port", port) == (1, "", expected)
+        assert finished([*TRIO440, *server, "--port", port]) == (1, "", expected)
 
 
 def test_nobody_listening_is_one_line() -> None:
@@ -167,7 +166,7 @@ def test_nobody_listening_is_one_line() -> None:
         sock.bind(("127.0.0.1", 0))
         port = str(sock.getsockname()[1])
         expected = f"trio440: error: 127.0.0.1:{port} cannot be reached: connection refused\n"
-        assert trio440("linekv", "connect", "--port", port) == (1, "", expected)
+        assert finished([*TRIO440, "linekv", "connect", "--port", port]) == (1, "", expected)
 
 
 @named("server", SERVERS, ids=" ".join)
@@ -235,6 +234,15 @@ def mining_alone() -> Iterator[Program]:
 
 
 @contextmanager
+def raft_peer() -> Iterator[Program]:
+    with TemporaryDirectory() as folder:
+        words = ["--id", "n1", "--data", f"{folder}/n1", "--listen", "127.0.0.1:0"]
+        with started([*TRIO440, "raft", "serve", *words, "--grace", "60"]) as program:
+            program.port()
+            yield program
+
+
+@contextmanager
 def server(words: list[str]) -> Iterator[Program]:
     with started([*TRIO440, *words, "--port", "0", "--grace", "60"]) as program:
         program.port()
@@ -248,7 +256,9 @@ BUSY: dict[str, Callable[[], AbstractContextManager[Program]]] = {
     "lsp echo-client": lambda: connecting("lsp", "echo-client", "HOST:PORT"),
     "mine server": lambda: server(["mine", "server"]),
     "mine client": lambda: connecting("mine", "client", "HOST:PORT", "msg", "2"),
+    "mine worker": lambda: connecting("mine", "worker", "HOST:PORT", "--engine", "hashlib"),
     "mine run": mining_alone,
+    "raft serve": raft_peer,
 }
 """Commands in the midst of their work."""
 
@@ -258,15 +268,28 @@ def test_ctrl_c_ends_every_command_within_a_second(name: str) -> None:
     with BUSY[name]() as program:
         start = time.monotonic()
         program.signal(signal.SIGINT)
-        assert program.end() == (130, "", "")
+        status, out, err = program.end()
         assert time.monotonic() - start < AT_ONCE_SECONDS
+    assert (status, out, without_engine(err)) == (130, "", "")
 
 
-@named("name", [name for name in BUSY if name.split() not in SERVERS])
+def without_engine(err: str) -> str:
+    """What is on standard error beside a miner's introduction."""
+    return re.sub(r"^engine .*\n", "", err)
+
+
+@named("name", [name for name in BUSY if not re.search(r"serve(r|$)", name)])
 def test_sigterm_ends_what_is_no_server(name: str) -> None:
     with BUSY[name]() as program:
         program.signal(signal.SIGTERM)
-        assert program.end() == (143, "", "")
+        status, out, err = program.end()
+    assert (status, out, without_engine(err)) == (143, "", "")
+
+
+def test_sigterm_stops_a_raft_peer_with_status_0() -> None:
+    with raft_peer() as program:
+        program.signal(signal.SIGTERM)
+        assert program.end() == (0, "", "")
 
 
 @named("module", ["trio440.cli.root", "trio", "click", "trio440.cli.mine", "trio440.mining"])

@@ -20,6 +20,7 @@ from tests.support.processes import (
     ROOT,
     TRIO440,
     finished,
+    finished_here,
     started,
 )
 from trio440 import lsp
@@ -224,7 +225,7 @@ def test_ctrl_c_stops_a_miner_in_the_middle_of_a_chunk(engine: str) -> None:
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
 def test_bad_input_gets_one_line(arguments: list[str], problem: str) -> None:
-    status, out, err = finished([*MINE, *arguments])
+    status, out, err = finished_here("mine", *arguments)
     assert status != 0
     assert out == ""
     lines = [line for line in err.splitlines() if not line.startswith("engine ")]
