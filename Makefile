@@ -70,6 +70,8 @@ simulate: setup
 
 campaign: setup
 	TRIO440_RANDOM=1 $(BIN)/python -m pytest -m campaign -o faulthandler_timeout=1800 --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m simulated --sim-seeds 100 -o faulthandler_timeout=1800 \
+	  --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
 	@set -e; for system in lsp miner linekv; do \
 	  $(BIN)/trio440 sim run $$system --level A --seeds 0:$(SEEDS) --profile hostile; done
 	@set -e; for system in lsp miner linekv core; do for order in random pct; do \
