@@ -159,6 +159,27 @@ def test_both_others_of_three_must_consent() -> None:
     assert list(admission.awaited) == []
 
 
+@pytest.mark.parametrize(("count", "needed"), [(1, 0), (2, 1), (3, 1), (4, 2), (5, 2), (7, 3)])
+def test_an_oath_leaves_a_majority_to_be_asked_at_once_and_all_others_later(
+    count: int, needed: int
+) -> None:
+    voters = NAMES[:count]
+    admission = Admission("a", 1, voters, is_new=True)
+    for number, name in enumerate(voters[1:]):
+        assert admission.is_granted is (number >= needed)
+        assert admission.is_complete is (number >= consents_needed(voters, "a"))
+        admission.take(opinion(name, voters=voters))
+    assert admission.is_complete
+    admission.take(opinion("x", Verdict.OTHER))
+    assert not admission.is_granted
+
+
+def test_who_joins_on_an_oath_waits_for_nobody() -> None:
+    admission = Admission("z", 1, is_new=True)
+    assert admission.is_granted
+    assert not admission.is_complete
+
+
 def test_one_refusal_is_final() -> None:
     admission = Admission("a", 1, FIRST.voters)
     for sender in "bc":
@@ -299,6 +320,22 @@ def test_no_two_stores_are_let_in_whoever_was_asked_and_whatever_else_was_lost(c
             for place in places:
                 consents(others[place], admissions[1], 2)
             assert not admissions[1].is_granted
+
+
+@pytest.mark.parametrize("count", range(2, 8))
+def test_after_an_oath_no_other_store_is_let_in_while_no_other_disk_is_lost(count: int) -> None:
+    voters = NAMES[:count]
+    places = range(1, count)
+    for first in combinations(places, count // 2):
+        others = {place: Member(voters[place]) for place in places}
+        sworn = Admission("a", 1, voters, is_new=True)
+        for place in first:
+            consents(others[place], sworn, 1)
+        assert sworn.is_granted
+        later = Admission("a", 2, voters)
+        for place in places:
+            consents(others[place], later, 2)
+        assert not later.is_granted
 
 
 def test_a_single_member_has_nobody_to_ask() -> None:

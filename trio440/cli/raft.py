@@ -49,7 +49,7 @@ def command() -> None:
 @click.option(
     "--new",
     is_flag=True,
-    help="Swear that the cluster never had this ID, and do not wait for others to say so.",
+    help="Swear that the cluster never had this ID: a majority is enough for the first start.",
 )
 @click.option("--cluster", default="raft", show_default=True, help="The name of the cluster.")
 @click.option(

@@ -27,7 +27,7 @@ id may be one that the cluster begins with: therefore it asks as well.
 """
 
 import enum
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Final
@@ -105,6 +105,11 @@ def consents_needed(voters: Iterable[str], peer: str) -> int:
     if peer not in group:
         return len(group) // 2 + 1
     return (len(group) + (len(group) - 1) // 2) // 2
+
+
+def _rest_of_a_majority(voters: Iterable[str], peer: str) -> int:
+    group = set(voters)
+    return len(group) // 2 if peer in group else 0
 
 
 class Acquaintances:
@@ -250,19 +255,26 @@ class Acquaintances:
 class Admission:
     """The first start of a peer: it asks others, and waits until enough of them consent."""
 
-    def __init__(self, me: str, store: int, voters: Iterable[str] = ()) -> None:
+    def __init__(
+        self, me: str, store: int, voters: Iterable[str] = (), *, is_new: bool = False
+    ) -> None:
         """Begin to ask.
 
         Args:
             me: this peer's id.
             store: the number of its store.
             voters: the members that the cluster begins with; nobody: this peer joins.
+            is_new: somebody swears that nobody ever had this id. Then as many consents are enough
+                as make a majority together with this peer, and nothing goes on without that; it
+                asks the others all the same. Until its admission is complete the cluster must not
+                lose another disk together with this peer's.
         """
         self._me = me
         self._store = store
         self._first = tuple(voters)
         self._latest: tuple[int, tuple[str, ...], tuple[str, ...]] = (0, (), ())
         self._consents: set[str] = set()
+        self._is_new = is_new
         self.refused_by: str | None = None
         """Who knows another store under this peer's id: it must stop."""
 
@@ -282,22 +294,27 @@ class Admission:
         _, voters, outgoing = self._latest
         return [group for group in (self._first, voters, outgoing) if group]
 
-    @property
-    def is_granted(self) -> bool:
-        """Whether this peer may take part: in every group of voters enough consent."""
-        return (
-            bool(self._groups)
-            and self.refused_by is None
-            and all(
-                len(self._consents.intersection(group)) >= consents_needed(group, self._me)
-                for group in self._groups
-            )
+    def _enough(self, needed: Callable[[Iterable[str], str], int]) -> bool:
+        """Whether nobody refuses, and in every group of voters so many consent."""
+        return self.refused_by is None and all(
+            len(self._consents.intersection(group)) >= needed(group, self._me)
+            for group in self._groups
         )
 
     @property
+    def is_granted(self) -> bool:
+        """Whether this peer may take part."""
+        return self.is_complete or (self._is_new and self._enough(_rest_of_a_majority))
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no other store of its id will be let in, and nobody need be asked any more."""
+        return bool(self._groups) and self._enough(consents_needed)
+
+    @property
     def awaited(self) -> tuple[str, ...]:
-        """Who has not consented of those whose consent counts, sorted; empty once it is granted."""
-        if self.is_granted:
+        """Who has not consented of those whose consent counts, sorted; nobody once it is complete."""
+        if self.is_complete:
             return ()
         known = {name for group in self._groups for name in group}
         return tuple(sorted(known - self._consents - {self._me}))

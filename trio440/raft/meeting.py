@@ -46,7 +46,7 @@ class Meeting:
             node: has just been made of it.
             stored: says whether this is the first start.
             storage: keeps what is noted of others.
-            is_new: its operator swears so: it is let in at once, and asks all the same.
+            is_new: its operator swears that nobody ever had its id.
             report: hears of messages that came from another store than is known.
             ports: the machine to run on.
         """
@@ -55,11 +55,10 @@ class Meeting:
         self._report = report
         self._ports = ports
         self._known = Acquaintances(node.id, stored.store, stored.acquaintances)
-        self._admission: Admission | None = None
-        if not stored.has_promised:
-            voters = stored.snapshot.configuration.voters
-            self._admission = Admission(node.id, stored.store, voters)
-        self.is_admitted = self._admission is None or is_new or self._admission.is_granted
+        voters = stored.snapshot.configuration.voters
+        self._admission = Admission(node.id, stored.store, voters, is_new=is_new)
+        self._is_first_start = not stored.has_promised
+        self.is_admitted = stored.has_promised or self._admission.is_granted
         """Whether this peer takes part in Raft."""
         self._admitted = trio.Event()
         self._wake = trio.Event()
@@ -114,7 +113,7 @@ class Meeting:
     @property
     def awaited(self) -> tuple[str, ...]:
         """Whose consent is missing, sorted; nobody's once this peer is admitted."""
-        return () if self.is_admitted or self._admission is None else self._admission.awaited
+        return () if self.is_admitted else self._admission.awaited
 
     async def wait_admitted(self) -> None:
         """Wait until this peer takes part."""
@@ -130,8 +129,8 @@ class Meeting:
         """
         async with open_service_nursery() as nursery:
             nursery.start_soon(self._record)
-            if self._admission is not None and not self._admission.is_granted:
-                nursery.start_soon(self._ask_all, self._admission, transport)
+            if self._is_first_start or not self._node.configuration.stores:
+                nursery.start_soon(self._ask_all, transport)
             await trio.Event().wait()
 
     async def _record(self) -> None:
@@ -148,28 +147,33 @@ class Meeting:
             await self._wake.wait()
             self._wake = trio.Event()
 
-    async def _ask_all(self, admission: Admission, transport: Transport) -> None:
-        """Ask whoever is known, and who becomes known, until enough have consented."""
+    async def _ask_all(self, transport: Transport) -> None:
+        """Ask whoever is known, and who becomes known, until enough have consented.
+
+        A peer that was admitted before asks again as long as no configuration says who is who: it
+        may have been admitted on an oath, with few others who have noted its store.
+        """
         asked: set[str] = set()
         async with open_service_nursery() as nursery:
-            while not admission.is_granted:
+            while not self._admission.is_complete:
                 for name in transport.others:
                     if name not in asked:
                         asked.add(name)
-                        nursery.start_soon(self._ask, admission, transport, name)
+                        nursery.start_soon(self._ask, transport, name)
                 await self._ports.clock.sleep(ASK_SECONDS)
 
-    async def _ask(self, admission: Admission, transport: Transport, name: str) -> None:
+    async def _ask(self, transport: Transport, name: str) -> None:
         """Ask one peer until it has consented."""
+        admission = self._admission
         while True:
             answer = await transport.introduce(name)
             if answer is not None and answer.opinion.sender == name:
                 admission.take(answer.opinion)
-                if admission.refused_by is not None:
+                if admission.refused_by is not None and self._is_first_start:
                     raise LostStorage(self._node.id, admission.refused_by)
-                if admission.is_granted:
+                if admission.is_granted and not self.is_admitted:
                     self.is_admitted = True
                     self._admitted.set()
-                if answer.opinion.verdict is Verdict.SAME:
+                if answer.opinion.verdict is not Verdict.FULL:
                     return
             await self._ports.clock.sleep(ASK_SECONDS)

@@ -190,15 +190,14 @@ def _with_stores(
     for name in (*current.members, *target.members):
         if name in met:
             stores.setdefault(name, met[name])
-    voting = {*target.voters, *target.outgoing}
-    for name in sorted(voting):
-        if name not in stores:
-            raise ChangeRefused(f"{name} was never heard here: wait for it, or remove it alone")
-    for name in set(current.voters) - voting:
-        stores.setdefault(name, NO_STORE)
-    for name in target.members:
+    final = target.completed()
+    for name in final.members:
         if stores.get(name) == NO_STORE:
             raise ChangeRefused(f"{name} was removed before it was heard: take another id")
+        if name not in stores and (name in final.voters or name in current.voters):
+            raise ChangeRefused(f"{name} was never heard by this leader: wait for it, or remove it")
+    for name in current.voters:
+        stores.setdefault(name, NO_STORE)
     return attrs.evolve(target, stores=stores.items())
 
 

@@ -52,9 +52,9 @@ class PeerConfig:
     directory: str | None = None
     """Where it keeps its state; None: in memory, and it cannot come back after its end."""
     is_new: bool = False
-    """Whoever sets this swears that the cluster never had a peer of this id. The first start does
-    not wait then until enough others have said so, see :mod:`trio440.raft.acquaintance`; one that
-    says otherwise stops the peer all the same."""
+    """Whoever sets this swears that the cluster never had a peer of this id. The first start then
+    waits only until those who say so are a majority together with this peer, see
+    :mod:`trio440.raft.acquaintance`; one that says otherwise stops it all the same."""
     cluster: str = "raft"
     """Peers and clients of one cluster say the same name."""
     host: str = "127.0.0.1"
