@@ -313,7 +313,7 @@ class Admission:
 
     @property
     def awaited(self) -> tuple[str, ...]:
-        """Who has not consented of those whose consent counts, sorted; nobody once it is complete."""
+        """Whose consent counts and has not come, sorted; nobody once it is complete."""
         if self.is_complete:
             return ()
         known = {name for group in self._groups for name in group}
