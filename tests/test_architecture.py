@@ -215,6 +215,8 @@ MODULES = {
     "trio440.sim.systems.raft": PORT,
     "trio440.sim.systems.raft_clients": PURE,
     "trio440.sim.systems.raft_disk": PURE,
+    "trio440.sim.systems.raft_losses": PURE,
+    "trio440.sim.systems.raft_meeting": PURE,
     "trio440.sim.systems.raft_owner": PURE,
     "trio440.sim.systems.raft_stage": PURE,
     "trio440.sim.systems.raft_watch": PURE,

@@ -10,11 +10,12 @@ from typing import TypeAlias
 
 import attrs
 
+from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.messages import SnapshotMeta
 from trio440.raft.ready import Ready
 from trio440.raft.storage import MemoryStorage, Stored
 
-__all__ = ["Disk", "Save", "Write"]
+__all__ = ["Disk", "Note", "Save", "Write"]
 
 
 @attrs.frozen
@@ -25,7 +26,14 @@ class Save:
     data: bytes
 
 
-Write: TypeAlias = Ready | Save
+@attrs.frozen
+class Note:
+    """What was noted of other peers, to be kept."""
+
+    batch: tuple[Acquaintance, ...]
+
+
+Write: TypeAlias = Ready | Save | Note
 Done: TypeAlias = Callable[[Write, bool], None]
 """Called when a write is durable, or was let through without; False: the snapshot is damaged."""
 
@@ -107,6 +115,9 @@ class Disk:
         if isinstance(write, Save):
             self._storage.save_now(write.meta, write.data)
             return True
+        if isinstance(write, Note):
+            self._storage.acquaint_now(write.batch)
+            return True
         self._storage.write_now(write)
         return write.snapshot is None or self._storage.install_now(write.snapshot)
 
@@ -136,4 +147,4 @@ class Disk:
 
 
 def _needs_sync(write: Write) -> bool:
-    return isinstance(write, Save) or write.must_sync or write.snapshot is not None
+    return isinstance(write, Save | Note) or write.must_sync or write.snapshot is not None

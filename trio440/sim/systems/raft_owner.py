@@ -13,7 +13,8 @@ from trio440.raft.ready import ChunkRead, Ready
 from trio440.raft.storage import Stored
 from trio440.sim.faults import SlowDisk
 from trio440.sim.stage import Stage
-from trio440.sim.systems.raft_disk import Disk, Save, Write
+from trio440.sim.systems.raft_disk import Disk, Note, Save, Write
+from trio440.sim.systems.raft_meeting import Answer, Ask, Meeting, Parcel
 from trio440.sim.systems.raft_watch import Watch
 
 __all__ = ["TICK", "Machine", "Network", "Owner"]
@@ -29,8 +30,14 @@ APPLY: Final = 2_000
 class Network(Protocol):
     """What carries messages between owners."""
 
-    def carry(self, message: Message) -> None:
-        """Send a message to its ``to``."""
+    def carry(self, parcel: Parcel, store: int) -> None:
+        """Send something to its ``to``, from a peer with this store."""
+
+    def peers(self) -> tuple[str, ...]:
+        """Return the ids of all peers that there are, or were."""
+
+    def refused(self, owner: "Owner") -> None:
+        """Hear that a peer is refused."""
 
 
 class Machine:
@@ -82,7 +89,9 @@ class Owner:
         config: Config,
         stored: Stored,
         *,
+        host: str,
         rate: int,
+        is_new: bool = False,
     ) -> None:
         """Switch a peer on.
 
@@ -90,12 +99,16 @@ class Owner:
             stage: where it lives.
             network: carries its messages.
             watch: looks at it.
-            name: of its host, and its id.
+            name: its id.
             config: of its node.
             stored: what is on its disk.
+            host: its machine.
             rate: how fast its ticks are, in percent.
+            is_new: its operator swears that nobody ever had its id.
         """
         self.name = name
+        self.host = host
+        self.is_new = is_new
         self.lives = 0
         self._stage = stage
         self._network = network
@@ -106,14 +119,23 @@ class Owner:
         self._slow = [
             fault
             for _, fault in stage.plan.happening
-            if isinstance(fault, SlowDisk) and fault.host == name
+            if isinstance(fault, SlowDisk) and fault.host == host
         ]
         self.disk = Disk(stored, self._begin_sync, self._written)
-        stage.on_crash(name, partial(self.disk.crash, self._rng))
-        stage.on_restart(name, self._switch_on)
-        self._switch_on()
+        self.switch_on()
 
-    def _switch_on(self) -> None:
+    def crash(self) -> None:
+        """Lose power."""
+        self.has_begun = False
+        self.disk.crash(self._rng)
+
+    def lose_disk(self, stored: Stored) -> None:
+        """Find this and nothing else on the disk from now on."""
+        self.is_new = False
+        self.disk = Disk(stored, self._begin_sync, self._written)
+
+    def switch_on(self) -> None:
+        """Start with what is on the disk."""
         stage = self._stage
         self.lives += 1
         self._snapshots: dict[int, bytes] = {}
@@ -128,17 +150,40 @@ class Owner:
         self._reads: dict[object, Callable[[bool], None]] = {}
         self._reads_at: list[tuple[int, Callable[[bool], None]]] = []
         self._ticks = self._clock()
+        self.store = stored.store
+        self.meeting = Meeting(
+            stage,
+            self.host,
+            self.node,
+            stored,
+            lambda batch: self.disk.write(Note(batch)),
+            lambda parcel: self._network.carry(parcel, self.store),
+            self._rng,
+            is_new=self.is_new,
+        )
+        self.has_begun = False
+        """Whether it takes part in Raft."""
+        if self.meeting.is_admitted:
+            self._begin()
+        if self.meeting.is_first_start or not self.node.configuration.stores:
+            self.meeting.ask(self._network.peers)
+
+    def _begin(self) -> None:
+        """Take part from now on."""
+        stage = self._stage
+        self.has_begun = True
+        self._ticks = self._clock()
         self._watch.started(self.node, self.disk, self.applied)
-        stage.at(stage.now + self._rng.randrange(TICK), self._tick, host=self.name)
+        stage.at(stage.now + self._rng.randrange(TICK), self._tick, host=self.host)
         self.pump()
 
     # Time
 
     def _clock(self) -> int:
-        return self._stage.clock(self.name) * self._rate // (100 * TICK)
+        return self._stage.clock(self.host) * self._rate // (100 * TICK)
 
     def _tick(self) -> None:
-        self._stage.at(self._stage.now + TICK * 100 // self._rate, self._tick, host=self.name)
+        self._stage.at(self._stage.now + TICK * 100 // self._rate, self._tick, host=self.host)
         self.pump()
 
     def catch_up(self) -> None:
@@ -150,11 +195,18 @@ class Owner:
 
     # Inputs
 
-    def receive(self, message: Message) -> None:
-        """Take in a message."""
-        self.catch_up()
-        self.node.step(message)
-        self._work()
+    def receive(self, parcel: Parcel, store: int) -> None:
+        """Take in something from a peer with this store."""
+        meeting = self.meeting
+        if isinstance(parcel, Ask | Answer):
+            if meeting.take(parcel, store):
+                self._network.refused(self)
+            elif meeting.is_admitted and not self.has_begun:
+                self._begin()
+        elif meeting.admits(parcel.sender, store):
+            self.catch_up()
+            self.node.step(parcel)
+            self._work()
 
     def read(self, context: object, answer: Callable[[bool], None]) -> None:
         """Begin a read; ``answer(True)`` comes when this peer's machine may be looked at."""
@@ -196,7 +248,7 @@ class Owner:
             for chunk in ready.chunk_reads:
                 delay = self._rng.randrange(SYNC)
                 read = partial(self._read_chunk, chunk)
-                self._stage.at(self._stage.now + delay, read, host=self.name)
+                self._stage.at(self._stage.now + delay, read, host=self.host)
             self.disk.write(ready)
         if self._reads_at:
             self._answer_reads()
@@ -204,7 +256,7 @@ class Owner:
 
     def _send(self, message: Message) -> None:
         self._watch.sent(message)
-        self._network.carry(message)
+        self._network.carry(message, self.store)
 
     def _begin_sync(self, done: Callable[[], None]) -> None:
         stage = self._stage
@@ -212,11 +264,13 @@ class Owner:
         for fault in self._slow:
             if fault.start <= stage.now < fault.end:
                 latency += self._rng.randrange(fault.extra)
-        stage.at(stage.now + latency, done, host=self.name)
+        stage.at(stage.now + latency, done, host=self.host)
 
     def _written(self, write: Write, is_sound: bool) -> None:
         node = self.node
-        if isinstance(write, Save):
+        if isinstance(write, Note):
+            self.meeting.recorded(write.batch)
+        elif isinstance(write, Save):
             self.disk.compact(node.snapshot_persisted(write.meta))
         else:
             self._ready_written(write, is_sound=is_sound)
@@ -255,7 +309,7 @@ class Owner:
         if not self._applying:
             self._applying = True
             delay = self._rng.randrange(APPLY)
-            self._stage.at(self._stage.now + delay, self._apply, host=self.name)
+            self._stage.at(self._stage.now + delay, self._apply, host=self.host)
 
     def _apply(self) -> None:
         self._applying = False
@@ -288,4 +342,6 @@ class Owner:
 
 def _needs_pump(write: Write) -> bool:
     """Whether the end of a write may give the node something to do."""
+    if isinstance(write, Note):
+        return False
     return isinstance(write, Save) or write.must_sync or write.snapshot is not None

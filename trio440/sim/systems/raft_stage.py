@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from trio440.errors import ChangeRefused, NotLeader, TransferRefused
 from trio440.raft.config import Config
-from trio440.raft.messages import Append, InstallSnapshot, Message
+from trio440.raft.messages import Append, InstallSnapshot
 from trio440.raft.node import Node
-from trio440.raft.storage import bootstrap, joining
+from trio440.raft.storage import Stored, bootstrap, joining
 from trio440.sim.checking.history import History
 from trio440.sim.checking.linearizability import check_linearizable
 from trio440.sim.checking.models import KeyValue
 from trio440.sim.stage import Stage
 from trio440.sim.systems.raft_clients import Client
+from trio440.sim.systems.raft_losses import Losses, host_of, successor_of
+from trio440.sim.systems.raft_meeting import Answer, Ask, Parcel
 from trio440.sim.systems.raft_owner import Owner
 from trio440.sim.systems.raft_watch import Watch
 
@@ -31,6 +33,10 @@ MEDDLING: Final = 500 * MILLI
 """The members, the leader or a log are changed on purpose after up to so long."""
 RECONNECT: Final = 1_200 * MILLI
 """Connections last so long: one that a loss has slowed down is given up like any other."""
+REPLACING: Final = 250 * MILLI
+"""A lost member is removed, and its successor added, with so long between two attempts."""
+TOO_LATE: Final = 2_000 * MILLI
+"""Nobody is added so shortly before the end."""
 STEPS: Final = 200_000
 """Of the linearizability checker."""
 
@@ -82,13 +88,19 @@ class _Game:
         self.owners: dict[str, Owner] = {}
         self._rng = rng
         self._over_streams = rng.random() < 0.5  # noqa: PLR2004 - a fair coin
-        self._messages: dict[int, Message] = {}
+        self._messages: dict[int, tuple[Parcel, int]] = {}
+        """What was sent, and the store of its sender."""
+        self._losses = Losses(stage.rng("losses"), may_happen=meddles)
+        self._on: dict[str, Owner] = {}
+        """The last peer on each machine."""
         self._rates = rng.choice([(100,), (100,), (85, 100, 115), (85, 115)])
         self._roles: dict[str, tuple[Role, int]] = {}
         stage.note("", f"{self.config}")
         voters = PEERS[: rng.choice([3, 3, 5, 5, 7])]
+        self._ids = list(voters)
+        self._first = voters
         for name in voters:
-            self._switch_on(name, joins=False, voters=voters)
+            self._switch_on(name, joins=False)
         self.clients = [
             Client(stage, name, self.history, self.watch, self.up, doubts=name == DOUBTER)
             for name in CLIENTS
@@ -98,49 +110,124 @@ class _Game:
         if meddles:
             stage.at(rng.randrange(2 * MEDDLING), self._meddle)
 
-    def _switch_on(self, name: str, *, joins: bool, voters: tuple[str, ...] = ()) -> None:
-        stage = self.stage
-        handler = partial(self._arrive, name)
-        stage.on_datagram(name, handler)
-        stage.on_segment(name, lambda data, source, _stream: handler(data, source))
-        stored = joining() if joins else bootstrap(voters)
-        rate = self._rng.choice(self._rates)
-        self.owners[name] = Owner(stage, self, self.watch, name, self.config, stored, rate=rate)
+    def _switch_on(self, name: str, *, joins: bool) -> None:
+        stage, host = self.stage, host_of(name)
+        if name not in self._ids:
+            self._ids.append(name)
+        if host not in self._on:
+            handler = partial(self._arrive, host)
+            stage.on_datagram(host, handler)
+            stage.on_segment(host, lambda data, source, _stream: handler(data, source))
+            stage.on_crash(host, partial(self._crash, host))
+            stage.on_restart(host, partial(self._restart, host))
+        self.owners[name] = self._on[host] = Owner(
+            stage,
+            self,
+            self.watch,
+            name,
+            self.config,
+            self._empty(joins=joins),
+            host=host,
+            rate=self._rng.choice(self._rates),
+            is_new=self._losses.is_sworn and not joins,
+        )
+
+    def _empty(self, *, joins: bool) -> Stored:
+        """Return what is on a disk that is new."""
+        store = self._losses.draw_store()
+        return joining(store) if joins else bootstrap(self._first, store=store)
+
+    # Lost disks
+
+    def _crash(self, host: str) -> None:
+        owner = self._on[host]
+        seen = [one.node.configuration for one in self.owners.values() if one.has_begun]
+        is_voter = owner.has_begun and owner.node.configuration.is_voter(owner.name)
+        rest = self._losses.rest(self._first)
+        # In the midst of the first start the others would wait for its consent for ever.
+        is_formed = all(self.owners[name].disk.load().has_promised for name in rest)
+        owner.crash()
+        if is_voter and is_formed and self._losses.strikes(owner.name, seen):
+            self.stage.note(host, f"{owner.name} has lost its disk")
+            self.watch.lost(owner.name)
+            owner.lose_disk(self._empty(joins=owner.name not in self._first))
+
+    def _restart(self, host: str) -> None:
+        self._on[host].switch_on()
+
+    def refused(self, owner: Owner) -> None:
+        """Have a peer that was refused replaced by another one on its machine."""
+        by = owner.meeting.admission.refused_by
+        self.stage.note(owner.host, f"{owner.name} is refused by {by}")
+        self._replace(owner.name, successor_of(owner.name))
+
+    def _replace(self, old: str, new: str) -> None:
+        """Let a leader remove a peer and add its successor, again and again until that is done."""
+        stage, lost = self.stage, self._losses
+        if new not in self.owners and stage.is_up(host_of(new)):
+            self._switch_on(new, joins=True)
+        leader = self.leader()
+        if leader is not None:
+            members = leader.node.configuration
+            known = new in members.members or new in lost.names
+            if (old not in members.members and known) or stage.now > stage.duration - TOO_LATE:
+                return
+            added = [new] if new in self.owners and not known else []
+            learners = lost.rest([*members.learners, *added])
+            self._change(leader, lost.rest(members.voters), learners)
+        stage.at(stage.now + REPLACING, partial(self._replace, old, new))
+
+    def _change(self, leader: Owner, voters: list[str], learners: list[str]) -> None:
+        self.stage.note(leader.host, f"wants voters {voters}, learners {learners}")
+        leader.catch_up()
+        try:
+            leader.node.change_membership(voters, learners, leader.meeting.met)
+        except (ChangeRefused, NotLeader) as error:
+            self.stage.note(leader.host, f"refused: {error}")
+        leader.pump()
 
     # The network
 
-    def carry(self, message: Message) -> None:
-        """Send a message over the stage's network; what is not there goes nowhere."""
-        if message.to not in PEERS:
+    def peers(self) -> tuple[str, ...]:
+        """Return the ids of all peers that there are, or were."""
+        return tuple(self._ids)
+
+    def carry(self, parcel: Parcel, store: int) -> None:
+        """Send something over the stage's network; what is not there goes nowhere."""
+        if parcel.to not in self._ids:
             return
+        source, destination = host_of(parcel.sender), host_of(parcel.to)
         number = len(self._messages)
-        self._messages[number] = message
-        data = b"%d %s" % (number, _show(message).encode())
+        self._messages[number] = parcel, store
+        data = b"%d %s" % (number, _show(parcel).encode())
         if self._over_streams:
             connection = self.stage.now // RECONNECT
-            self.stage.segment(message.sender, message.to, data, stream=connection)
+            self.stage.segment(source, destination, data, stream=connection)
         else:
-            self.stage.send(message.sender, message.to, data)
+            self.stage.send(source, destination, data)
 
-    def _arrive(self, name: str, data: bytes, _source: str) -> None:
+    def _arrive(self, host: str, data: bytes, _source: str) -> None:
         """Take in what arrived whole: frames have checksums below Raft."""
         if self.stage.altered:
             return
-        owner = self.owners[name]
-        owner.receive(self._messages[int(data.partition(b" ")[0])])
-        self._note_role(owner.node)
+        owner = self._on[host]
+        parcel, store = self._messages[int(data.partition(b" ")[0])]
+        if parcel.to == owner.name:
+            owner.receive(parcel, store)
+            self._note_role(owner.node)
 
     def _note_role(self, node: Node) -> None:
         state = (node.role, node.term)
         if self._roles.get(node.id) != state:
             self._roles[node.id] = state
-            self.stage.note(node.id, f"{node.role.value} of term {node.term}", kind="state")
+            text = f"{node.role.value} of term {node.term}"
+            self.stage.note(host_of(node.id), text, kind="state")
 
     # What happens on purpose
 
     def leader(self) -> Owner | None:
         """Return the leader of the latest term that is up, if there is one."""
-        up = [owner for owner in self.owners.values() if self.stage.is_up(owner.name)]
+        up = [owner for owner in self.owners.values() if owner.has_begun]
         leading = [owner for owner in up if owner.node.is_leader]
         return max(leading, key=lambda owner: owner.node.term, default=None)
 
@@ -149,8 +236,8 @@ class _Game:
         stage = self.stage
         return [
             owner
-            for name, owner in self.owners.items()
-            if stage.is_up(name) and not stage.is_paused(name)
+            for owner in self.owners.values()
+            if owner.has_begun and not stage.is_paused(owner.host)
         ]
 
     def _write_something(self) -> None:
@@ -181,18 +268,18 @@ class _Game:
             if rng.random() < 0.3:  # noqa: PLR2004 - so are transfers
                 to = rng.choice(leader.node.configuration.voters)
                 leader.node.transfer_leadership(to)
-                stage.note(leader.name, f"transfers to {to}")
-            else:
+                stage.note(leader.host, f"transfers to {to}")
+            elif not self._losses.names.intersection(leader.node.configuration.members):
                 self._change_members(leader)
-        except (ChangeRefused, TransferRefused, NotLeader) as error:
-            stage.note(leader.name, f"refused: {error}")
+        except (TransferRefused, NotLeader) as error:
+            stage.note(leader.host, f"refused: {error}")
         leader.pump()
 
     def _change_members(self, leader: Owner) -> None:
         """Add, promote, demote, remove or swap, or several of these at once."""
         rng, configuration = self._rng, leader.node.configuration
         voters, learners = list(configuration.voters), list(configuration.learners)
-        strangers = [name for name in PEERS if name not in configuration.members]
+        strangers = [n for n in self._losses.rest(PEERS) if n not in configuration.members]
         ready = [name for name, peer in leader.node.status().peers.items() if peer.is_caught_up]
         for _ in range(rng.choice([1, 1, 2, 3])):
             choice = rng.random()
@@ -212,18 +299,20 @@ class _Game:
                 if rng.random() < 0.3:  # noqa: PLR2004 - some are only demoted
                     learners.append(name)
         for name in learners:
-            if name not in self.owners and self.stage.is_up(name):
+            if name not in self.owners and self.stage.is_up(host_of(name)):
                 self._switch_on(name, joins=True)
         learners = [name for name in learners if name in self.owners]
-        self.stage.note(leader.name, f"wants voters {voters}, learners {learners}")
-        leader.node.change_membership(voters, learners)
+        self._change(leader, voters, learners)
 
     # What is required in the end
 
     def require_liveness(self) -> None:
         """Require that the cluster has healed, and that clients saw one order of events."""
         require = self.stage.require
-        self.watch.look_at_all(owner.node for owner in self.owners.values())
+        self.watch.look_at_all(owner.node for owner in self.owners.values() if owner.has_begun)
+        for name in sorted(self._losses.names):
+            shown = f"{name} lost its disk"
+            require(self.owners[name].meeting.is_over, "a lost disk is found out", shown)
         leader = self.leader()
         require(leader is not None, "there is a leader in the end", "nobody leads")
         assert leader is not None  # noqa: S101 - required above
@@ -235,7 +324,7 @@ class _Game:
         require(not configuration.is_joint, "a change is completed in the end", shown)
         behind = [
             f"{name} has applied {self.owners[name].applied} of {commit}"
-            for name in configuration.members
+            for name in self._losses.rest(configuration.members)
             if self.owners[name].applied < commit - 2
         ]
         require(not behind, "everybody catches up in the end", ", ".join(behind))
@@ -243,7 +332,7 @@ class _Game:
         require(verdict.answer != "violated", "clients see one order of events", str(verdict))
 
 
-def _show(message: Message) -> str:
+def _show(message: Parcel) -> str:
     """Write a message in a few words."""
     name = type(message).__name__
     match message:
@@ -253,5 +342,9 @@ def _show(message: Message) -> str:
             return f"{name} t{message.term} {place} c{message.commit}"
         case InstallSnapshot():
             return f"{name} t{message.term} {message.meta.index} at {message.offset}"
+        case Ask():
+            return name
+        case Answer():
+            return f"{name} {message.opinion.verdict.value}"
         case _:
             return f"{name} t{message.term}"

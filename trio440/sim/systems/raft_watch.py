@@ -76,6 +76,7 @@ class Watch:
         self._peers: dict[str, _Peer] = {}
         self._nodes: dict[str, Node] = {}
         self._durable: dict[str, Durable] = {}
+        self._lost: set[str] = set()
         self._leaders: dict[int, str] = {}
         self._votes: dict[tuple[str, int], str] = {}
         self._entries: dict[tuple[int, int], tuple[Entry, int]] = {}
@@ -101,6 +102,8 @@ class Watch:
     def sent(self, message: Message) -> None:
         """Check that what a message promises is durable at its sender as it leaves."""
         sender = message.sender
+        if sender in self._lost:
+            self._fail("a lost disk's id promises nothing", f"{sender} says {message}")
         durable, term = self._durable[sender], message.term
         match message:
             case RequestVote(pre=True) | VoteReply(pre=True) | HeartbeatReply() | ReadRequest():
@@ -139,8 +142,15 @@ class Watch:
 
     # What peers are
 
+    def lost(self, name: str) -> None:
+        """Have a peer's disk lost: nothing is kept there, and nobody may come back under its id."""
+        self._lost.add(name)
+        del self._nodes[name], self._durable[name]
+
     def started(self, node: Node, durable: Durable, applied: int) -> None:
         """Check what a peer comes back with."""
+        if node.id in self._lost:
+            self._fail("a peer that has lost its disk is refused", f"{node.id} takes part")
         peer = self._peers.setdefault(node.id, _Peer())
         self._nodes[node.id] = node
         self._durable[node.id] = durable
