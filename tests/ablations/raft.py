@@ -8,6 +8,7 @@ from unittest.mock import patch
 import attrs
 
 from trio440.raft import node, replication
+from trio440.raft.acquaintance import Acquaintances, Admission, Opinion, Verdict
 from trio440.raft.election import Election
 from trio440.raft.following import Following
 from trio440.raft.log import Log
@@ -20,9 +21,8 @@ from trio440.raft.reading import Reading
 from trio440.raft.ready import Ready
 from trio440.raft.replication import Replication
 from trio440.raft.state import State
-from trio440.raft.storage import MemoryStorage, joining
 from trio440.sim.ablating import Ablation
-from trio440.sim.systems.raft_disk import Disk
+from trio440.sim.systems.raft_disk import Disk, Note
 
 __all__ = ["ABLATIONS"]
 
@@ -113,18 +113,33 @@ def leader_counts_itself_before_its_sync() -> Any:
 
 
 def lost_disks_come_back_as_themselves() -> Any:
-    """A peer whose directory is empty starts anew under its old id."""
+    """A peer whose directory is empty takes part at once, and asks nobody."""
+    return patch.object(Admission, "is_granted", property(lambda _: True))
+
+
+def everybody_consents() -> Any:
+    """Who is asked by another store than it knows says that it is the same."""
 
     def make(real: Any) -> Any:
-        def crash(self: Disk, rng: Any) -> None:
-            real(self, rng)
-            self._storage = MemoryStorage()
-            self._storage.keep_now(joining())
-            self._look()
+        def introduced(self: Acquaintances, peer: str, store: int) -> Opinion | None:
+            found: Opinion | None = real(self, peer, store)
+            return found and attrs.evolve(found, verdict=Verdict.SAME)
 
-        return crash
+        return introduced
 
-    return replaced(Disk, "crash", make)
+    return replaced(Acquaintances, "introduced", make)
+
+
+def acquaintances_are_not_kept() -> Any:
+    """What is noted of others counts at once, and is gone after a crash."""
+
+    def make(real: Any) -> Any:
+        def apply(self: Disk, write: Any) -> Any:
+            return True if isinstance(write, Note) else real(self, write)
+
+        return apply
+
+    return replaced(Disk, "_apply", make)
 
 
 # Elections
@@ -381,7 +396,9 @@ def _ablations() -> Iterable[Ablation]:
         term_and_vote_are_not_stored: ("forgets term and vote in a crash", "crashes", 5),
         hard_state_needs_no_sync: ("votes with a write that is not synced", "crashes", 20),
         leader_counts_itself_before_its_sync: ("counts what is not durable", "hostile", 50),
-        lost_disks_come_back_as_themselves: ("starts with an empty disk", "crashes", 20),
+        lost_disks_come_back_as_themselves: ("takes part with an empty disk", "crashes", 40),
+        everybody_consents: ("consents to any store", "crashes", 40),
+        acquaintances_are_not_kept: ("forgets in a crash who is who", "blackouts", 400),
         votes_for_everybody: ("votes twice in a term", "hostile", 200),
         votes_for_shorter_logs: ("votes for logs that lack what is committed", "hostile", 400),
         half_is_a_majority: ("takes half for a majority", "hostile", 20),
