@@ -217,6 +217,7 @@ MODULES = {
     "trio440.sim.systems.raft_disk": PURE,
     "trio440.sim.systems.raft_losses": PURE,
     "trio440.sim.systems.raft_meeting": PURE,
+    "trio440.sim.systems.raft_mirror": PORT,
     "trio440.sim.systems.raft_owner": PURE,
     "trio440.sim.systems.raft_stage": PURE,
     "trio440.sim.systems.raft_watch": PURE,

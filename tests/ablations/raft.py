@@ -289,8 +289,8 @@ def joint_consensus_counts_the_new_voters_only() -> Any:
 def every_change_is_made_in_one_step() -> Any:
     """No joint configuration, however many voters change."""
 
-    def plan(current: Any, voters: Any, learners: Any) -> Configuration:
-        return Configuration(voters=voters, learners=learners)
+    def plan(current: Any, voters: Any, learners: Any, met: Any = None) -> Configuration:
+        return Configuration(voters=voters, learners=learners, stores=current.stores)
 
     return patch.object(node, "plan_change", plan)
 
@@ -298,7 +298,7 @@ def every_change_is_made_in_one_step() -> Any:
 def changes_overlap() -> Any:
     """A change begins before the one before it is committed."""
 
-    def change(self: Node, voters: Any, learners: Any = ()) -> tuple[int, int]:
+    def change(self: Node, voters: Any, learners: Any = (), met: Any = None) -> tuple[int, int]:
         self._roles.require_leading()
         return self._roles.reconfigure(plan_change(self.configuration, voters, learners))
 
@@ -412,7 +412,7 @@ def _ablations() -> Iterable[Ablation]:
         lost_appends_stay_lost: ("never sends again what was lost", "hostile", 50),
         joint_consensus_counts_the_new_voters_only: ("asks one majority", "hostile", 200),
         every_change_is_made_in_one_step: ("changes many voters at once", "partitions", 400),
-        changes_overlap: ("begins a change within another", "partitions", 400),
+        changes_overlap: ("begins a change within another", "hostile", 400),
         overwritten_configurations_stay: ("keeps members of lost entries", "hostile", 400),
         snapshot_without_its_configuration: ("forgets who was added and removed", "crashes", 200),
         half_done_changes_stay_half_done: ("never completes a change", "calm", 20),

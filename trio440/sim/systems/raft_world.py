@@ -9,12 +9,11 @@ command.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
 
-import attrs
 import trio
 
 from trio440 import raft
@@ -22,15 +21,16 @@ from trio440.core.host import Host
 from trio440.errors import (
     AddressError,
     ChangeRefused,
+    InvalidParameter,
     JournalFailed,
     LeadershipLost,
+    LostStorage,
     NoAnswer,
     NotLeader,
     PeerStopped,
     SessionExpired,
     TransferRefused,
 )
-from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.dedupe import Sessions
 from trio440.raft.disk_storage import open_disk_storage
 from trio440.raft.driver import Driver
@@ -44,12 +44,12 @@ from trio440.raft.kv import (
     decode_result,
     encode,
 )
-from trio440.raft.messages import Message, SnapshotMeta
-from trio440.raft.ready import Ready
-from trio440.raft.storage import MemoryStorage, Storage, Stored
+from trio440.raft.messages import Message
 from trio440.sim.checking.history import Call, History
 from trio440.sim.checking.linearizability import check_linearizable
 from trio440.sim.checking.models import KeyValue
+from trio440.sim.systems.raft_losses import Losses, host_of, successor_of
+from trio440.sim.systems.raft_mirror import Mirror
 from trio440.sim.systems.raft_watch import Watch
 from trio440.sim.world import World
 
@@ -72,84 +72,6 @@ STEPS: Final = 200_000
 async def tell(world: World) -> None:
     """Let clients write and read while everything goes wrong, and then require an end."""
     await _Game(world).play()
-
-
-class _Mirror:
-    """A storage, and what of it is surely durable: see :class:`Durable` of the watch."""
-
-    def __init__(self, storage: Storage, stored: Stored | None) -> None:
-        self._storage = storage
-        self._copy = MemoryStorage()
-        self.term = 0
-        self.last_index = 0
-        if stored is not None:
-            self._copy.keep_now(stored)
-            self._look()
-
-    def _look(self) -> None:
-        stored = self._copy.load_now()
-        assert stored is not None  # noqa: S101 - it was kept before
-        self._stored = stored
-        base = stored.snapshot.index if stored.base_index is None else stored.base_index
-        self._base = base
-        self.term = stored.hard_state.term
-        self.last_index = max(base + len(stored.entries), stored.snapshot.index)
-
-    def holds(self, index: int, term: int) -> bool:
-        """Whether this entry is durable, or a snapshot in its place."""
-        place = index - self._base - 1
-        if 0 <= place < len(self._stored.entries):
-            return self._stored.entries[place].term == term
-        return index <= self._stored.snapshot.index
-
-    async def load(self) -> Stored | None:
-        """Return what is kept."""
-        return await self._storage.load()
-
-    async def initialize(self, stored: Stored) -> None:
-        """Keep the beginning."""
-        await self._storage.initialize(stored)
-        self._copy.keep_now(stored)
-        self._look()
-
-    async def write(self, batch: Sequence[Ready]) -> None:
-        """Keep what Readys say."""
-        await self._storage.write(batch)
-        for ready in batch:
-            self._copy.write_now(attrs.evolve(ready, chunks=()))
-        self._look()
-
-    async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
-        """Keep what was noted of other peers."""
-        await self._storage.acquaint(batch)
-        self._copy.acquaint_now(batch)
-        self._look()
-
-    async def install_snapshot(self, meta: SnapshotMeta) -> bool:
-        """Let a received snapshot replace the log."""
-        is_sound = await self._storage.install_snapshot(meta)
-        if is_sound:
-            stored = await self._storage.load()
-            assert stored is not None  # noqa: S101 - it was kept before
-            self._copy.keep_now(attrs.evolve(stored, partial=None))
-            self._look()
-        return is_sound
-
-    async def save_snapshot(self, meta: SnapshotMeta, data: bytes) -> None:
-        """Keep a snapshot of this peer's own."""
-        await self._storage.save_snapshot(meta, data)
-        self._copy.save_now(meta, b"")
-        self._look()
-
-    async def compact(self, index: int) -> None:
-        """Forget entries."""
-        await self._storage.compact(index)
-        self._copy.compact_now(index)
-        self._look()
-
-    async def read_snapshot(self, meta: SnapshotMeta, offset: int, length: int) -> bytes | None:
-        """Return a piece of the latest snapshot."""
-        return await self._storage.read_snapshot(meta, offset, length)
 
 
 class _Machine:
@@ -198,6 +120,16 @@ class _Game:
         self.voters = tuple(self.names[: rng.choice([3, 3, 5])])
         self.answers_after_heal = dict.fromkeys(CLIENTS, 0)
         self._started: set[str] = set()
+        self._losses = Losses(world.rng("losses"), may_happen=True)
+        self._ids: dict[str, str] = {}
+        """The id of the peer on each machine."""
+        self._promised: set[str] = set()
+        """Who has been in a term."""
+        self._members: dict[str, raft.Configuration] = {}
+        """As each peer in a term saw them last."""
+        self._suspects: dict[str, raft.Peer] = {}
+        """Peers that have lost their disks, and run until they are refused."""
+        self._refused: list[str] = []
         self._rng = rng
         self._watch = Watch(world.require)
         self._snapshot_entries = rng.choice([0, 5, 25])
@@ -227,6 +159,7 @@ class _Game:
                 world.start(name, partial(self._be_client, name))
             if self._rng.random() < 0.7:  # noqa: PLR2004 - mostly
                 nursery.start_soon(self._meddle)
+            nursery.start_soon(self._replace_lost)
             await world.healed()
             await self._require_end()
             nursery.cancel_scope.cancel()
@@ -234,8 +167,16 @@ class _Game:
         world.require(verdict.answer != "violated", "clients see one order of events", str(verdict))
 
     def _look(self) -> None:
-        for peer in self.peers.values():
-            self._watch.look(peer._driver.node)  # noqa: SLF001 - nobody else has to see it
+        for name, peer in self.peers.items():
+            node = peer._driver.node  # noqa: SLF001 - nobody else has to see it
+            self._watch.look(node)
+            if node.term > 0:
+                self._promised.add(name)
+                self._members[name] = node.configuration
+        for name, peer in self._suspects.items():
+            is_admitted = peer._meeting.is_admitted  # noqa: SLF001 - the same
+            promise = "a peer that has lost its disk is refused"
+            self.world.require(not is_admitted, promise, f"{name} takes part")
 
     # Peers
 
@@ -244,38 +185,65 @@ class _Game:
             self._started.add(name)
             self.world.start(name, partial(self._serve, name))
 
-    async def _serve(self, name: str, ports: Host) -> None:
-        """Be a peer, again and again where the disk fails."""
+    async def _serve(self, machine: str, ports: Host) -> None:
+        """Be a peer, again and again where the disk fails, and another one where it is lost."""
+        name = self._ids.setdefault(machine, machine)
         self.peers.pop(name, None)
+        self._suspects.pop(name, None)
+        before = self._members.pop(name, None)
+        if before is not None:
+            self._lose_disk(name, before)
         while True:
-            with suppress(JournalFailed, AddressError):
+            try:
                 await self._be_peer(name, ports)
+            except (JournalFailed, AddressError):
+                pass
+            except LostStorage as error:
+                self.world.note(f"{name} is refused by {error.by}")
+                self._refused.append(name)
+                name = self._ids[machine] = successor_of(name)
             await ports.clock.sleep(REST_SECONDS)
 
+    def _lose_disk(self, name: str, members: raft.Configuration) -> None:
+        """Lose the disk of a peer that has crashed, if this world bears that."""
+        rest = self._losses.rest(self.voters)
+        seen = [members, *(peer.members for peer in self.peers.values())]
+        if (
+            members.is_voter(name)
+            and self._promised.issuperset(rest)
+            and self._losses.strikes(name, seen)
+        ):
+            self.world.note(f"{name} has lost its disk")
+            self._watch.lost(name)
+
     async def _be_peer(self, name: str, ports: Host) -> None:
+        is_lost = name in self._losses.names
         config = raft.PeerConfig(
             id=name,
             members=self.voters if name in self.voters else (),
             places=tuple(raft.Place(other, other, PORT) for other in self.voters),
-            host=self.world.machines[name].address,
+            is_new=self._losses.is_sworn and not is_lost,
+            host=self.world.machines[host_of(name)].address,
             port=PORT,
             tick_seconds=TICK_SECONDS,
             snapshot_entries=self._snapshot_entries,
             raft=self._config,
         )
-        async with open_disk_storage("/data", cluster="raft", node=name, ports=ports) as disk:
-            mirror = _Mirror(disk, await disk.load())
+        directory = f"/data/{name}/{'again' if is_lost else 'first'}"
+        async with open_disk_storage(directory, cluster="raft", node=name, ports=ports) as disk:
+            mirror = Mirror(disk, await disk.load())
             machine = _Machine(self, name)
             async with raft.open_peer(config, machine, storage=mirror, ports=ports) as peer:
-                self._watch_over(peer._driver, mirror)  # noqa: SLF001 - see above
-                self.peers[name] = peer
+                self._watch_over(peer._driver, mirror, is_lost=is_lost)  # noqa: SLF001 - see above
+                running = self._suspects if is_lost else self.peers
+                running[name] = peer
                 try:
                     await trio.Event().wait()
                 finally:
-                    if self.peers.get(name) is peer:
-                        del self.peers[name]
+                    if running.get(name) is peer:
+                        del running[name]
 
-    def _watch_over(self, driver: Driver, mirror: _Mirror) -> None:
+    def _watch_over(self, driver: Driver, mirror: Mirror, *, is_lost: bool) -> None:
         """Look at what a peer comes back with, and at all that it says."""
         send, node = driver.send, driver.node
 
@@ -283,13 +251,30 @@ class _Game:
             self._watch.sent(message)
             return send(message)
 
-        self._watch.started(node, mirror, node.snapshot_index)
+        if not is_lost:
+            self._watch.started(node, mirror, node.snapshot_index)
         driver.send = watched
 
     def up(self) -> list[raft.Peer]:
         """Return the peers that run."""
         machines = self.world.machines
-        return [peer for name, peer in self.peers.items() if machines[name].is_up]
+        return [peer for name, peer in self.peers.items() if machines[host_of(name)].is_up]
+
+    async def _replace_lost(self) -> None:
+        """Have whoever was refused removed, and its machine added under its new id."""
+        while True:
+            await trio.sleep(REST_SECONDS)
+            for peer in self.up():
+                members = peer.members
+                gone = [name for name in self._refused if name in members.members]
+                if not (peer.is_leader and gone):
+                    continue
+                added = [successor_of(name) for name in gone if successor_of(name) in self.peers]
+                rest = self._losses.rest
+                refused = (ChangeRefused, NotLeader, LeadershipLost, PeerStopped, InvalidParameter)
+                with suppress(*refused), trio.move_on_after(1):
+                    learners = rest({*members.learners, *added} - {*gone})
+                    await peer.change_members(rest(set(members.voters) - {*gone}), learners)
 
     async def _meddle(self) -> None:
         """Change members, hand leadership over and take snapshots."""
@@ -315,7 +300,9 @@ class _Game:
 
     async def _change_members(self, peer: raft.Peer) -> None:
         rng, members = self._rng, peer.members
-        strangers = [name for name in self.names if name not in members.members]
+        if not {*self._losses.names}.isdisjoint(members.members):
+            return
+        strangers = [n for n in self._losses.rest(self.names) if n not in members.members]
         voters = list(members.voters)
         if members.learners and rng.random() < 0.6:  # noqa: PLR2004 - mostly
             await peer.promote(rng.choice(members.learners))
@@ -376,7 +363,10 @@ class _Game:
                 return f"{name} has no answer"
         if leader.members.is_joint:
             return f"{leader.members}"
-        for name in leader.members.members:
+        unknown = self._losses.names - {*self._refused}
+        if unknown:
+            return f"{sorted(unknown)} have lost their disks and were not found out"
+        for name in self._losses.rest(leader.members.members):
             applied = self.peers[name].report().applied if name in self.peers else 0
             if applied < leader.report().commit - 5:
                 return f"{name} has applied {applied} of {leader.report().commit}"
