@@ -143,9 +143,12 @@ class Watch:
     # What peers are
 
     def lost(self, name: str) -> None:
-        """Have a peer's disk lost: nothing is kept there, and nobody may come back under its id."""
+        """Have a peer's disk lost: nobody may come back under its id.
+
+        What it had held stays in view, since its answers may still be under way.
+        """
         self._lost.add(name)
-        del self._nodes[name], self._durable[name]
+        del self._nodes[name]
 
     def started(self, node: Node, durable: Durable, applied: int) -> None:
         """Check what a peer comes back with."""

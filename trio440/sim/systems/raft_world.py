@@ -267,9 +267,10 @@ class _Game:
             for peer in self.up():
                 members = peer.members
                 gone = [name for name in self._refused if name in members.members]
-                if not (peer.is_leader and gone):
+                new = [successor_of(name) for name in self._refused]
+                added = [n for n in new if n in self.peers and n not in members.members]
+                if not (peer.is_leader and (gone or added)):
                     continue
-                added = [successor_of(name) for name in gone if successor_of(name) in self.peers]
                 rest = self._losses.rest
                 refused = (ChangeRefused, NotLeader, LeadershipLost, PeerStopped, InvalidParameter)
                 with suppress(*refused), trio.move_on_after(1):
@@ -363,9 +364,21 @@ class _Game:
                 return f"{name} has no answer"
         if leader.members.is_joint:
             return f"{leader.members}"
-        unknown = self._losses.names - {*self._refused}
-        if unknown:
-            return f"{sorted(unknown)} have lost their disks and were not found out"
+        return self._missing_losses(leader) or self._missing_entries(leader)
+
+    def _missing_losses(self, leader: raft.Peer) -> str:
+        """Say who has lost its disk and was not replaced."""
+        for name in sorted(self._losses.names):
+            if name not in self._refused:
+                return f"{name} has lost its disk and is not refused"
+            if name in leader.members.members:
+                return f"{name} is refused and still a member"
+            if successor_of(name) not in self._promised:
+                return f"{successor_of(name)} has not taken the place of {name}"
+        return ""
+
+    def _missing_entries(self, leader: raft.Peer) -> str:
+        """Say who has not caught up."""
         for name in self._losses.rest(leader.members.members):
             applied = self.peers[name].report().applied if name in self.peers else 0
             if applied < leader.report().commit - 5:

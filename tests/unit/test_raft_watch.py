@@ -1,0 +1,76 @@
+"""The watch over Raft's worlds, where a disk is lost with what its peer has acknowledged."""
+
+import pytest
+
+from tests.support.raft_cluster import Cluster, Owner
+from trio440.errors import InvariantViolated
+from trio440.raft.messages import AppendReply, VoteReply
+from trio440.sim.systems.raft_watch import Watch
+
+
+class Durable:
+    """What is on the disk of an owner, as it was when this was made."""
+
+    def __init__(self, owner: Owner) -> None:
+        stored = owner.storage.load_now()
+        assert stored is not None
+        self._entries = stored.entries
+        self.term = stored.hard_state.term
+        self.last_index = len(stored.entries)
+
+    def holds(self, index: int, term: int) -> bool:
+        return index <= len(self._entries) and self._entries[index - 1].term == term
+
+
+def require(condition: object, invariant: str, detail: str) -> None:
+    if not condition:
+        raise InvariantViolated(invariant, detail)
+
+
+def watched(cluster: Cluster) -> Watch:
+    """A watch that sees all disks as they are now."""
+    watch = Watch(require)
+    for owner in cluster.owners.values():
+        watch.started(owner.node, Durable(owner), 0)
+    return watch
+
+
+def cluster_with_an_answer_under_way() -> Cluster:
+    """n2 has entry 2 on its disk, and n1, which leads, does not know it yet; n3 is away."""
+    cluster = Cluster(3)
+    cluster.elect("n1")
+    cluster.tick(5)
+    cluster.isolate("n3")
+    cluster.delay = lambda message: 1 if isinstance(message, AppendReply) else 0
+    cluster.propose("n1", b"x")
+    return cluster
+
+
+@pytest.mark.parametrize("has_it", [True, False])
+def test_what_a_lost_disk_had_held_counts_for_what_it_had_acknowledged(*, has_it: bool) -> None:
+    cluster = cluster_with_an_answer_under_way()
+    watch = watched(cluster)
+    if not has_it:
+        cluster.owners["n2"].storage.keep_now(cluster.owners["n3"].storage.load_now())  # type: ignore[arg-type]
+        watch.started(cluster["n2"], Durable(cluster.owners["n2"]), 0)
+    before = cluster["n1"].commit
+    watch.lost("n2")
+    cluster.owners["n2"].crash()
+    cluster.now += 1
+    cluster.settle()
+    assert cluster["n1"].commit == before + 1
+    if has_it:
+        watch.look(cluster["n1"])
+    else:
+        with pytest.raises(InvariantViolated, match="durable on a quorum"):
+            watch.look(cluster["n1"])
+
+
+def test_who_has_lost_its_disk_neither_speaks_nor_takes_part() -> None:
+    cluster = cluster_with_an_answer_under_way()
+    watch = watched(cluster)
+    watch.lost("n2")
+    with pytest.raises(InvariantViolated, match="promises nothing"):
+        watch.sent(VoteReply("n2", "n1", 1, granted=True))
+    with pytest.raises(InvariantViolated, match="is refused"):
+        watch.started(cluster["n2"], Durable(cluster.owners["n2"]), 0)
