@@ -58,7 +58,7 @@ class Client:
         self._watch = watch
         self._up = up
         self._doubts = doubts
-        self._thinking = THINKING // 4 if doubts else THINKING
+        self._thinking = THINKING // 8 if doubts else THINKING
         self._rng = stage.rng(f"client/{name}")
         self._number = 0
         self._attempt = 0
@@ -99,19 +99,28 @@ class Client:
             return
         self._attempt += 1
         up = self._up()
-        delay = self._rng.randrange(HURRY, 2 * HURRY)
+        delay = HURRY
         if up:
             owner = self._choose(up)
-            try:
-                if self._call.name == "get":
-                    self._read(owner)
-                else:
-                    for _ in range(self._burst):
-                        self._write(owner)
-                delay = PATIENCE
-            except (NotLeader, ProposalRefused, ReadRefused) as error:
-                self._hint = error.leader if isinstance(error, NotLeader) else None
+            ask = partial(self._ask, owner, number, self._attempt)
+            self._stage.at(self._stage.now, ask, host=owner.name)
+            delay = PATIENCE
         self._later(delay, partial(self._try_again, number, self._attempt))
+
+    def _ask(self, owner: Owner, number: int, attempt: int) -> None:
+        """Ask a peer, which may have stood still in the meantime."""
+        if number != self._number:
+            return
+        try:
+            if self._call.name == "get":
+                self._read(owner, attempt)
+            else:
+                for _ in range(self._burst):
+                    self._write(owner)
+        except (NotLeader, ProposalRefused, ReadRefused) as error:
+            self._hint = error.leader if isinstance(error, NotLeader) else None
+            delay = self._rng.randrange(HURRY, 2 * HURRY)
+            self._later(delay, partial(self._try_again, number, attempt))
 
     def _try_again(self, number: int, attempt: int) -> None:
         if number == self._number and attempt == self._attempt:
@@ -153,8 +162,8 @@ class Client:
         else:  # another entry took its place
             self._try(number)
 
-    def _read(self, owner: Owner) -> None:
-        number, attempt = self._number, self._attempt
+    def _read(self, owner: Owner, attempt: int) -> None:
+        number = self._number
         key = str(self._call.key)
 
         def answer(is_good: bool) -> None:

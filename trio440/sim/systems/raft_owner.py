@@ -23,6 +23,8 @@ TICK: Final = 40_000
 """Microseconds."""
 SYNC: Final = 3_000
 """A sync takes up to so many microseconds."""
+MISREAD: Final = 0.2
+"""The share of pieces that a disk which misreads reads wrong."""
 APPLY: Final = 2_000
 """A batch is applied within so many microseconds."""
 
@@ -91,6 +93,7 @@ class Owner:
         *,
         host: str,
         rate: int,
+        misreads: bool,
         is_new: bool = False,
     ) -> None:
         """Switch a peer on.
@@ -104,6 +107,8 @@ class Owner:
             stored: what is on its disk.
             host: its machine.
             rate: how fast its ticks are, in percent.
+            misreads: whether its disk sometimes reads pieces of snapshots wrong, until the world
+                heals.
             is_new: its operator swears that nobody ever had its id.
         """
         self.name = name
@@ -115,6 +120,7 @@ class Owner:
         self._watch = watch
         self._config = config
         self._rate = rate
+        self._may_misread = misreads
         self._rng = stage.rng(f"owner/{name}")
         self._slow = [
             fault
@@ -147,7 +153,7 @@ class Owner:
         self._applying = False
         self.waiting: dict[int, list[tuple[int, Callable[[bool, Any], None]]]] = {}
         """By index, who waits for a command of a term: told whether it was that, and its result."""
-        self._reads: dict[object, Callable[[bool], None]] = {}
+        self._reads: dict[object, tuple[int, Callable[[bool], None]]] = {}
         self._reads_at: list[tuple[int, Callable[[bool], None]]] = []
         self._ticks = self._clock()
         self.store = stored.store
@@ -173,7 +179,7 @@ class Owner:
         stage = self._stage
         self.has_begun = True
         self._ticks = self._clock()
-        self._watch.started(self.node, self.disk, self.applied)
+        self._watch.started(self.node, self.disk, self.applied, self._due)
         stage.at(stage.now + self._rng.randrange(TICK), self._tick, host=self.host)
         self.pump()
 
@@ -181,6 +187,9 @@ class Owner:
 
     def _clock(self) -> int:
         return self._stage.clock(self.host) * self._rate // (100 * TICK)
+
+    def _due(self) -> int | None:
+        return self._clock() - self._ticks if self.has_begun else None
 
     def _tick(self) -> None:
         self._stage.at(self._stage.now + TICK * 100 // self._rate, self._tick, host=self.host)
@@ -192,6 +201,8 @@ class Owner:
         if self._ticks < now:
             late, self._ticks = now - self._ticks, now
             self.node.tick(late)
+            if self.has_begun:
+                self._watch.elections.ticked(self.node, late)
 
     # Inputs
 
@@ -205,6 +216,8 @@ class Owner:
                 self._begin()
         elif meeting.admits(parcel.sender, store):
             self.catch_up()
+            if self.has_begun:
+                self._watch.elections.arrives(self.node, parcel)
             self.node.step(parcel)
             self._work()
 
@@ -212,7 +225,7 @@ class Owner:
         """Begin a read; ``answer(True)`` comes when this peer's machine may be looked at."""
         self.catch_up()
         self.node.read_index(context)
-        self._reads[context] = answer
+        self._reads[context] = (self._watch.committed, answer)
         self._work()
 
     def snapshot(self) -> None:
@@ -220,6 +233,7 @@ class Owner:
         if self.applied <= self.node.snapshot_index or self.node.log.applied != self.applied:
             return
         data = self.machine.snapshot()
+        self._watch.snapshots.state(self.name, self.applied, data)
         meta = self.node.describe_snapshot(self.applied, len(data), zlib.crc32(data))
         self.disk.write(Save(meta, data))
 
@@ -238,17 +252,19 @@ class Owner:
                 self._watch.look(self.node)
                 self._apply_later(ready.committed)
             for read_state in ready.read_states:
-                answer = self._reads.pop(read_state.context, None)
+                began, answer = self._reads.pop(read_state.context, (0, None))
                 if answer is None:
                     continue
                 if read_state.index is None:
                     answer(False)
                 else:
+                    self._watch.read(self.name, read_state.index, began)
                     self._reads_at.append((read_state.index, answer))
             for chunk in ready.chunk_reads:
                 delay = self._rng.randrange(SYNC)
                 read = partial(self._read_chunk, chunk)
                 self._stage.at(self._stage.now + delay, read, host=self.host)
+            self._watch.snapshots.kept(self.name, ready.chunks)
             self.disk.write(ready)
         if self._reads_at:
             self._answer_reads()
@@ -299,6 +315,9 @@ class Owner:
         if data is None:
             self.node.report_snapshot(chunk.to, ok=False)
         else:
+            is_ill = self._may_misread and self._stage.now < self._stage.plan.heal_at
+            if is_ill and self._rng.random() < MISREAD:
+                data = bytes([data[0] ^ 1]) + data[1:]
             self.node.chunk_read(chunk, data)
         self.pump()
 
@@ -316,7 +335,9 @@ class Owner:
         batches, self._to_apply = self._to_apply, []
         for work in batches:
             if isinstance(work, SnapshotMeta):
-                self.machine = Machine(self._snapshots.pop(work.index))
+                data = self._snapshots.pop(work.index)
+                self._watch.snapshots.state(self.name, work.index, data)
+                self.machine = Machine(data)
                 self._watch.restored(self.name, work.index)
                 self.applied = work.index
             else:

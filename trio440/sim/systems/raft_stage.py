@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 from trio440.errors import ChangeRefused, NotLeader, TransferRefused
 from trio440.raft.config import Config
-from trio440.raft.messages import Append, InstallSnapshot
 from trio440.raft.node import Node
 from trio440.raft.storage import Stored, bootstrap, joining
 from trio440.sim.checking.history import History
@@ -16,7 +15,8 @@ from trio440.sim.checking.models import KeyValue
 from trio440.sim.stage import Stage
 from trio440.sim.systems.raft_clients import Client
 from trio440.sim.systems.raft_losses import Losses, host_of, successor_of
-from trio440.sim.systems.raft_meeting import Answer, Ask, Parcel
+from trio440.sim.systems.raft_meeting import Parcel
+from trio440.sim.systems.raft_network import Island, Wire
 from trio440.sim.systems.raft_owner import Owner
 from trio440.sim.systems.raft_watch import Watch
 
@@ -31,8 +31,11 @@ CLIENTS: Final = ("c1", "c2", "c3", DOUBTER)
 MILLI: Final = 1_000
 MEDDLING: Final = 500 * MILLI
 """The members, the leader or a log are changed on purpose after up to so long."""
-RECONNECT: Final = 1_200 * MILLI
-"""Connections last so long: one that a loss has slowed down is given up like any other."""
+CUT_OFF: Final = 2_000 * MILLI
+STORM: Final = 1_500 * MILLI
+"""In some worlds a leader is cut off for up to the first, after up to the second."""
+LATE_LEADER: Final = (82, 120)
+"""The rates of the first peer's ticks and of all others', in percent."""
 REPLACING: Final = 250 * MILLI
 """A lost member is removed, and its successor added, with so long between two attempts."""
 TOO_LATE: Final = 2_000 * MILLI
@@ -47,7 +50,7 @@ def draw_config(rng: random.Random, *, members_change: bool) -> Config:
     Where members change, those who were removed would disturb a cluster without CheckQuorum for
     ever (paper, 6).
     """
-    lease_reads = rng.random() < 0.4  # noqa: PLR2004 - often, but not as a rule
+    lease_reads = rng.random() < 0.5  # noqa: PLR2004 - often, but not as a rule
     return Config(
         heartbeat_ticks=3,
         election_ticks=12,
@@ -81,19 +84,18 @@ class _Game:
         """Switch the first members on, and let the clients begin."""
         rng = stage.rng("game")
         self.stage = stage
-        self.watch = Watch(stage.require)
         self.history = History(lambda: stage.now)
         meddles = rng.random() < 0.7  # noqa: PLR2004 - mostly
         self.config = draw_config(rng, members_change=meddles)
+        self.watch = Watch(stage.require, self.config)
         self.owners: dict[str, Owner] = {}
         self._rng = rng
-        self._over_streams = rng.random() < 0.5  # noqa: PLR2004 - a fair coin
-        self._messages: dict[int, tuple[Parcel, int]] = {}
-        """What was sent, and the store of its sender."""
+        self._wire = Wire(stage, self._deliver, over_streams=rng.random() < 0.5)  # noqa: PLR2004 - a fair coin
         self._losses = Losses(stage.rng("losses"), may_happen=meddles)
         self._on: dict[str, Owner] = {}
         """The last peer on each machine."""
-        self._rates = rng.choice([(100,), (100,), (85, 100, 115), (85, 115)])
+        self._rates = rng.choice([(100,), (100,), (82, 100, 120), (82, 120), LATE_LEADER])
+        self._disks_misread = rng.random() < 0.2  # noqa: PLR2004 - few
         self._roles: dict[str, tuple[Role, int]] = {}
         stage.note("", f"{self.config}")
         voters = PEERS[: rng.choice([3, 3, 5, 5, 7])]
@@ -109,15 +111,15 @@ class _Game:
             stage.at(stage.plan.heal_at + MEDDLING, self._write_something)
         if meddles:
             stage.at(rng.randrange(2 * MEDDLING), self._meddle)
+        if rng.random() < 0.5:  # noqa: PLR2004 - a fair coin
+            stage.at(rng.randrange(STORM), self._storm)
 
     def _switch_on(self, name: str, *, joins: bool) -> None:
         stage, host = self.stage, host_of(name)
         if name not in self._ids:
             self._ids.append(name)
         if host not in self._on:
-            handler = partial(self._arrive, host)
-            stage.on_datagram(host, handler)
-            stage.on_segment(host, lambda data, source, _stream: handler(data, source))
+            self._wire.listen(host)
             stage.on_crash(host, partial(self._crash, host))
             stage.on_restart(host, partial(self._restart, host))
         self.owners[name] = self._on[host] = Owner(
@@ -128,9 +130,16 @@ class _Game:
             self.config,
             self._empty(joins=joins),
             host=host,
-            rate=self._rng.choice(self._rates),
+            rate=self._draw_rate(),
+            misreads=self._disks_misread,
             is_new=self._losses.is_sworn and not joins,
         )
+
+    def _draw_rate(self) -> int:
+        """Draw how fast a peer's ticks are; the first peer may be the only slow one."""
+        if self._rates == LATE_LEADER:
+            return LATE_LEADER[bool(self.owners)]
+        return self._rng.choice(self._rates)
 
     def _empty(self, *, joins: bool) -> Stored:
         """Return what is on a disk that is new."""
@@ -194,24 +203,11 @@ class _Game:
 
     def carry(self, parcel: Parcel, store: int) -> None:
         """Send something over the stage's network; what is not there goes nowhere."""
-        if parcel.to not in self._ids:
-            return
-        source, destination = host_of(parcel.sender), host_of(parcel.to)
-        number = len(self._messages)
-        self._messages[number] = parcel, store
-        data = b"%d %s" % (number, _show(parcel).encode())
-        if self._over_streams:
-            connection = self.stage.now // RECONNECT
-            self.stage.segment(source, destination, data, stream=connection)
-        else:
-            self.stage.send(source, destination, data)
+        if parcel.to in self._ids:
+            self._wire.carry(parcel, store)
 
-    def _arrive(self, host: str, data: bytes, _source: str) -> None:
-        """Take in what arrived whole: frames have checksums below Raft."""
-        if self.stage.altered:
-            return
+    def _deliver(self, host: str, parcel: Parcel, store: int) -> None:
         owner = self._on[host]
-        parcel, store = self._messages[int(data.partition(b" ")[0])]
         if parcel.to == owner.name:
             owner.receive(parcel, store)
             self._note_role(owner.node)
@@ -232,13 +228,8 @@ class _Game:
         return max(leading, key=lambda owner: owner.node.term, default=None)
 
     def up(self) -> list[Owner]:
-        """Return the peers that can be asked something."""
-        stage = self.stage
-        return [
-            owner
-            for owner in self.owners.values()
-            if owner.has_begun and not stage.is_paused(owner.host)
-        ]
+        """Return the peers that can be asked something; those that are paused answer later."""
+        return [owner for owner in self.owners.values() if owner.has_begun]
 
     def _write_something(self) -> None:
         """Begin a leader's term where leaders do not do it: else nobody may read."""
@@ -253,7 +244,7 @@ class _Game:
         stage, rng = self.stage, self._rng
         if stage.now < stage.plan.heal_at:
             stage.at(stage.now + rng.randrange(MEDDLING), self._meddle)
-        up = self.up()
+        up = [owner for owner in self.up() if not stage.is_paused(owner.host)]
         if not up:
             return
         if rng.random() < 0.4:  # noqa: PLR2004 - snapshots are frequent
@@ -269,11 +260,37 @@ class _Game:
                 to = rng.choice(leader.node.configuration.voters)
                 leader.node.transfer_leadership(to)
                 stage.note(leader.host, f"transfers to {to}")
+                if rng.random() < 0.5:  # noqa: PLR2004 - a fair coin
+                    self._cut_off(leader, is_mute=False)
             elif not self._losses.names.intersection(leader.node.configuration.members):
                 self._change_members(leader)
         except (TransferRefused, NotLeader) as error:
             stage.note(leader.host, f"refused: {error}")
         leader.pump()
+
+    def _storm(self) -> None:
+        """Cut off a leader, again and again."""
+        stage = self.stage
+        if stage.now < stage.plan.heal_at:
+            stage.at(stage.now + self._rng.randrange(STORM), self._storm)
+            leader = self.leader()
+            if leader is not None and stage.now >= self._wire.island.until:
+                self._cut_off(leader, is_mute=True)
+
+    def _cut_off(self, leader: Owner, *, is_mute: bool) -> None:
+        """Let a leader not hear what becomes of its leadership, or not be heard any more."""
+        stage, rng = self.stage, self._rng
+        others = [name for name in self.owners if name != leader.name]
+        companions = rng.sample(others, min(len(others), rng.choice([0, 0, 1, 2])))
+        island = Island(
+            names=frozenset({leader.name, *(companions if is_mute else ())}),
+            until=min(stage.now + rng.randrange(CUT_OFF), stage.plan.heal_at),
+            is_deaf=not is_mute or rng.random() < 0.8,  # noqa: PLR2004 - mostly
+            is_mute=is_mute,
+            holds=rng.random() < 0.3,  # noqa: PLR2004 - some
+        )
+        self._wire.island = island
+        stage.note(leader.host, f"is cut off: {sorted(island.names)} until {island.until}")
 
     def _change_members(self, leader: Owner) -> None:
         """Add, promote, demote, remove or swap, or several of these at once."""
@@ -285,6 +302,11 @@ class _Game:
             choice = rng.random()
             if ready and choice < 0.4:  # noqa: PLR2004 - promote, if somebody is ready
                 name = ready.pop(0)
+                voters.append(name)
+                learners.remove(name)
+            elif learners and choice < 0.45:  # noqa: PLR2004 - promote in vain, as a rule
+                name = rng.choice(learners)
+                ready = [one for one in ready if one != name]
                 voters.append(name)
                 learners.remove(name)
             elif strangers and choice < 0.6:  # noqa: PLR2004 - add
@@ -330,21 +352,3 @@ class _Game:
         require(not behind, "everybody catches up in the end", ", ".join(behind))
         verdict = check_linearizable(self.history, KeyValue(), step_limit=STEPS)
         require(verdict.answer != "violated", "clients see one order of events", str(verdict))
-
-
-def _show(message: Parcel) -> str:
-    """Write a message in a few words."""
-    name = type(message).__name__
-    match message:
-        case Append():
-            last = message.prev_index + len(message.entries)
-            place = f"{message.prev_index}/{message.prev_term} to {last}"
-            return f"{name} t{message.term} {place} c{message.commit}"
-        case InstallSnapshot():
-            return f"{name} t{message.term} {message.meta.index} at {message.offset}"
-        case Ask():
-            return name
-        case Answer():
-            return f"{name} {message.opinion.verdict.value}"
-        case _:
-            return f"{name} t{message.term}"

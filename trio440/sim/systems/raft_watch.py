@@ -14,6 +14,7 @@ from typing import Protocol, TypeAlias
 
 import attrs
 
+from trio440.raft.config import Config
 from trio440.raft.log import Log
 from trio440.raft.membership import Configuration, decode_configuration
 from trio440.raft.messages import (
@@ -28,6 +29,8 @@ from trio440.raft.messages import (
 )
 from trio440.raft.node import Node
 from trio440.raft.state import Role
+from trio440.sim.systems.raft_elections import ElectionWatch
+from trio440.sim.systems.raft_snapshots import SnapshotWatch
 
 __all__ = ["Durable", "Watch"]
 
@@ -70,8 +73,15 @@ class _Peer:
 class Watch:
     """Looks at the peers of one cluster."""
 
-    def __init__(self, require: Require) -> None:
-        """Start with no peer; ``require`` raises where its condition does not hold."""
+    def __init__(self, require: Require, config: Config) -> None:
+        """Start with no peer.
+
+        Args:
+            require: raises where its condition does not hold.
+            config: of all peers.
+        """
+        self.elections = ElectionWatch(require, config)
+        self.snapshots = SnapshotWatch(require)
         self._require = require
         self._peers: dict[str, _Peer] = {}
         self._nodes: dict[str, Node] = {}
@@ -101,6 +111,8 @@ class Watch:
 
     def sent(self, message: Message) -> None:
         """Check that what a message promises is durable at its sender as it leaves."""
+        self.elections.sent(message)
+        self.snapshots.sent(message)
         sender = message.sender
         if sender in self._lost:
             self._fail("a lost disk's id promises nothing", f"{sender} says {message}")
@@ -150,12 +162,15 @@ class Watch:
         self._lost.add(name)
         del self._nodes[name]
 
-    def started(self, node: Node, durable: Durable, applied: int) -> None:
-        """Check what a peer comes back with."""
+    def started(
+        self, node: Node, durable: Durable, applied: int, due: Callable[[], int | None]
+    ) -> None:
+        """Check what a peer comes back with; ``due`` as for :meth:`ElectionWatch.started`."""
         if node.id in self._lost:
             self._fail("a peer that has lost its disk is refused", f"{node.id} takes part")
         peer = self._peers.setdefault(node.id, _Peer())
         self._nodes[node.id] = node
+        self.elections.started(node, due)
         self._durable[node.id] = durable
         if node.term < peer.promised_term:
             shown = f"{node.id} is back in term {node.term}, it had promised {peer.promised_term}"
@@ -175,6 +190,9 @@ class Watch:
         now = (
             state.term,
             state.role,
+            state.vote,
+            state.configurations.index,
+            state.counts["lease_reads"],
             log.base_index,
             log.last_index,
             log.last_term,
@@ -184,10 +202,13 @@ class Watch:
         if now == peer.seen:
             return
         peer.seen = now
+        self.elections.look(node)
         self._check_order(node, peer)
         self._check_entries(node.id, log, peer)
         if node.role is Role.LEADER and peer.role is not Role.LEADER:
             self._check_leader(node)
+        elif node.role is Role.LEADER and node.configuration is not peer.configuration:
+            self._check_new_voters(node, peer.configuration)
         peer.role, peer.term = node.role, node.term
         if log.commit > peer.commit:
             self._check_commit(node, peer)
@@ -286,6 +307,19 @@ class Watch:
             shown = f"{node.id} at {commit}: {members}, committed are {expected}"
             self._fail("committed members are the same everywhere", shown)
 
+    def _check_new_voters(self, node: Node, before: Configuration) -> None:
+        """Check that who becomes a voter was a learner, and has what was there when that began."""
+        for name in set(node.configuration.voters) - {*before.voters, *before.outgoing, node.id}:
+            learner_since = None
+            for index, members in reversed(self._members):
+                if name not in members.learners:
+                    break
+                learner_since = index
+            has = self._durable[name].last_index if name in self._durable else 0
+            if learner_since is None or has < learner_since:
+                shown = f"{name} has {has} and has been a learner since {learner_since}"
+                self._fail("a new voter has caught up", shown)
+
     def _check_quorum(self, node: Node, before: Configuration) -> None:
         """Check that what a leader has just committed is durable on a quorum.
 
@@ -323,6 +357,8 @@ class Watch:
                 self._fail("state machine safety", f"{name} applies {entry}, elsewhere {other}")
             if entry.index > self.committed:
                 self._fail("only what is committed is applied", f"{name} applies {entry}")
+            if not self._durable[name].holds(entry.index, entry.term):
+                self._fail("only what is durable here is applied", f"{name} applies {entry}")
 
     def restored(self, name: str, index: int) -> None:
         """Check that a snapshot takes a peer's state machine forward."""
@@ -330,6 +366,12 @@ class Watch:
         shown = f"{name} goes from {peer.applied} to {index}"
         self._require(index >= peer.applied, "applied never goes back", shown)
         peer.applied = index
+
+    def read(self, name: str, index: int, began: int) -> None:
+        """Check the index of a read against :attr:`committed` when the read began."""
+        if index < began:
+            shown = f"{name} reads at {index}, {began} were committed before"
+            self._fail("a read sees what was committed before it", shown)
 
     def _fail(self, promise: str, shown: str) -> None:
         self._require(None, promise, shown)

@@ -131,7 +131,6 @@ class _Game:
         """Peers that have lost their disks, and run until they are refused."""
         self._refused: list[str] = []
         self._rng = rng
-        self._watch = Watch(world.require)
         self._snapshot_entries = rng.choice([0, 5, 25])
         lease_reads = rng.random() < 0.3  # noqa: PLR2004 - some
         self._config = raft.Config(
@@ -146,6 +145,7 @@ class _Game:
             snapshot_chunk_bytes=rng.choice([100, 10_000]),
             keep_entries=rng.choice([0, 5]),
         )
+        self._watch = Watch(world.require, self._config)
 
     async def play(self) -> None:
         """Play until the faults are over and everything works again, then judge."""
@@ -252,7 +252,7 @@ class _Game:
             return send(message)
 
         if not is_lost:
-            self._watch.started(node, mirror, node.snapshot_index)
+            self._watch.started(node, mirror, node.snapshot_index, lambda: None)
         driver.send = watched
 
     def up(self) -> list[raft.Peer]:
