@@ -1,6 +1,6 @@
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""
 
-from tests.ablations import core, journal, linekv, lsp, miner, raft
+from tests.ablations import core, journal, linekv, lsp, miner, raft, raft_time
 
 ABLATIONS = [
     *core.ABLATIONS,
@@ -9,4 +9,5 @@ ABLATIONS = [
     *lsp.ABLATIONS,
     *miner.ABLATIONS,
     *raft.ABLATIONS,
+    *raft_time.ABLATIONS,
 ]

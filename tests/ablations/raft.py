@@ -1,12 +1,11 @@
 """Deliberate bugs in Raft: each breaks a rule that somebody's implementation has broken."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 from unittest.mock import patch
 
 import attrs
 
+from tests.ablations.patching import Bugs, raft_ablations, replaced
 from trio440.raft import node, replication
 from trio440.raft.acquaintance import Acquaintances, Admission, Opinion, Verdict
 from trio440.raft.election import Election
@@ -17,21 +16,12 @@ from trio440.raft.messages import Append, AppendReply, RequestVote, SnapshotMeta
 from trio440.raft.node import Node
 from trio440.raft.progress import Progress
 from trio440.raft.quorum import agreed_index
-from trio440.raft.reading import Reading
 from trio440.raft.ready import Ready
 from trio440.raft.replication import Replication
 from trio440.raft.state import State
-from trio440.sim.ablating import Ablation
 from trio440.sim.systems.raft_disk import Disk, Note
 
 __all__ = ["ABLATIONS"]
-
-
-@contextmanager
-def replaced(owner: object, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """Put ``make(what was there)`` in the place of an attribute."""
-    with patch.object(owner, name, make(getattr(owner, name))):
-        yield
 
 
 # What is durable when
@@ -300,7 +290,7 @@ def changes_overlap() -> Any:
 
     def change(self: Node, voters: Any, learners: Any = (), met: Any = None) -> tuple[int, int]:
         self._roles.require_leading()
-        return self._roles.reconfigure(plan_change(self.configuration, voters, learners))
+        return self._roles.reconfigure(plan_change(self.configuration, voters, learners, met))
 
     return patch.object(Node, "change_membership", change)
 
@@ -344,33 +334,6 @@ def removed_peers_never_campaign() -> Any:
     return patch.object(State, "may_campaign", property(may_campaign))
 
 
-# Reading
-
-
-def reads_ask_nobody() -> Any:
-    """A leader answers from what it has, without asking whether it still leads."""
-
-    def begin(self: Reading, read: Any, leading: Replication) -> None:
-        self._answer(read, self._state.log.commit, leading)
-
-    return patch.object(Reading, "_begin", begin)
-
-
-def reads_before_the_first_commit() -> Any:
-    """A new leader reads at a commit index that may be behind its predecessor's."""
-
-    def begin(self: Reading, read: Any, leading: Replication) -> None:
-        self._new.append(read)
-        self._new_index = self._state.log.commit
-
-    return patch.object(Reading, "_begin", begin)
-
-
-def nobody_is_loyal() -> Any:
-    """Votes against a leader that is heard, while it answers from its lease."""
-    return patch.object(Election, "is_loyal", lambda *_: False)
-
-
 # Snapshots
 
 
@@ -388,50 +351,36 @@ def compaction_past_the_snapshot() -> Any:
     return replaced(Node, "snapshot_persisted", make)
 
 
-def _ablations() -> Iterable[Ablation]:
-    bugs: dict[Callable[[], Any], tuple[str, str, int]] = {
-        everything_leaves_before_the_sync: ("sends promises before they are durable", "crashes", 5),
-        votes_leave_before_the_sync: ("votes before the vote is durable", "crashes", 20),
-        append_replies_leave_before_the_sync: ("acknowledges before the sync", "crashes", 5),
-        term_and_vote_are_not_stored: ("forgets term and vote in a crash", "crashes", 5),
-        hard_state_needs_no_sync: ("votes with a write that is not synced", "crashes", 20),
-        leader_counts_itself_before_its_sync: ("counts what is not durable", "hostile", 50),
-        lost_disks_come_back_as_themselves: ("takes part with an empty disk", "crashes", 40),
-        everybody_consents: ("consents to any store", "crashes", 40),
-        acquaintances_are_not_kept: ("forgets in a crash who is who", "blackouts", 400),
-        votes_for_everybody: ("votes twice in a term", "hostile", 200),
-        votes_for_shorter_logs: ("votes for logs that lack what is committed", "hostile", 400),
-        half_is_a_majority: ("takes half for a majority", "hostile", 20),
-        older_terms_are_committed_by_counting: ("commits older terms (Figure 8)", "hostile", 400),
-        match_is_the_end_of_the_log: ("acknowledges what it was not sent", "hostile", 400),
-        prev_term_is_not_compared: ("appends after any entry", "hostile", 400),
-        conflicts_stay: ("keeps entries that differ from the leader's", "hostile", 200),
-        commit_is_taken_as_it_comes: ("commits what does not match", "hostile", 400),
-        heartbeats_commit_everything: ("commits one entry early", "hostile", 20),
-        applied_before_it_is_durable: ("applies one entry early", "hostile", 20),
-        lost_appends_stay_lost: ("never sends again what was lost", "hostile", 50),
-        joint_consensus_counts_the_new_voters_only: ("asks one majority", "hostile", 200),
-        every_change_is_made_in_one_step: ("changes many voters at once", "partitions", 400),
-        changes_overlap: ("begins a change within another", "hostile", 400),
-        overwritten_configurations_stay: ("keeps members of lost entries", "hostile", 400),
-        snapshot_without_its_configuration: ("forgets who was added and removed", "crashes", 200),
-        half_done_changes_stay_half_done: ("never completes a change", "calm", 20),
-        removed_peers_never_campaign: ("leaves a removal to nobody", "crashes", 400),
-        reads_ask_nobody: ("reads without asking whether it leads", "partitions", 100),
-        reads_before_the_first_commit: ("reads before its first commit", "hostile", 400),
-        nobody_is_loyal: ("votes against a leader with a lease", "partitions", 400),
-        compaction_past_the_snapshot: ("compacts what no snapshot holds", "hostile", 20),
-    }
-    for bug, (description, profile, within) in bugs.items():
-        yield Ablation(
-            name=f"raft-{bug.__name__.replace('_', '-')}",
-            system="raft",
-            level="A",
-            profile=profile,
-            description=description,
-            apply=bug,
-            within=within,
-        )
+BUGS: Final[Bugs] = {
+    everything_leaves_before_the_sync: ("sends promises before they are durable", "crashes", 5),
+    votes_leave_before_the_sync: ("votes before the vote is durable", "crashes", 20),
+    append_replies_leave_before_the_sync: ("acknowledges before the sync", "crashes", 5),
+    term_and_vote_are_not_stored: ("forgets term and vote in a crash", "crashes", 5),
+    hard_state_needs_no_sync: ("votes with a write that is not synced", "crashes", 20),
+    leader_counts_itself_before_its_sync: ("counts what is not durable", "hostile", 50),
+    lost_disks_come_back_as_themselves: ("takes part with an empty disk", "crashes", 40),
+    everybody_consents: ("consents to any store", "crashes", 40),
+    acquaintances_are_not_kept: ("forgets in a crash who is who", "blackouts", 400),
+    votes_for_everybody: ("votes twice in a term", "hostile", 200),
+    votes_for_shorter_logs: ("votes for logs that lack what is committed", "hostile", 400),
+    half_is_a_majority: ("takes half for a majority", "hostile", 20),
+    older_terms_are_committed_by_counting: ("commits older terms (Figure 8)", "hostile", 400),
+    match_is_the_end_of_the_log: ("acknowledges what it was not sent", "hostile", 400),
+    prev_term_is_not_compared: ("appends after any entry", "hostile", 400),
+    conflicts_stay: ("keeps entries that differ from the leader's", "hostile", 200),
+    commit_is_taken_as_it_comes: ("commits what does not match", "hostile", 400),
+    heartbeats_commit_everything: ("commits one entry early", "hostile", 20),
+    applied_before_it_is_durable: ("applies one entry early", "hostile", 20),
+    lost_appends_stay_lost: ("never sends again what was lost", "hostile", 50),
+    joint_consensus_counts_the_new_voters_only: ("asks one majority", "hostile", 200),
+    every_change_is_made_in_one_step: ("changes many voters at once", "blackouts", 400),
+    changes_overlap: ("begins a change within another", "partitions", 400),
+    overwritten_configurations_stay: ("keeps members of lost entries", "hostile", 400),
+    snapshot_without_its_configuration: ("forgets who was added and removed", "crashes", 200),
+    half_done_changes_stay_half_done: ("never completes a change", "calm", 20),
+    removed_peers_never_campaign: ("leaves a removal to nobody", "blackouts", 400),
+    compaction_past_the_snapshot: ("compacts what no snapshot holds", "hostile", 20),
+}
 
-
-ABLATIONS: Final = list(_ablations())
+ABLATIONS: Final = raft_ablations(BUGS, "A")
+"""Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""

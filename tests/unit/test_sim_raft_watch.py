@@ -4,6 +4,7 @@ import pytest
 
 from tests.support.raft_cluster import Cluster, Owner
 from trio440.errors import InvariantViolated
+from trio440.raft.config import Config
 from trio440.raft.messages import AppendReply, VoteReply
 from trio440.sim.systems.raft_watch import Watch
 
@@ -29,9 +30,9 @@ def require(condition: object, invariant: str, detail: str) -> None:
 
 def watched(cluster: Cluster) -> Watch:
     """A watch that sees all disks as they are now."""
-    watch = Watch(require)
+    watch = Watch(require, Config())
     for owner in cluster.owners.values():
-        watch.started(owner.node, Durable(owner), 0)
+        watch.started(owner.node, Durable(owner), 0, lambda: 0)
     return watch
 
 
@@ -52,7 +53,7 @@ def test_what_a_lost_disk_had_held_counts_for_what_it_had_acknowledged(*, has_it
     watch = watched(cluster)
     if not has_it:
         cluster.owners["n2"].storage.keep_now(cluster.owners["n3"].storage.load_now())  # type: ignore[arg-type]
-        watch.started(cluster["n2"], Durable(cluster.owners["n2"]), 0)
+        watch.started(cluster["n2"], Durable(cluster.owners["n2"]), 0, lambda: 0)
     before = cluster["n1"].commit
     watch.lost("n2")
     cluster.owners["n2"].crash()
@@ -73,4 +74,4 @@ def test_who_has_lost_its_disk_neither_speaks_nor_takes_part() -> None:
     with pytest.raises(InvariantViolated, match="promises nothing"):
         watch.sent(VoteReply("n2", "n1", 1, granted=True))
     with pytest.raises(InvariantViolated, match="is refused"):
-        watch.started(cluster["n2"], Durable(cluster.owners["n2"]), 0)
+        watch.started(cluster["n2"], Durable(cluster.owners["n2"]), 0, lambda: 0)

@@ -103,7 +103,7 @@ class Client:
         if up:
             owner = self._choose(up)
             ask = partial(self._ask, owner, number, self._attempt)
-            self._stage.at(self._stage.now, ask, host=owner.name)
+            self._stage.at(self._stage.now, ask, host=owner.host)
             delay = PATIENCE
         self._later(delay, partial(self._try_again, number, self._attempt))
 

@@ -161,8 +161,6 @@ class ElectionWatch:
                     peer.answers[message.sender] = peer.counted
             case RequestVote():
                 self._asked(node, peer, message)
-            case TimeoutNow():
-                self._transfers.add((node.id, message.term + 1))
 
     def _asked(self, node: Node, peer: _Peer, request: RequestVote) -> None:
         silence = 0.0 if node.role is Role.LEADER else peer.ticks - peer.heard_at
@@ -174,7 +172,9 @@ class ElectionWatch:
         self._silence[ballot] = max(silence, self._silence.get(ballot, 0))
 
     def sent(self, message: Message) -> None:
-        """Check a vote as it leaves."""
+        """Check a vote as it leaves, and note who is asked to stand for election."""
+        if isinstance(message, TimeoutNow):
+            self._transfers.add((message.to, message.term + 1))
         if not isinstance(message, VoteReply) or not message.granted:
             return
         voter, candidate, term = message.sender, message.to, message.term

@@ -1,0 +1,46 @@
+"""What deliberate bugs are made of: patches, alone or together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+from trio440.sim.ablating import Ablation
+from trio440.sim.outcome import Level
+
+__all__ = ["Bugs", "raft_ablations", "replaced", "together"]
+
+Bugs = dict[Callable[[], Any], tuple[str, str, int]]
+"""By what applies a bug: its description, the profile and the number of seeds."""
+
+
+@contextmanager
+def replaced(owner: object, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
+    """Put ``make(what was there)`` in the place of an attribute."""
+    with patch.object(owner, name, make(getattr(owner, name))):
+        yield
+
+
+@contextmanager
+def together(*patches: AbstractContextManager[Any]) -> Iterator[None]:
+    """Apply several patches."""
+    with ExitStack() as stack:
+        for one in patches:
+            stack.enter_context(one)
+        yield
+
+
+def raft_ablations(bugs: Bugs, level: Level) -> list[Ablation]:
+    """Return Raft's ablations, each with the name of the function that applies it."""
+    return [
+        Ablation(
+            name=f"raft-{bug.__name__.replace('_', '-')}",
+            system="raft",
+            level=level,
+            profile=profile,
+            description=description,
+            apply=bug,
+            within=within,
+        )
+        for bug, (description, profile, within) in bugs.items()
+    ]
