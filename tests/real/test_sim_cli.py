@@ -473,6 +473,14 @@ def test_a_system_that_cannot_be_run_finds_nothing(clone: Path) -> None:
     assert "NOT FOUND: the simulator itself works, but ModuleNotFoundError: " in out[0]
 
 
+def test_a_patch_that_does_not_fit_finds_nothing(clone: Path) -> None:
+    bugs = clone / "tests" / "ablations" / "toy_bugs.py"
+    bugs.write_text(BUGS.replace('("at-once", 0)', '("at-once", "zero")'))
+    status, out, _ = sim("ablations", "at-once", "--jobs", "1", cwd=clone)
+    assert status == 1
+    assert "NOT FOUND: unexpected TypeError, but '<' not supported between" in out[0]
+
+
 def test_bugs_can_be_named_and_seeds_bounded(clone: Path) -> None:
     status, out, _ = sim("ablations", "at-once", "from-4-on", "--jobs", "2", cwd=clone)
     assert status == 0

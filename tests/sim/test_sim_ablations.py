@@ -3,7 +3,7 @@
 import pytest
 
 from tests.ablations import ABLATIONS
-from trio440.sim.ablating import Ablation, by_name
+from trio440.sim.ablating import Ablation, by_name, is_misfit
 from trio440.sim.running import run
 
 QUICK = {
@@ -30,7 +30,9 @@ def test_there_are_enough_of_them() -> None:
 def test_a_deliberate_bug_is_found(ablation: Ablation) -> None:
     with ablation.apply():
         for seed in range(ablation.within):
-            if run(ablation.setup(seed))[0].failure is not None:
+            failure = run(ablation.setup(seed))[0].failure
+            if failure is not None:
+                assert not is_misfit(failure), failure
                 return
     pytest.fail(f"not found in {ablation.within} seeds")
 

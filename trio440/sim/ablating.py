@@ -11,9 +11,9 @@ from typing import Final
 import attrs
 
 from trio440.errors import InvalidParameter
-from trio440.sim.outcome import LEVELS, ORDERS, Level, Order, Setup
+from trio440.sim.outcome import LEVELS, ORDERS, Failure, Level, Order, Setup
 
-__all__ = ["WITHIN", "Ablation", "by_name"]
+__all__ = ["WITHIN", "Ablation", "by_name", "is_misfit"]
 
 WITHIN: Final = 200
 """Seeds within which a bug is to be found where nothing else is said."""
@@ -59,3 +59,13 @@ def by_name(ablations: Iterable[Ablation]) -> dict[str, Ablation]:
             raise InvalidParameter("ablations", ablation.name, "of different names")
         found[ablation.name] = ablation
     return found
+
+
+_MISFITS: Final = {
+    f"unexpected {error.__name__}" for error in (AttributeError, ImportError, NameError, TypeError)
+}
+
+
+def is_misfit(failure: Failure) -> bool:
+    """Whether a patch does not fit the code that it breaks, so that no promise was tried."""
+    return failure.invariant in _MISFITS

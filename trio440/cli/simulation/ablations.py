@@ -12,7 +12,7 @@ from trio440.cli.simulation.progress import open_display
 from trio440.cli.simulation.wire import RUN, Patch, Request
 from trio440.cli.simulation.words import on_level
 from trio440.core import REAL_HOST
-from trio440.sim.ablating import Ablation
+from trio440.sim.ablating import Ablation, is_misfit
 from trio440.sim.campaign import SIMULATOR_FAILED
 from trio440.sim.outcome import Outcome
 
@@ -47,9 +47,11 @@ class _Result:
 
     @property
     def found(self) -> bool:
-        """Whether a promise was seen to be broken; what could not be run at all shows none."""
+        """Whether a promise was seen to be broken; what could not be run as meant shows none."""
         failure = self.outcome.failure
-        return failure is not None and failure.invariant not in (DIED, SIMULATOR_FAILED)
+        if failure is None or failure.invariant in (DIED, SIMULATOR_FAILED):
+            return False
+        return not is_misfit(failure)
 
 
 async def find_all(search: Search, run: str = RUN) -> int:
