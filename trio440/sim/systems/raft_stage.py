@@ -2,10 +2,11 @@
 
 import json
 import random
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from trio440.errors import ChangeRefused, NotLeader, TransferRefused
+from trio440.errors import ChangeRefused, NotLeader, ProposalRefused, TransferRefused
 from trio440.raft.config import Config
 from trio440.raft.node import Node
 from trio440.raft.storage import Stored, bootstrap, joining
@@ -237,7 +238,8 @@ class _Game:
         leader = self.leader()
         if leader is not None and leader.node.log.last_term < leader.node.term:
             command = json.dumps(["c0", self.stage.now, "put", "z", [""]])
-            leader.node.propose(command.encode())
+            with suppress(ProposalRefused):  # leadership is on its way to another peer
+                leader.node.propose(command.encode())
             leader.pump()
 
     def _meddle(self) -> None:
