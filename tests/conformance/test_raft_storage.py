@@ -1,5 +1,6 @@
 """The contract of :class:`trio440.raft.storage.Storage`."""
 
+import random
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -12,9 +13,18 @@ import pytest
 from trio440.core.host import Host
 from trio440.errors import RaftViolated
 from trio440.raft.acquaintance import Acquaintance
+from trio440.raft.config import Config
 from trio440.raft.disk_storage import open_disk_storage
 from trio440.raft.membership import LARGEST_STORE, Configuration
-from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
+from trio440.raft.messages import (
+    Entry,
+    EntryKind,
+    HardState,
+    InstallSnapshot,
+    SnapshotMeta,
+    SnapshotReply,
+)
+from trio440.raft.node import Node
 from trio440.raft.ready import ChunkWrite, Ready
 from trio440.raft.storage import MemoryStorage, Storage, Stored, bootstrap, joining
 
@@ -347,6 +357,32 @@ async def test_a_half_received_snapshot_is_kept_over_a_restart(open_storage: Ope
         await storage.write([ready(chunks=tuple(pieces(later, b"other", 3)[:1]))])
     stored = await reload(open_storage)
     assert (stored.snapshot, stored.partial) == (meta, (later, 3))
+
+
+@pytest.mark.parametrize("size", [0, 10, 40])
+async def test_a_snapshot_that_arrived_before_a_crash_asks_for_its_end_again(
+    open_storage: Open, size: int
+) -> None:
+    data = b"abcdefghij" * (size // 10)
+    meta = describe(9, 1, data)
+    parts = pieces(meta, data, 15) or [ChunkWrite(meta, 0, b"")]
+    async with open_storage() as storage:
+        await storage.initialize(START)
+        await storage.write([ready(chunks=tuple(parts))])
+    async with open_storage() as storage:
+        node = Node("d", Config(), await load(storage), random.Random(1))
+        offset, asked = 0, list[Ready]()
+        while not any(r.snapshot for r in asked):
+            piece = data[offset : offset + 15]
+            node.step(InstallSnapshot("a", "d", 1, meta, offset, piece, zlib.crc32(piece)))
+            asked = list(iter(node.ready, None))
+            await storage.write(asked)
+            replies = [m for r in asked for m in r.messages_after_sync]
+            [offset] = [m.offset for m in replies if isinstance(m, SnapshotReply)]
+            assert offset < size or any(r.snapshot for r in asked)
+        assert await storage.install_snapshot(meta)
+        assert await read_all(storage, meta) == data
+    assert (await reload(open_storage)).snapshot == meta
 
 
 async def test_the_first_piece_begins_anew(open_storage: Open) -> None:

@@ -33,7 +33,8 @@ class Stored:
     """The entry before the first of ``entries``; None: the snapshot's."""
     base_term: int = 0
     partial: tuple[SnapshotMeta, int] | None = None
-    """A snapshot that was half received, and how many bytes of it are kept."""
+    """A snapshot that was half received, and how many bytes of it are kept: never all, since its
+    last piece, when it comes again, leads to the installation."""
     store: int = NO_STORE
     """The number that names this storage for good, drawn at random when it began."""
     acquaintances: tuple[Acquaintance, ...] = ()
@@ -122,6 +123,8 @@ class MemoryStorage:
         self._data = b""
         self._pieces = bytearray()
         self._pieces_of: SnapshotMeta | None = None
+        self._last_piece = 0
+        """Where the last of them begins that is not empty."""
 
     async def load(self) -> Stored | None:
         """Return what is kept."""
@@ -164,10 +167,12 @@ class MemoryStorage:
 
     def load_now(self) -> Stored | None:
         """Return what is kept, None where nothing ever was."""
-        stored = self._stored
-        if stored is None or self._pieces_of is None:
+        stored, meta, size = self._stored, self._pieces_of, len(self._pieces)
+        if meta is not None and self._has_all_of(meta):
+            size = self._last_piece
+        if stored is None or meta is None or not size:
             return stored
-        return attrs.evolve(stored, partial=(self._pieces_of, len(self._pieces)))
+        return attrs.evolve(stored, partial=(meta, size))
 
     def write_now(self, ready: Ready) -> None:
         """Keep what a Ready says, but for its ``snapshot``."""
@@ -175,8 +180,13 @@ class MemoryStorage:
             if chunk.offset == 0:
                 self._pieces = bytearray()
                 self._pieces_of = chunk.meta
+                self._last_piece = 0
+            elif chunk.offset == self._last_piece and self._has_all_of(chunk.meta):
+                del self._pieces[chunk.offset :]  # it was asked for again
             if self._pieces_of != chunk.meta or chunk.offset != len(self._pieces):
                 raise RaftViolated(f"a piece of a snapshot at {chunk.offset} follows no other")
+            if chunk.data:
+                self._last_piece = len(self._pieces)
             self._pieces += chunk.data
         stored = self._require()
         if ready.hard_state is not None:
@@ -238,6 +248,9 @@ class MemoryStorage:
         if self._require().snapshot != meta:
             return None
         return self._data[offset : offset + length]
+
+    def _has_all_of(self, meta: SnapshotMeta) -> bool:
+        return self._pieces_of == meta and len(self._pieces) == meta.size
 
     def _require(self) -> Stored:
         if self._stored is None:
