@@ -38,6 +38,10 @@ __all__ = ["Node"]
 class Node:
     """A peer; see the module's text."""
 
+    _STATE: type[State] = State
+    _ROLES: type[Roles] = Roles
+    """Its parts; :mod:`trio440.raft.tracing` has some that tell what they do."""
+
     def __init__(self, node_id: str, config: Config, stored: Stored, rng: random.Random) -> None:
         """Start from what is durable, as a follower.
 
@@ -60,7 +64,7 @@ class Node:
             held = f"{base[0] + 1} to {log.last_index}"
             raise RaftViolated(f"the log is {held}, the snapshot ends at {meta.index}")
         log.handed = log.applied = meta.index
-        self._state = state = State(
+        self._state = state = self._STATE(
             id=node_id,
             config=config,
             rng=rng,
@@ -75,7 +79,7 @@ class Node:
             state.vote = None
         state.take_in(stored.entries, meta.index + 1)
         state.handed_state = stored.hard_state
-        self._roles = Roles(state, stored.partial)
+        self._roles = self._ROLES(state, stored.partial)
 
     # What it is
 

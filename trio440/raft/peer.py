@@ -28,10 +28,11 @@ from trio440.raft.driver import Driver
 from trio440.raft.machine import StateMachine, Watchable
 from trio440.raft.meeting import Meeting
 from trio440.raft.membership import LARGEST_STORE, NO_STORE, Configuration
-from trio440.raft.node import Node
 from trio440.raft.peer_config import PeerConfig
 from trio440.raft.status import Status
 from trio440.raft.storage import MemoryStorage, Storage, Stored, bootstrap, joining
+from trio440.raft.trace_lines import Recorder
+from trio440.raft.tracing import make_node
 from trio440.raft.transport import Transport
 from trio440.raft.waiting import AppliedEntries
 from trio440.raft.wire import Place, Report
@@ -338,6 +339,7 @@ async def open_peer(
     storage: Storage | None = None,
     routes: Routes | None = None,
     report: Callable[[Exception], None] | None = None,
+    recorder: Recorder | None = None,
     ports: Host = REAL_HOST,
 ) -> AsyncIterator[Peer]:
     """Be a peer of a cluster for as long as the body runs.
@@ -355,6 +357,7 @@ async def open_peer(
         routes: answered beside what peers and clients ask, on the same port.
         report: hears of connections that were refused or broke rules, and of messages under an
             id that is known with another storage.
+        recorder: is told of all that the peer does, see :func:`open_trace`.
         ports: the machine to run on.
 
     Raises:
@@ -376,7 +379,7 @@ async def open_peer(
             )
         storage = storage or MemoryStorage()
         stored = await _load(config, storage, machine, ports)
-        node = Node(config.id, config.raft, stored, ports.rng)
+        node = make_node(config.id, config.raft, stored, ports.rng, recorder)
         identity = Identity(config.cluster, config.id, stored.store)
         report = report or _ignore
         meeting = Meeting(node, stored, storage, is_new=config.is_new, report=report, ports=ports)

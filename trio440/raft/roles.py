@@ -156,10 +156,14 @@ class Roles:
         if pre:
             state.role = Role.PRE_CANDIDATE
         else:
-            state.role = Role.CANDIDATE
-            state.term += 1
-            state.vote = state.id
+            self._become_candidate()
         self._judge(self._election.begin(pre=pre, transfer=transfer))
+
+    def _become_candidate(self) -> None:
+        state = self._state
+        state.role = Role.CANDIDATE
+        state.term += 1
+        state.vote = state.id
 
     def _voted(self, reply: VoteReply) -> None:
         awaited = Role.PRE_CANDIDATE if reply.pre else Role.CANDIDATE
@@ -178,13 +182,16 @@ class Roles:
                 self._become_leader()
 
     def _become_leader(self) -> None:
+        self._take_the_lead()
+        if self._state.config.no_op:
+            self.append(EntryKind.NO_OP, b"")
+
+    def _take_the_lead(self) -> None:
         state = self._state
         state.role = Role.LEADER
         state.leader = state.id
         state.counts["terms_led"] += 1
         self.leading = Replication(state)
-        if state.config.no_op:
-            self.append(EntryKind.NO_OP, b"")
 
     def resign_if_removed(self) -> None:
         """Step down after leading the change that removes this peer to its end."""
@@ -223,7 +230,7 @@ class Roles:
         if leading is None:
             return
         before = state.log.commit
-        if not leading.commit():
+        if not self._advance_commit(leading):
             return
         self.uncommitted_bytes -= size_of(state.log.entries(before + 1, state.log.commit))
         self.uncommitted_bytes = max(0, self.uncommitted_bytes)
@@ -231,6 +238,9 @@ class Roles:
         if configurations.current.is_joint and configurations.index <= state.log.commit:
             self.reconfigure(configurations.current.completed())
         self.reading.committed(leading)
+
+    def _advance_commit(self, leading: Replication) -> bool:
+        return leading.commit()
 
     # Answers to a leader
 

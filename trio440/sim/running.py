@@ -22,7 +22,7 @@ from trio440.sim.scheduling import seeded_scheduler, threads_refused
 from trio440.sim.stage import Stage
 from trio440.sim.systems import System, load_system
 from trio440.sim.systems.base import LevelA
-from trio440.sim.trace import Trace
+from trio440.sim.trace import Record, Trace
 from trio440.sim.world import Story, Watch, World, microseconds
 
 __all__ = ["run", "simulate"]
@@ -49,12 +49,15 @@ OBJECT_ADDRESS: Final = re.compile(r" at 0x[0-9a-fA-F]+")
 """Differs from process to process, so no text of a history may hold it."""
 
 
-def run(setup: Setup, *, keep_trace: bool = False) -> tuple[Outcome, Trace]:
+def run(
+    setup: Setup, *, keep_trace: bool = False, record: Record | None = None
+) -> tuple[Outcome, Trace]:
     """Run one history of a system to its end.
 
     Args:
         setup: which system, and everything that its history depends on.
         keep_trace: hold on to the events, which takes memory.
+        record: takes each line of the system's own record, if it has one; changes nothing else.
 
     Returns:
         What came of it, also when it failed, and its trace.
@@ -66,7 +69,7 @@ def run(setup: Setup, *, keep_trace: bool = False) -> tuple[Outcome, Trace]:
     system = load_system(setup.system)
     system.require_level(setup.level)
     if system.level_a is not None and setup.level == "A":
-        return _run_stage(setup, system, system.level_a, keep_trace=keep_trace)
+        return _run_stage(setup, system, system.level_a, keep_trace=keep_trace, record=record)
     assert system.level_b is not None  # noqa: S101 - required above
     return simulate(
         system.level_b,
@@ -75,6 +78,7 @@ def run(setup: Setup, *, keep_trace: bool = False) -> tuple[Outcome, Trace]:
         duration=system.duration,
         heal_at=system.heal_at,
         keep_trace=keep_trace,
+        record=record,
     )
 
 
@@ -86,6 +90,7 @@ def simulate(
     duration: int = 3_600_000_000,
     heal_at: int | None = None,
     keep_trace: bool = False,
+    record: Record | None = None,
 ) -> tuple[Outcome, Trace]:
     """Run one history of a story at level B; in several threads, one after the other.
 
@@ -96,6 +101,7 @@ def simulate(
         duration: microseconds of virtual time after which the story has failed.
         heal_at: when the last fault is over; half of ``duration`` when None.
         keep_trace: hold on to the events, which takes memory.
+        record: as for :func:`run`.
 
     Raises:
         InvalidParameter: there is no such profile or order, two hosts have one name or one has
@@ -113,7 +119,7 @@ def simulate(
         try:
             with ExitStack() as watching:
                 async with open_service_nursery() as nursery:
-                    world = World(setup, plan, duration, trace, nursery)
+                    world = World(setup, plan, duration, trace, nursery, record=record)
                     for host in hosts:
                         world.add_machine(host.name)
                     watch = await _tell(world, story, watching)
@@ -164,9 +170,16 @@ async def _tell(world: World, story: Story, watching: ExitStack) -> Watch:
 
 
 def _run_stage(
-    setup: Setup, system: System, play: LevelA, *, keep_trace: bool
+    setup: Setup, system: System, play: LevelA, *, keep_trace: bool, record: Record | None
 ) -> tuple[Outcome, Trace]:
-    stage = Stage(setup, system.hosts, system.duration, system.heal_at, keep_trace=keep_trace)
+    stage = Stage(
+        setup,
+        system.hosts,
+        system.duration,
+        system.heal_at,
+        keep_trace=keep_trace,
+        record=record,
+    )
     failure = None
     try:
         play(stage)

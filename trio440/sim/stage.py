@@ -27,7 +27,7 @@ from trio440.sim.fabric import Arrival, Fabric
 from trio440.sim.faults import CLEAR, ClockSkew, Crash, Fault, FaultPlan, HostTraits, Pause
 from trio440.sim.outcome import Setup
 from trio440.sim.profiles import describe, draw_plan
-from trio440.sim.trace import WORLD, Trace
+from trio440.sim.trace import WORLD, Record, Trace
 
 __all__ = ["DatagramHandler", "SegmentHandler", "Stage", "shown"]
 
@@ -103,6 +103,7 @@ class Stage:
         *,
         keep_trace: bool = False,
         plan: FaultPlan | None = None,
+        record: Record | None = None,
     ) -> None:
         """Set up hosts that do nothing yet; handlers and timers follow, then :meth:`run`.
 
@@ -113,6 +114,7 @@ class Stage:
             heal_at: when the last fault has ended.
             keep_trace: keep the events, not only their hash.
             plan: the faults, where they are not to be drawn from the profile.
+            record: takes what the system says of itself in a form of its own.
 
         Raises:
             InvalidParameter: the profile is unknown, two hosts have one name, or ``heal_at`` is
@@ -127,6 +129,7 @@ class Stage:
         """Whether the datagram that is being handled was corrupted or cut short on its way. For
         checkers: a weak checksum cannot promise to see it."""
         self.trace = Trace(keep=keep_trace)
+        self.record = record
         if plan is None:
             plan = draw_plan(setup.profile, setup.seed, hosts, duration, heal_at)
         self.plan = plan if setup.keep is None else plan.keep(setup.keep)

@@ -1,10 +1,13 @@
 """The trace: what happened in a simulated world, event by event, and a hash of all of it."""
 
 import hashlib
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias
 
-__all__ = ["KEPT_EVENTS", "WORLD", "Event", "Trace"]
+__all__ = ["KEPT_EVENTS", "WORLD", "Event", "Record", "Trace"]
+
+Record: TypeAlias = Callable[[bytes], object]
+"""Takes a line of what a system says of itself in a form of its own, beside the trace."""
 
 WORLD: Final = ""
 """The host of an event that belongs to no host."""

@@ -28,7 +28,7 @@ from trio440.sim.outcome import Setup
 from trio440.sim.power import PowerCut
 from trio440.sim.profiles import describe
 from trio440.sim.scheduling import throw_into
-from trio440.sim.trace import WORLD, Trace
+from trio440.sim.trace import WORLD, Record, Trace
 
 __all__ = ["Story", "Watch", "World", "microseconds"]
 
@@ -54,7 +54,14 @@ class World:
     """The machines, and what happens to them; made by :func:`trio440.sim.running.simulate`."""
 
     def __init__(
-        self, setup: Setup, plan: FaultPlan, duration: int, trace: Trace, nursery: trio.Nursery
+        self,
+        setup: Setup,
+        plan: FaultPlan,
+        duration: int,
+        trace: Trace,
+        nursery: trio.Nursery,
+        *,
+        record: Record | None = None,
     ) -> None:
         """Lay the network; :meth:`run` starts time."""
         self.setup = setup
@@ -62,6 +69,8 @@ class World:
         self.duration = duration
         """Microseconds after which the world ends; a story that lasts longer has failed."""
         self.trace = trace
+        self.record = record
+        """Takes what the system says of itself in a form of its own, where somebody asks."""
         self.machines: dict[str, Machine] = {}
         self._nursery = nursery
         self._fabric = Fabric(setup.seed, plan.base)

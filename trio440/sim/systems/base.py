@@ -48,6 +48,8 @@ class System:
     """When the last fault is over; from then on liveness may be demanded."""
     level_a: LevelA | None = None
     level_b: LevelB | None = None
+    recorded: str = ""
+    """What form its own record has, where it keeps one, see ``World.record``."""
 
     @property
     def levels(self) -> tuple[Level, ...]:

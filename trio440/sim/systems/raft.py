@@ -17,4 +17,5 @@ SYSTEM: Final = System(
     heal_at=5 * SECOND,
     level_a=play,
     level_b=tell,
+    recorded="TLA+",
 )

@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol
 
 from trio440.raft.config import Config
 from trio440.raft.messages import Entry, EntryKind, Message, SnapshotMeta
-from trio440.raft.node import Node
 from trio440.raft.ready import ChunkRead, Ready
 from trio440.raft.storage import Stored
+from trio440.raft.trace_lines import Recorder
+from trio440.raft.tracing import make_node
 from trio440.sim.faults import SlowDisk
 from trio440.sim.stage import Stage
 from trio440.sim.systems.raft_disk import Disk, Note, Save, Write
@@ -95,6 +96,7 @@ class Owner:
         rate: int,
         misreads: bool,
         is_new: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
         """Switch a peer on.
 
@@ -110,6 +112,7 @@ class Owner:
             misreads: whether its disk sometimes reads pieces of snapshots wrong, until the world
                 heals.
             is_new: its operator swears that nobody ever had its id.
+            recorder: is told of all that its node does.
         """
         self.name = name
         self.host = host
@@ -121,6 +124,7 @@ class Owner:
         self._config = config
         self._rate = rate
         self._may_misread = misreads
+        self._recorder = recorder
         self._rng = stage.rng(f"owner/{name}")
         self._slow = [
             fault
@@ -147,7 +151,8 @@ class Owner:
         self._snapshots: dict[int, bytes] = {}
         stored = self.disk.load()
         self.machine = Machine(self.disk.read_all())
-        self.node = Node(self.name, self._config, stored, stage.rng(f"node/{self.name}"))
+        rng = stage.rng(f"node/{self.name}")
+        self.node = make_node(self.name, self._config, stored, rng, self._recorder)
         self.applied = stored.snapshot.index
         self._to_apply: list[tuple[Entry, ...] | SnapshotMeta] = []
         self._applying = False

@@ -19,6 +19,7 @@ from trio440.sim.systems.raft_losses import Losses, host_of, successor_of
 from trio440.sim.systems.raft_meeting import Parcel
 from trio440.sim.systems.raft_network import Island, Wire
 from trio440.sim.systems.raft_owner import Owner
+from trio440.sim.systems.raft_record import record_peers
 from trio440.sim.systems.raft_watch import Watch
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ class _Game:
         self._rates = rng.choice([(100,), (100,), (82, 100, 120), (82, 120), LATE_LEADER])
         self._disks_misread = rng.random() < 0.2  # noqa: PLR2004 - few
         self._roles: dict[str, tuple[Role, int]] = {}
+        self.recorder = record_peers(stage.record, lambda: stage.now, PEERS)
         stage.note("", f"{self.config}")
         voters = PEERS[: rng.choice([3, 3, 5, 5, 7])]
         self._ids = list(voters)
@@ -134,6 +136,7 @@ class _Game:
             rate=self._draw_rate(),
             misreads=self._disks_misread,
             is_new=self._losses.is_sworn and not joins,
+            recorder=self.recorder,
         )
 
     def _draw_rate(self) -> int:

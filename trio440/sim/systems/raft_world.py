@@ -50,6 +50,7 @@ from trio440.sim.checking.linearizability import check_linearizable
 from trio440.sim.checking.models import KeyValue
 from trio440.sim.systems.raft_losses import Losses, host_of, successor_of
 from trio440.sim.systems.raft_mirror import Mirror
+from trio440.sim.systems.raft_record import record_peers
 from trio440.sim.systems.raft_watch import Watch
 from trio440.sim.world import World
 
@@ -130,6 +131,7 @@ class _Game:
         self._suspects: dict[str, raft.Peer] = {}
         """Peers that have lost their disks, and run until they are refused."""
         self._refused: list[str] = []
+        self._recorder = record_peers(world.record, world.now, self.names)
         self._rng = rng
         self._snapshot_entries = rng.choice([0, 5, 25])
         lease_reads = rng.random() < 0.3  # noqa: PLR2004 - some
@@ -233,7 +235,9 @@ class _Game:
         async with open_disk_storage(directory, cluster="raft", node=name, ports=ports) as disk:
             mirror = Mirror(disk, await disk.load())
             machine = _Machine(self, name)
-            async with raft.open_peer(config, machine, storage=mirror, ports=ports) as peer:
+            async with raft.open_peer(
+                config, machine, storage=mirror, recorder=self._recorder, ports=ports
+            ) as peer:
                 self._watch_over(peer._driver, mirror, is_lost=is_lost)  # noqa: SLF001 - see above
                 running = self._suspects if is_lost else self.peers
                 running[name] = peer
