@@ -42,6 +42,7 @@
     │   ├── PeerStopped (ClosedResourceError)        this peer has stopped and answers nothing
     │   ├── FellBehind                               a reader of applied entries was too slow
     │   ├── WrongStorage                             a directory is another peer's, or cluster's
+    │   ├── TraceFailed                              a trace cannot be written, or only so far
     │   └── RaftViolated (AssertionError)            a peer broke Raft's rules; it must stop
     ├── RpcError
     │   ├── RemoteError                              the other side could not answer, and says why
@@ -381,6 +382,16 @@ class NoAnswer(RaftError, TooSlowError):
         """Say what was asked, and how long it was waited for."""
         super().__init__(f"{what} was not answered within {seconds} s")
         self.seconds = seconds
+
+
+class TraceFailed(RaftError):
+    """A trace cannot be written, or is complete only up to some line; the peers go on."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        """Name the file and say why."""
+        super().__init__(f"the trace {path} ends: {reason}")
+        self.path = path
+        self.reason = reason
 
 
 class SessionExpired(RaftError):

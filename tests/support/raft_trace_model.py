@@ -84,6 +84,8 @@ def is_quorum(conf: Conf, who: Iterable[str]) -> bool:
     return all(2 * len(group & set(who)) > len(group) for group in conf if group)
 
 
+UNTOLD = {"RequestVote", "VoteReply", "ReadRequest", "ReadReply", "SnapshotReply", "TimeoutNow"}
+"""Messages that have no lines, those of pre-votes among them, may bring a later term."""
 BEFORE = ("Receive", "Replicate", "ChangeConf")
 """Lines of these tell the state before."""
 
@@ -97,6 +99,8 @@ class Model:
         self.leaders: dict[int, str] = {}
         self.votes: dict[tuple[str, int], str] = {}
         self.committed: list[Entry] = []
+        self.committed_in: list[int] = []
+        """The term in which that was seen first, never falling."""
         self.lines = 0
 
     def read(self, lines: Iterable[bytes]) -> None:
@@ -155,8 +159,12 @@ class Model:
         """Require that what is committed is the same everywhere, for ever."""
         self.need(peer.commit <= len(peer.log), "commits are in the log", event)
         known = len(self.committed)
-        self.need(peer.log[: min(peer.commit, known)] == self.committed[: peer.commit], "safety", event)
-        self.committed += peer.log[known : peer.commit]
+        self.need(
+            peer.log[: min(peer.commit, known)] == self.committed[: peer.commit], "safety", event
+        )
+        new = peer.log[known : peer.commit]
+        self.committed += new
+        self.committed_in += [peer.term] * len(new)
 
     # What a peer does by itself
 
@@ -176,10 +184,20 @@ class Model:
                 and (saved.log[-1][0] if saved.log else 0) == last
                 and state["commit"] <= saved.commit
             ]
-            self.need(fits, "promises survive", event)
-            self.forget_unsent(nid, fits[-1])
+            snapshots = [
+                sent
+                for sent in self.sent.values()
+                if (sent.fields["to"], sent.fields["type"]) == (nid, "MsgSnap")
+                and sent.entries[-1][0] == last
+                and size == len(sent.entries) > peer.commit
+            ]
+            self.need(fits or snapshots, "promises survive", event)
+            self.forget_unsent(nid, fits[-1] if fits else len(peer.saved))
             peer.term, peer.vote, peer.commit = state["term"], state["vote"], state["commit"]
-            peer.log = list(peer.saved[fits[-1]].log)
+            if fits:
+                peer.log = list(peer.saved[fits[-1]].log)
+            else:  # it lost power between the installation and its being told
+                peer.log, peer.base = list(snapshots[0].entries), snapshots[0].base
         peer.role = "StateFollower"
         peer.saved, peer.durable = [peer.save()], 0
         peer.reply = None
@@ -204,10 +222,10 @@ class Model:
         else:
             received = peer.received and peer.received["msg"]["term"]
             by_message = received == term
-            by_other = event.get("prop", {}).get("cause") in {
-                "RequestVote", "VoteReply", "ReadRequest", "ReadReply", "SnapshotReply", "TimeoutNow",
-            }  # fmt: skip
-            self.need(term > peer.term and (by_message or by_other), "terms come by messages", event)
+            by_other = event.get("prop", {}).get("cause") in UNTOLD
+            self.need(
+                term > peer.term and (by_message or by_other), "terms come by messages", event
+            )
             peer.term, peer.vote = term, "0"
         peer.role = "StateFollower"
 
@@ -231,7 +249,8 @@ class Model:
         self.need(peer.role == "StateCandidate", "leaders were candidates", event)
         self.need(is_quorum(peer.conf, peer.granted), "leaders have a quorum", event)
         self.need(self.leaders.setdefault(peer.term, nid) == nid, "one leader a term", event)
-        self.need(peer.log[: len(self.committed)] == self.committed, "completeness", event)
+        before = sum(term < peer.term for term in self.committed_in)
+        self.need(peer.log[:before] == self.committed[:before], "completeness", event)
         peer.role = "StateLeader"
         peer.match = {}
 
@@ -254,7 +273,9 @@ class Model:
             (
                 index
                 for index in range(peer.commit + 1, len(peer.log) + 1)
-                if is_quorum(peer.conf, {who for who, match in peer.match.items() if match >= index})
+                if is_quorum(
+                    peer.conf, {who for who, match in peer.match.items() if match >= index}
+                )
             ),
             default=0,
         )
@@ -266,7 +287,7 @@ class Model:
     def key(self, message: dict[str, Any]) -> str:
         return json.dumps(message, sort_keys=True)
 
-    def send(self, nid: str, peer: Peer, event: dict[str, Any]) -> None:  # noqa: C901 - by type
+    def send(self, nid: str, peer: Peer, event: dict[str, Any]) -> None:
         message = event["msg"]
         kind, to, index, count = (message[key] for key in ("type", "to", "index", "entries"))
         need = self.need
@@ -286,7 +307,9 @@ class Model:
             need(count <= peer.commit, "snapshots are committed", event)
             entries = tuple(peer.log[:count])
         elif kind == "MsgVote":
-            need(peer.role == "StateCandidate" and message["term"] == peer.term, "a candidate", event)
+            need(
+                peer.role == "StateCandidate" and message["term"] == peer.term, "a candidate", event
+            )
             seen = (index, message["logTerm"])
             need(seen == (len(peer.log), peer.last_term), "the end of its log", event)
         elif to == nid:
@@ -329,12 +352,23 @@ class Model:
             if not sent.has_left:
                 sender.durable = max(sender.durable, sent.ready)
         peer.reply = None
-        if message["term"] <= peer.term and not (
+        if "installed" in event.get("prop", {}):
+            self.install(peer, sent, event)
+        elif message["term"] <= peer.term and not (
             message["term"] == peer.term
             and peer.role == "StateCandidate"
             and message["type"] in {"MsgApp", "MsgHeartbeat", "MsgSnap"}
         ):
             self.handle(nid, peer, event)
+
+    def install(self, peer: Peer, sent: Sent, event: dict[str, Any]) -> None:
+        """Put a snapshot in the place of the log, whatever the term is by now."""
+        entries, index = sent.entries, event["prop"]["installed"]
+        self.need(len(entries) == index > peer.commit, "snapshots are news", event)
+        if peer.log[:index] != list(entries):
+            peer.log, peer.base = list(entries), sent.base
+        peer.commit = index
+        peer.reply = ("MsgAppResp", self.leaders.get(peer.term), peer.term, False, index)
 
     def handle(self, nid: str, peer: Peer, event: dict[str, Any]) -> None:
         """Do what a message says; its term is not later than the peer's."""
@@ -369,9 +403,7 @@ class Model:
             peer.reply = ("MsgHeartbeatResp", sender, peer.term, False, 0)
         elif kind == "MsgSnap":
             if message["entries"] > peer.commit:
-                if peer.log[: len(entries)] != list(entries):
-                    peer.log, peer.base = list(entries), self.sent[self.key(message)].base
-                peer.commit = len(entries)
+                return  # a piece of it
             peer.reply = ("MsgAppResp", sender, peer.term, False, peer.commit)
         elif index and peer.term_at(index) != message["logTerm"]:
             self.need(index > peer.commit, "committed entries match", event)

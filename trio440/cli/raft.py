@@ -1,6 +1,7 @@
 """``trio440 raft``: a peer of a replicated key-value map, and clients for a terminal."""
 
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 import click
@@ -68,6 +69,12 @@ def command() -> None:
     help="The shortest silence of the leader after which another is elected; the same at each.",
 )
 @click.option(
+    "--trace",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    help="Append to FILE what Raft does here, in etcd's form for TLA+.",
+)
+@click.option(
     "--grace",
     type=SECONDS,
     default=5.0,
@@ -86,6 +93,7 @@ def serve(
     cluster: str,
     snapshot_entries: int,
     election_seconds: float,
+    trace: str | None,
     grace: float,
 ) -> int:
     """Run a peer until it is stopped.
@@ -112,12 +120,18 @@ def serve(
             election_ticks_spread=silence,
         ),
     )
-    return run_server(lambda stop: _serve(stop, config), grace_seconds=grace)
+    return run_server(lambda stop: _serve(stop, config, trace), grace_seconds=grace)
 
 
-async def _serve(stop: Stop, config: raft.PeerConfig) -> None:
+async def _serve(stop: Stop, config: raft.PeerConfig, trace: str | None) -> None:
     machine = Sessions(kv.KeyValueMap())
-    async with raft.open_peer(config, machine, report=_report) as peer:
+    async with AsyncExitStack() as stack:
+        recorder = None
+        if trace is not None:
+            recorder = await stack.enter_async_context(raft.open_trace(trace, report=_report))
+        peer = await stack.enter_async_context(
+            raft.open_peer(config, machine, report=_report, recorder=recorder)
+        )
         known = peer.members.members
         if config.members and known and set(config.members) != set(known):
             note(f"the members are {', '.join(known)}: so says {config.directory}")

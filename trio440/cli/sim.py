@@ -122,6 +122,13 @@ def run_many(
 @click.option("--hash", "hash_alone", is_flag=True, help="Print the hash of the trace alone.")
 @click.option("--trace", is_flag=True, help="Print every event.")
 @click.option("--html", "page", type=FILE, metavar="FILE", help="Write the timeline.")
+@click.option(
+    "--tla-trace",
+    "record",
+    type=FILE,
+    metavar="FILE",
+    help="Write what all peers of raft do, in etcd's form for TLA+.",
+)
 def replay(
     *,
     system: str,
@@ -138,6 +145,9 @@ def replay(
     The hash of its trace is equal in every run, in every process. Exit status 1 when it fails.
     """
     _require_level(system, level)
+    if wishes["record"] is not None and find_system(system).recorded != "TLA+":
+        text = f"Invalid value for '--tla-trace': {system} has no such trace"
+        raise click.UsageError(text, click.get_current_context())
     setup = Setup(system, seed, level, profile, order, keep)
     return replaying.replay(setup, replaying.Wishes(limit_seconds=limit, **wishes))
 

@@ -11,6 +11,8 @@ from trio440.raft.ready import ChunkRead, ChunkWrite, ReadState, Ready
 from trio440.raft.state import Role
 from trio440.raft.status import PeerStatus, Status
 from trio440.raft.storage import MemoryStorage, Storage, Stored, bootstrap, joining
+from trio440.raft.trace_file import open_trace
+from trio440.raft.trace_lines import Recorder
 from trio440.raft.waiting import AppliedEntries
 from trio440.raft.wire import Place, Report
 
@@ -32,6 +34,7 @@ __all__ = [
     "Place",
     "ReadState",
     "Ready",
+    "Recorder",
     "Report",
     "Role",
     "SnapshotMeta",
@@ -42,4 +45,5 @@ __all__ = [
     "joining",
     "open_client",
     "open_peer",
+    "open_trace",
 ]

@@ -41,7 +41,7 @@ class _Teller:
     def __init__(self, state: State, recorder: Recorder) -> None:
         self.recorder = recorder
         self.piece: InstallSnapshot | None = None
-        """The last one that was kept of a snapshot."""
+        """The last one of the snapshot that is being installed."""
         self._state = state
         self._conf = state.configurations.current
         self._held = b""
@@ -68,13 +68,13 @@ class _Teller:
         if name is not None:
             self.event(f"Send{name}", message)
 
-    def hold(self, message: Message) -> None:
+    def hold(self, message: Message, prop: Mapping[str, Any] | None = None) -> None:
         """Keep what there is to tell of a message that arrives, until something comes of it."""
         name = event_of(message)
         self._cause = "" if name else type(message).__name__
         if name is not None and message.to == self._state.id:
             self._tell_members()
-            self._held = self.recorder.encode(f"Receive{name}", self._state, message)
+            self._held = self.recorder.encode(f"Receive{name}", self._state, message, prop)
 
     def let_go(self) -> None:
         """Tell of the message that is held, if there is one."""
@@ -143,8 +143,9 @@ class _TracedRoles(Roles):
         """Take in a message, which is told unless it is the same as lost."""
         state, teller = self._state, self.teller
         counts = [state.counts[name] for name in IGNORED]
+        installing = state.installing
         is_piece = isinstance(message, InstallSnapshot) and message.meta.index > state.log.commit
-        is_late = isinstance(message, Append) and state.installing is not None
+        is_late = isinstance(message, Append) and installing is not None
         ignores = (is_piece or is_late) and message.term >= state.term
         teller.hold(message)
         try:
@@ -155,7 +156,7 @@ class _TracedRoles(Roles):
         if ignores or counts != [state.counts[name] for name in IGNORED]:
             teller.forget()
         teller.let_go()
-        if is_piece and isinstance(message, InstallSnapshot):
+        if isinstance(message, InstallSnapshot) and state.installing is not installing:
             teller.piece = message
 
     def append(self, kind: EntryKind, data: bytes) -> tuple[int, int]:
@@ -239,7 +240,7 @@ class TracedNode(Node):
         """Say that a snapshot is durable; one from a leader counts as received now."""
         piece = self._teller.piece
         if self._state.installing == meta and piece is not None:
-            self._teller.hold(piece)
+            self._teller.hold(piece, {"installed": meta.index})
             self._teller.let_go()
         return super().snapshot_persisted(meta)
 

@@ -14,15 +14,17 @@ import click
 
 from trio440.sim.campaign import hung
 from trio440.sim.outcome import Failure, Outcome, Setup
-from trio440.sim.trace import Trace
+from trio440.sim.trace import Record, Trace
 
-__all__ = ["Run", "find_run", "limited", "write_page"]
+__all__ = ["Run", "find_run", "limited", "write_file", "write_page"]
 
 
 class Run(Protocol):
     """What runs a history: :func:`trio440.sim.running.run`, or a test's own."""
 
-    def __call__(self, setup: Setup, *, keep_trace: bool = False) -> tuple[Outcome, Trace]:
+    def __call__(
+        self, setup: Setup, *, keep_trace: bool = False, record: Record = ...
+    ) -> tuple[Outcome, Trace]:
         """Run it; a failure of the system is told in the outcome, not raised."""
 
 
@@ -77,9 +79,17 @@ def write_page(path: str, outcome: Outcome, trace: Trace) -> None:
     """
     from trio440.sim.timeline import render_page  # noqa: PLC0415 - of use to few commands
 
-    page = render_page(outcome, list(trace))
+    write_file(path, render_page(outcome, list(trace)).encode())
+
+
+def write_file(path: str, data: bytes) -> None:
+    """Write a file.
+
+    Raises:
+        ClickException: it cannot be written.
+    """
     try:
-        Path(path).write_text(page, encoding="utf-8")
+        Path(path).write_bytes(data)
     except OSError as error:
         reason = os.strerror(error.errno or 0).lower()
         raise click.ClickException(f"{path} cannot be written: {reason}") from None

@@ -12,7 +12,7 @@ import attrs
 import click
 
 from trio440.cli.running import emit
-from trio440.cli.simulation.histories import find_run, limited, write_page
+from trio440.cli.simulation.histories import find_run, limited, write_file, write_page
 from trio440.cli.simulation.wire import RUN
 from trio440.cli.simulation.words import failure_lines, fault_lines, on_level, outcome_line
 from trio440.sim.outcome import Outcome, Setup
@@ -30,6 +30,8 @@ class Wishes:
     hash_alone: bool = False
     trace: bool = False
     page: str | None = None
+    record: str | None = None
+    """A file for the system's own record."""
     limit_seconds: float = 60.0
     """Real time that it may take."""
 
@@ -45,15 +47,19 @@ def replay(setup: Setup, wishes: Wishes, run: str = RUN) -> int:
     """
     keep_trace = wishes.trace or wishes.page is not None
     simulate = find_run(run)
+    lines: list[bytes] = []
+    options = {} if wishes.record is None else {"record": lines.append}
     with (
         _ended_by_signals(),
         limited(setup, wishes.limit_seconds, _end_hung),
         redirect_stdout(sys.stderr),
     ):
-        outcome, trace = simulate(setup, keep_trace=keep_trace)
+        outcome, trace = simulate(setup, keep_trace=keep_trace, **options)
     _require_faults(outcome)
     if wishes.page is not None:
         write_page(wishes.page, outcome, trace)
+    if wishes.record is not None:
+        write_file(wishes.record, b"".join(lines))
     if wishes.hash_alone:
         emit(outcome.digest)
     else:
@@ -86,6 +92,8 @@ def _lines(outcome: Outcome, trace: Trace, wishes: Wishes) -> Iterator[str]:
     yield on_level(level, f"hash {outcome.digest}")
     if wishes.page is not None:
         yield on_level(level, f"the timeline is in {wishes.page}")
+    if wishes.record is not None:
+        yield on_level(level, f"the peers' trace is in {wishes.record}")
 
 
 @contextmanager
