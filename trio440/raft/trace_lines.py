@@ -76,16 +76,6 @@ class Recorder:
         self._last_ns = 0
         self._names = {name: str(number) for name, number in (numbers or {}).items()}
 
-    def event(
-        self,
-        name: str,
-        state: State,
-        message: Message | None = None,
-        prop: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write an event of a peer."""
-        self.put(self.encode(name, state, message, prop))
-
     def encode(
         self,
         name: str,

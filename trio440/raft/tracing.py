@@ -44,6 +44,8 @@ class _Teller:
         """The last one of the snapshot that is being installed."""
         self._state = state
         self._conf = state.configurations.current
+        self._first = recorder.encode("InitState", state, prop={"lastTerm": state.log.last_term})
+        """Told before all else; a peer that is never let in tells nothing."""
         self._held = b""
         self._cause = ""
 
@@ -53,14 +55,20 @@ class _Teller:
         """Tell of an event, and before of what was received and of new members."""
         self.let_go()
         self._tell_members()
-        self.recorder.event(name, self._state, message, prop)
+        self._put(self.recorder.encode(name, self._state, message, prop))
+
+    def _put(self, event: bytes) -> None:
+        if self._first:
+            first, self._first = self._first, b""
+            self.recorder.put(first)
+        self.recorder.put(event)
 
     def _tell_members(self) -> None:
         current = self._state.configurations.current
         if current is not self._conf:
             self._conf = current
             change = {"newconf": self.recorder.conf(current)[0]}
-            self.recorder.event("ApplyConfChange", self._state, prop={"cc": change})
+            self._put(self.recorder.encode("ApplyConfChange", self._state, prop={"cc": change}))
 
     def sent(self, message: Message) -> None:
         """Tell of a message that is on its way, if it has a counterpart."""
@@ -80,7 +88,7 @@ class _Teller:
         """Tell of the message that is held, if there is one."""
         if self._held:
             held, self._held = self._held, b""
-            self.recorder.put(held)
+            self._put(held)
 
     def forget(self) -> None:
         """Let it count as lost."""
@@ -212,7 +220,6 @@ class TracedNode(Node):
         self._state.teller = self._teller = _Teller(self._state, recorder)
         # What a leader says to itself of its own log, for each Ready with entries.
         self._own_replies: deque[AppendReply | None] = deque()
-        self._teller.event("InitState", prop={"lastTerm": self._state.log.last_term})
 
     def ready(self) -> Ready | None:
         """Return what is to be done."""
