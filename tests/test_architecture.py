@@ -395,8 +395,8 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "unknown.write_text": "the same",
     },
     "trio440.cli.simulation.histories": {
-        "pathlib.Path": "a timeline goes where the user says",
-        "unknown.write_text": "the same",
+        "pathlib.Path": "a timeline or a trace goes where the user says",
+        "unknown.write_bytes": "the same",
     },
     "trio440.cli.simulation.patches": {
         "pathlib.Path": "deliberate bugs are found in the folders of a clone",

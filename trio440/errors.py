@@ -120,6 +120,7 @@ __all__ = [
     "ServerLost",
     "SessionExpired",
     "SimulationError",
+    "TraceFailed",
     "TransferRefused",
     "Trio440Error",
     "UnknownConnection",
@@ -389,7 +390,7 @@ class TraceFailed(RaftError):
 
     def __init__(self, path: str, reason: str) -> None:
         """Name the file and say why."""
-        super().__init__(f"the trace {path} ends: {reason}")
+        super().__init__(f"the trace {path} cannot be written: {reason}")
         self.path = path
         self.reason = reason
 

@@ -4,8 +4,6 @@ Nothing waits for it. Where the disk does not keep up, or fails, the trace ends 
 with a gap proves nothing; the peers go on.
 """
 
-import os
-import posixpath
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
@@ -97,11 +95,12 @@ async def open_trace(
     Raises:
         TraceFailed: the file cannot be opened.
     """
-    folder, name = posixpath.split(path)
+    folder, _, name = path.rpartition("/")
+    folder = folder or ("/" if path.startswith("/") else ".")
     lines = _TraceFile(path, queued_bytes, report)
     async with ports.blocking.open_worker("trio440 raft trace") as worker:
         try:
-            file = await worker.run(lambda: ports.disk(folder or ".").open_append(name))
+            file = await worker.run(lambda: ports.disk(folder).open_append(name))
         except OSError as error:
             raise TraceFailed(path, _reason(error)) from error
         try:
@@ -123,4 +122,4 @@ async def open_trace(
 
 
 def _reason(error: OSError) -> str:
-    return os.strerror(error.errno).lower() if error.errno else str(error)
+    return (error.strerror or str(error)).lower()

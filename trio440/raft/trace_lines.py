@@ -25,7 +25,7 @@ from trio440.raft.messages import (
 )
 from trio440.raft.state import Role, State
 
-__all__ = ["Recorder", "shown_role"]
+__all__ = ["Recorder", "describe", "event_of", "shown_role"]
 
 NOBODY: Final = "0"
 LARGEST: Final = (1 << 64) - 1
