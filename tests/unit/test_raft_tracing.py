@@ -52,8 +52,8 @@ def events(lines: Iterable[bytes]) -> Iterator[Event]:
             yield fields["event"]
 
 
-WORLDS = [(6, "calm"), (0, "hostile"), (0, "crashes"), (11, "crashes")]
-"""Two of them lose disks."""
+WORLDS = [(6, "calm"), (0, "hostile"), (1, "hostile"), (5, "crashes"), (13, "crashes")]
+"""Some send snapshots, some lose disks."""
 
 
 @pytest.mark.parametrize(("seed", "profile"), WORLDS)
