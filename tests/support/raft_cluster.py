@@ -10,6 +10,8 @@ from trio440.raft.messages import Entry, EntryKind, Message, SnapshotMeta
 from trio440.raft.node import Node
 from trio440.raft.ready import ReadState, Ready
 from trio440.raft.storage import MemoryStorage, Stored, bootstrap
+from trio440.raft.trace_lines import Recorder
+from trio440.raft.tracing import make_node
 
 QUICK = {"heartbeat_ticks": 2, "election_ticks": 10, "election_ticks_spread": 10}
 REQUESTS = {"Append", "Heartbeat", "RequestVote", "InstallSnapshot", "TimeoutNow", "ReadRequest"}
@@ -42,7 +44,7 @@ class Owner:
         assert stored is not None
         self.lives += 1
         rng = random.Random(f"{self.seed}/{self.name}/{self.lives}")
-        self.node = Node(self.name, self.cluster.config, stored, rng)
+        self.node = make_node(self.name, self.cluster.config, stored, rng, self.cluster.recorder)
         self.unsynced: deque[Ready] = deque()
         self.log_applied: list[Entry] = []
         self.base = stored.snapshot.index
@@ -115,6 +117,9 @@ class Owner:
 
 class Cluster:
     """Some owners, and what is on its way between them."""
+
+    recorder: Recorder | None = None
+    """Is told of what their nodes do."""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 =================================  ============================================================
 ``cluster N [course] [key=N...]``  a new cluster of n1..nN; other keys are fields of Config, and
-                                   ``learners=n4,n5``
+                                   ``learners=n4,n5``; ``traced`` for ``trace``
 ``campaign n1``                    an election, as if the timer had run out
 ``tick n1 [N]``                    ticks
 ``propose n1 words...``            a command for each word
@@ -17,15 +17,18 @@
 ``crash n1`` / ``start n1``        loses power / comes back
 ``join n4``                        a new peer that waits to be told who is in
 ``log n1`` / ``status [n1 ...]``   what it is
+``trace``                          in a ``cluster`` with ``traced``: what its peers have told since
 =================================  ============================================================
 """
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
 
 from tests.support.raft_cluster import Owner, course, quick
+from tests.support.raft_trace_model import Model
 from trio440.errors import RaftError
 from trio440.raft.membership import decode_configuration
 from trio440.raft.messages import (
@@ -45,6 +48,7 @@ from trio440.raft.messages import (
     VoteReply,
 )
 from trio440.raft.storage import bootstrap, joining
+from trio440.raft.trace_lines import Recorder
 
 SEPARATOR = "----"
 
@@ -105,6 +109,20 @@ def show(message: Message) -> str:  # noqa: C901, PLR0911 - a line for each kind
             return start
 
 
+def show_event(event: dict[str, Any]) -> str:
+    """A line of a trace, short."""
+    state = event["state"]
+    parts = [f"{event['nid']} {event['name']} t{state['term']} vote {state['vote']}"]
+    parts.append(f"commit {state['commit']} log {event['log']} {event['role']}")
+    parts.append("/".join(",".join(group) for group in event["conf"] if group))
+    for name in ("msg", "prop"):
+        fields = event.get(name, {})
+        shown = {key: value for key, value in fields.items() if value not in {0, "0"}}
+        if shown:
+            parts.append(f"{name} {json.dumps(shown)}")
+    return " ".join(parts)
+
+
 class Transcript:
     """A cluster whose messages wait to be delivered."""
 
@@ -114,6 +132,9 @@ class Transcript:
         self.flying: list[Message] = []
         self.lines: list[str] = []
         self.told: dict[str, tuple[int, int]] = {}
+        self.recorder: Recorder | None = None
+        self.trace: list[bytes] = []
+        self.model = Model()
 
     def run(self, head: str) -> str:
         """Carry out the command in the last line of a block, and return the block."""
@@ -142,6 +163,9 @@ class Transcript:
         numbers = {name: int(value) for name, value in fields.items()}
         self.config = (course if "course" in options else quick)(**numbers)
         names = [f"n{number}" for number in range(1, int(count) + 1)]
+        if "traced" in options:
+            known = {name: number for number, name in enumerate(names, start=1)}
+            self.recorder = Recorder(self.trace.append, lambda: 0, known)
         stored = bootstrap(names, learners)
         self.owners = {name: self.owner(name, stored) for name in (*names, *learners)}
 
@@ -220,6 +244,14 @@ class Transcript:
                 self.lines.append(
                     f"  {peer} {progress.flow.value} match {progress.match} next {progress.next}"
                 )
+
+    def do_trace(self) -> None:
+        """Show the lines since the last time, without their heads and fields that are 0."""
+        self.pump()
+        lines, self.trace[:] = list(self.trace), []
+        self.model.read(lines)
+        for line in lines:
+            self.lines.append(show_event(json.loads(line)["event"]))
 
     # What comes of it
 

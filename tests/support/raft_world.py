@@ -31,6 +31,7 @@ class Cluster:
     machine: Callable[[], StateMachine] = KeyValueMap
     directory: str | None = "/data"
     options: dict[str, Any] = attrs.Factory(dict)
+    recorder: raft.Recorder | None = None
     peers: dict[str, raft.Peer] = attrs.Factory(dict)
     failures: list[tuple[str, Exception]] = attrs.Factory(list)
     reports: list[Any] = attrs.Factory(list)
@@ -59,7 +60,11 @@ class Cluster:
             try:
                 config = raft.PeerConfig(**settings)
                 async with raft.open_peer(
-                    config, self.machine(), report=self.reports.append, ports=ports
+                    config,
+                    self.machine(),
+                    report=self.reports.append,
+                    recorder=self.recorder,
+                    ports=ports,
                 ) as peer:
                     self.peers[name] = peer
                     try:

@@ -267,11 +267,7 @@ def test_a_message_for_another_peer_is_not_told() -> None:
 def test_the_owner_of_tests_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster of a test's own, without a simulator, tells a sound story as well."""
     lines: list[bytes] = []
-    telling = recorder(lines)
-    monkeypatch.setattr(
-        "tests.support.raft_cluster.Node",
-        lambda name, config, stored, rng: TracedNode(name, config, stored, rng, telling),
-    )
+    monkeypatch.setattr(Cluster, "recorder", recorder(lines))
     cluster = Cluster(3)
     cluster.elect("n1")
     cluster.propose("n1", b"a", b"b")

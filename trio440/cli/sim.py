@@ -146,7 +146,7 @@ def replay(
     """
     _require_level(system, level)
     if wishes["record"] is not None and find_system(system).recorded != "TLA+":
-        text = f"Invalid value for '--tla-trace': {system} has no such trace"
+        text = f"Invalid value for '--tla-trace': {system} has no such trace; raft has"
         raise click.UsageError(text, click.get_current_context())
     setup = Setup(system, seed, level, profile, order, keep)
     return replaying.replay(setup, replaying.Wishes(limit_seconds=limit, **wishes))
