@@ -81,3 +81,22 @@ async def test_a_trace_that_nobody_can_keep_up_with_ends_and_the_peer_goes_on(wo
     data = file_of(ports)
     Model().read(data.splitlines(keepends=True))
     world.require(data.endswith(b"}}\n"), "what is in the file is sound to its last line")
+
+
+@simulated(seeds=1, profile="calm", hosts=["n1"], duration_seconds=60)
+async def test_a_full_disk_ends_a_trace_and_the_peer_goes_on(world: World) -> None:
+    ports = ports_of(world, "n1")
+    reports: list[Exception] = []
+    async with (
+        raft.open_trace(PATH, report=reports.append, ports=ports) as recorder,
+        raft.open_peer(alone(world), KeyValueMap(), recorder=recorder, ports=ports) as peer,
+    ):
+        await peer.wait_leader()
+        await peer.propose(encode(Put(b"k", b"before")))
+        world.machines["n1"].disk.full = True
+        for number in range(3):
+            await peer.propose(encode(Put(b"k", b"%d" % number)))
+            await ports.clock.sleep(0.1)
+    [report] = reports
+    world.require(isinstance(report, TraceFailed), "its end is reported, once")
+    world.require("no space left" in str(report), "with its reason", str(report))
