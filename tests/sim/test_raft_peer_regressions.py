@@ -5,24 +5,28 @@ is really full, and the order of syncs and messages, in ``tests/real``.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from itertools import count
 
+import attrs
 import pytest
 import trio
 
-from tests.support.raft_world import HOSTS, PORT, Cluster
+from tests.support.raft_world import FAST, HOSTS, PORT, Cluster
 from tests.support.rpc_world import ports_of
 from trio440 import raft, rpc
 from trio440.core.host import Host
-from trio440.errors import NoAnswer
+from trio440.errors import NoAnswer, NotLeader, TransferRefused
 from trio440.raft.dedupe import Sessions
 from trio440.raft.kv import Changed, Found, Get, KeyValueMap, Put, Result, decode_result, encode
+from trio440.raft.messages import Message, TimeoutNow
 from trio440.raft.wire import Answered, Clients, Command, Question
 from trio440.sim import simulated
 from trio440.sim.faults import Clog
 from trio440.sim.world import World
 
 ROUNDS = 5
+TICK_SECONDS = 0.01
 
 
 async def put(peer: raft.Peer, key: bytes) -> None:
@@ -33,6 +37,21 @@ async def put(peer: raft.Peer, key: bytes) -> None:
 async def keys_of(peer: raft.Peer, count: int) -> list[bytes]:
     found = [decode_result(await peer.read(encode(Get(b"%d" % n)))) for n in range(count)]
     return [item.key for each in found if isinstance(each, Found) for item in each.items]
+
+
+places = count(99)  # behind those of the plan
+
+
+@contextmanager
+def held_back(world: World, source: str, destination: str, seconds: float) -> Iterator[None]:
+    """Let what is sent on a link arrive when the time is over, all of it."""
+    now = world.now()
+    clog = Clog(start=now, end=now + round(seconds * 1e6), source=source, destination=destination)
+    fabric, place = world.network.fabric, next(places)
+    fabric.begin(place, clog)
+    yield
+    fabric.end(place, clog)
+    world.network.ring()
 
 
 # PySyncObj #142: a partner whose name has no address keeps a node from starting
@@ -106,19 +125,106 @@ async def test_pysyncobj_201_term_and_vote_survive_a_power_cut_of_all_at_once(wo
     assert len(await keys_of(await cluster.leader(), ROUNDS)) == ROUNDS
 
 
+# PySyncObj #133: nodes that know different members
+
+
+@simulated(seeds=1, profile="calm", hosts=[*HOSTS, "n4"], duration_seconds=120)
+async def test_pysyncobj_133_who_knows_other_members_neither_leads_nor_answers(
+    world: World,
+) -> None:
+    """One is removed while it is cut off; another one starts with the list of the beginning."""
+    cluster = Cluster(world, HOSTS)
+    cluster.start()
+    leader = await cluster.leader()
+    await put(leader, b"0")
+    gone, stays = (name for name in HOSTS if name != leader.id)
+    others = [leader.id, stays, "n4"]
+    with ExitStack() as links:
+        for name in others:
+            links.enter_context(held_back(world, gone, name, 60))
+            links.enter_context(held_back(world, name, gone, 60))
+        cluster.start("n4", members=())
+        await leader.add_learner("n4")
+        await leader.promote("n4")
+        await leader.change_members(others)
+        await put(leader, b"1")
+        cluster.crash(stays)
+        world.machines[stays].restart()
+        await cluster.until(lambda: stays in cluster.peers)
+        assert set(cluster.peers[gone].members.voters) == set(HOSTS)
+    term = leader.status().term
+    await trio.sleep(2)
+    for name in others:
+        assert set(cluster.peers[name].members.voters) == set(others)
+        assert cluster.peers[name].leader == leader.id
+    assert leader.status().term == term, "who was removed disturbs nobody"
+    stranger = cluster.peers[gone]
+    assert not stranger.is_leader
+    with pytest.raises(NotLeader):
+        await stranger.propose(encode(Put(b"1", b"lost")))
+    with trio.move_on_after(2) as waiting:
+        await stranger.read(encode(Get(b"1")))
+    assert waiting.cancelled_caught
+    assert await keys_of(cluster.peers[stays], 2) == [b"0", b"1"]
+
+
+# etcd-io/raft #99, openraft #1747: a leader that hands over answers from its lease
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=120)
+async def test_etcd_99_openraft_1747_no_stale_read_from_the_lease_of_who_hands_over(
+    world: World, *, is_late: bool
+) -> None:
+    """The order to take over arrives at once, or when its sender has given the transfer up."""
+    config = attrs.evolve(FAST, lease_reads=True, lease_margin_ticks=3)
+    cluster = Cluster(world, HOSTS, config)
+    cluster.start()
+    old = await cluster.leader()
+    new, third = (peer for name, peer in sorted(cluster.peers.items()) if name != old.id)
+    await put(old, b"0")
+    await cluster.until(lambda: old.status().has_lease)
+    driver, orders = old._driver, list[Message]()
+    send = driver.send
+
+    def hold(message: Message) -> bool:
+        if not isinstance(message, TimeoutNow):
+            return send(message)
+        orders.append(message)
+        return True
+
+    driver.send = hold
+
+    async def hand_over() -> None:
+        with suppress(TransferRefused):
+            await old.transfer_leadership(new.id)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hand_over)
+        await cluster.until(lambda: orders)
+        if is_late:
+            await cluster.until(lambda: old.status().transferee is None)
+            await trio.sleep(4 * TICK_SECONDS)  # a round of heartbeats is confirmed meanwhile
+        with held_back(world, new.id, old.id, 60), held_back(world, third.id, old.id, 60):
+            send(orders[0])
+            await cluster.until(lambda: new.is_leader, seconds=1)
+            result = decode_result(await new.propose(encode(Put(b"0", b"newer"))))
+            assert isinstance(result, Changed)
+            assert old.is_leader, "it has not heard of it"
+            found: list[Result] = []
+
+            async def read() -> None:
+                found.append(decode_result(await old.read(encode(Get(b"0")))))
+
+            nursery.start_soon(read)
+            await trio.sleep(5 * TICK_SECONDS)
+            assert found == []
+    [answer] = found
+    assert isinstance(answer, Found)
+    assert [item.value for item in answer.items] == [b"newer"]
+
+
 # A late reply of a call that had timed out, taken for the answer to a newer one
-
-
-@contextmanager
-def held_back(world: World, source: str, destination: str, seconds: float) -> Iterator[None]:
-    """Let what is sent on a link arrive when the time is over, all of it."""
-    now = world.now()
-    clog = Clog(start=now, end=now + round(seconds * 1e6), source=source, destination=destination)
-    fabric = world.network.fabric
-    fabric.begin(99, clog)
-    yield
-    fabric.end(99, clog)
-    world.network.ring()
 
 
 @simulated(seeds=2, profile="calm", hosts=["server", "desk"], duration_seconds=120)
