@@ -220,6 +220,7 @@ MODULES = {
     "trio440.sim.systems.raft_disk": PURE,
     "trio440.sim.systems.raft_elections": PURE,
     "trio440.sim.systems.raft_losses": PURE,
+    "trio440.sim.systems.raft_machines": PURE,
     "trio440.sim.systems.raft_meeting": PURE,
     "trio440.sim.systems.raft_mirror": PORT,
     "trio440.sim.systems.raft_network": PURE,

@@ -1,6 +1,16 @@
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""
 
-from tests.ablations import core, journal, linekv, lsp, miner, raft, raft_time
+from tests.ablations import (
+    core,
+    journal,
+    linekv,
+    lsp,
+    miner,
+    raft,
+    raft_shell,
+    raft_snapshots,
+    raft_time,
+)
 
 ABLATIONS = [
     *core.ABLATIONS,
@@ -9,5 +19,7 @@ ABLATIONS = [
     *lsp.ABLATIONS,
     *miner.ABLATIONS,
     *raft.ABLATIONS,
+    *raft_shell.ABLATIONS,
+    *raft_snapshots.ABLATIONS,
     *raft_time.ABLATIONS,
 ]

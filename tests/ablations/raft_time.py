@@ -23,6 +23,11 @@ def leases_last_longer_than_loyalty() -> Any:
     return patch.object(Config, "lease_ticks", property(lambda self: 3 * self.election_ticks))
 
 
+def leases_have_no_margin() -> Any:
+    """A lease is as long as loyalty, for whose ticks are slower than others'."""
+    return patch.object(Config, "lease_ticks", property(lambda self: self.election_ticks))
+
+
 def leases_outlive_a_transfer() -> Any:
     """A leader that has asked another one to take over goes on reading from its lease."""
 
@@ -210,6 +215,7 @@ def who_was_removed_goes_on_leading() -> Any:
 
 BUGS: Final[Bugs] = {
     leases_last_longer_than_loyalty: ("reads from a lease that is too long", "clocks", 60),
+    leases_have_no_margin: ("reads from a lease while others' clocks are faster", "clocks", 60),
     leases_outlive_a_transfer: ("reads from a lease after handing over", "clocks", 60),
     who_has_just_started_is_not_loyal: ("forgets in a restart to whom it is loyal", "crashes", 60),
     nobody_is_loyal: ("votes against a leader that it hears", "hostile", 20),

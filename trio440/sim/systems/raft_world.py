@@ -9,7 +9,6 @@ command.
 """
 
 import random
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from typing import Final
@@ -31,7 +30,6 @@ from trio440.errors import (
     SessionExpired,
     TransferRefused,
 )
-from trio440.raft.dedupe import Sessions
 from trio440.raft.disk_storage import open_disk_storage
 from trio440.raft.driver import Driver
 from trio440.raft.kv import (
@@ -39,7 +37,6 @@ from trio440.raft.kv import (
     CompareAndSet,
     Found,
     Get,
-    KeyValueMap,
     Put,
     decode_result,
     encode,
@@ -49,6 +46,7 @@ from trio440.sim.checking.history import Call, History
 from trio440.sim.checking.linearizability import check_linearizable
 from trio440.sim.checking.models import KeyValue
 from trio440.sim.systems.raft_losses import Losses, host_of, successor_of
+from trio440.sim.systems.raft_machines import Ledger, Machine
 from trio440.sim.systems.raft_mirror import Mirror
 from trio440.sim.systems.raft_record import record_peers
 from trio440.sim.systems.raft_watch import Watch
@@ -75,39 +73,6 @@ async def tell(world: World) -> None:
     await _Game(world).play()
 
 
-class _Machine:
-    """A map with sessions that checks what it is fed: the same everywhere, and in order."""
-
-    def __init__(self, game: "_Game", name: str) -> None:
-        self._game = game
-        self._name = name
-        self._machine = Sessions(KeyValueMap())
-        self._last = 0
-
-    def apply(self, index: int, command: bytes) -> bytes:
-        """Carry out a command."""
-        require = self._game.world.require
-        shown = f"{self._name} applies {index} after {self._last}"
-        require(index > self._last, "each entry once and in order", shown)
-        self._last = index
-        other = self._game.applied.setdefault(index, command)
-        shown = f"{self._name} applies {command!r} at {index}, elsewhere {other!r}"
-        require(other == command, "state machine safety", shown)
-        return self._machine.apply(index, command)
-
-    def query(self, request: bytes) -> bytes:
-        """Answer a question."""
-        return self._machine.query(request)
-
-    def snapshot(self) -> Callable[[], bytes]:
-        """Take hold of the state."""
-        return self._machine.snapshot()
-
-    def restore(self, data: bytes) -> None:
-        """Replace the state."""
-        self._machine.restore(data)
-
-
 class _Game:
     """One world."""
 
@@ -115,7 +80,7 @@ class _Game:
         rng = world.rng("params")
         self.world = world
         self.history = History(world.now)
-        self.applied: dict[int, bytes] = {}
+        self._ledger = Ledger(world.require)
         self.peers: dict[str, raft.Peer] = {}
         self.names = [name for name in world.machines if name not in CLIENTS]
         self.voters = tuple(self.names[: rng.choice([3, 3, 5])])
@@ -131,6 +96,8 @@ class _Game:
         self._suspects: dict[str, raft.Peer] = {}
         """Peers that have lost their disks, and run until they are refused."""
         self._refused: list[str] = []
+        self._reads: list[tuple[str, int, int]] = []
+        """See :meth:`Watch.read`; not checked yet."""
         self._recorder = record_peers(world.record, world.now, self.names)
         self._rng = rng
         self._snapshot_entries = rng.choice([0, 5, 25])
@@ -169,6 +136,9 @@ class _Game:
         world.require(verdict.answer != "violated", "clients see one order of events", str(verdict))
 
     def _look(self) -> None:
+        for read in self._reads:
+            self._watch.read(*read)
+        self._reads.clear()
         for name, peer in self.peers.items():
             node = peer._driver.node  # noqa: SLF001 - nobody else has to see it
             self._watch.look(node)
@@ -234,7 +204,7 @@ class _Game:
         directory = f"/data/{name}/{'again' if is_lost else 'first'}"
         async with open_disk_storage(directory, cluster="raft", node=name, ports=ports) as disk:
             mirror = Mirror(disk, await disk.load())
-            machine = _Machine(self, name)
+            machine = Machine(self._ledger, name)
             async with raft.open_peer(
                 config, machine, storage=mirror, recorder=self._recorder, ports=ports
             ) as peer:
@@ -257,7 +227,17 @@ class _Game:
 
         if not is_lost:
             self._watch.started(node, mirror, node.snapshot_index, lambda: None)
+        ask = driver.wait_readable
+
+        async def asked() -> bool:
+            committed = self._watch.committed
+            may_read = await ask()
+            if may_read:  # what is raised here, a client would hear
+                self._reads.append((node.id, driver.applier.applied, committed))
+            return may_read
+
         driver.send = watched
+        driver.wait_readable = asked  # type: ignore[method-assign]
 
     def up(self) -> list[raft.Peer]:
         """Return the peers that run."""
@@ -338,9 +318,13 @@ class _Game:
                 invocation = self.history.invoke(name, call)
                 try:
                     if call.name == "get":
+                        if self.peers and rng.random() < 0.5:  # noqa: PLR2004 - any peer may read
+                            peer = rng.choice([*self.peers])
+                            client._leader = (host_of(peer), PORT)  # noqa: SLF001 - it is asked first
                         data = await client.read(command, timeout_seconds=PATIENCE_SECONDS)
                     else:
                         data = await client.propose(command, timeout_seconds=PATIENCE_SECONDS)
+                        self._ledger.answered(name, command)
                 except (NoAnswer, SessionExpired):
                     continue
                 invocation.ok(_result(call, data))
