@@ -367,6 +367,9 @@ class Driver:
                 read = self._chunk_reads.popleft()
                 data = await self._storage.read_snapshot(read.meta, read.offset, read.length)
                 if data is None:
+                    # A later one that is being saved takes its place before the node hears of it.
+                    while self.node.snapshot_index <= read.meta.index:
+                        await self.changed.park()
                     self.node.report_snapshot(read.to, ok=False)
                 else:
                     self.node.chunk_read(read, data)

@@ -16,6 +16,7 @@ from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
 from trio440.errors import (
     InvalidParameter,
+    JournalFailed,
     NotLeader,
     PeerStopped,
     TransferRefused,
@@ -445,8 +446,19 @@ async def _live(driver: Driver, meeting: Meeting, transport: Transport) -> None:
             await meeting.wait_admitted()
             await driver.run()
     except Exception as error:
-        driver.stop(str(error))
-        raise
+        failure = _alone(error)
+        driver.stop(str(failure))
+        if failure is error:
+            raise
+        raise failure from None
+
+
+def _alone(error: Exception) -> Exception:
+    """Return the first failure of a disk in the place of all: several tasks may meet it."""
+    if isinstance(error, ExceptionGroup) and error.split(JournalFailed)[1] is None:
+        while isinstance(error, ExceptionGroup):
+            error = error.exceptions[0]
+    return error
 
 
 async def _load(config: PeerConfig, storage: Storage, machine: StateMachine, ports: Host) -> Stored:
