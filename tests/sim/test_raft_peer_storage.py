@@ -64,9 +64,7 @@ class Broken(MemoryStorage):
         await self._fail("note")
 
 
-def config_of(
-    world: World, name: str, members: Sequence[str], **changes: object
-) -> raft.PeerConfig:
+def config_of(world: World, name: str, members: Sequence[str], **changes: Any) -> raft.PeerConfig:
     config = raft.PeerConfig(
         id=name,
         members=tuple(members),
