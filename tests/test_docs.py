@@ -6,14 +6,16 @@ In ``README.md``, ``CONTRIBUTING.md`` and ``docs/*.md``:
   ``text``, with the line ``It prints:`` alone between the two, that is exactly its output;
 - a fenced ``console`` block is a dialogue: each line after ``$ `` is run by bash in the
   project's folder, with ``.venv/bin`` first in the path, and must succeed and print the lines
-  below it; a line of ``...`` stands for any lines. A command that ends in ``&`` is a server: the
-  next one waits for its first line. Port 9999 is replaced by a free one;
+  below it; a line of ``...`` stands for any lines. ``trio440`` with plain words needs no bash. One
+  that ends in ``&`` is a server: the next command waits for its first line. Port 9999 is replaced
+  by a free one;
 - ``make TARGET`` in such a block is not run: the target must exist;
 - ``<!-- not run: REASON -->`` on the line before a block leaves it out.
 """
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +26,7 @@ import attrs
 import pytest
 
 from tests.support.net import free_port
-from tests.support.processes import PATIENCE_SECONDS, ROOT, finished, started
+from tests.support.processes import PATIENCE_SECONDS, ROOT, TRIO440, finished, started
 from tests.support.tools import require_tool
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -96,9 +98,15 @@ def test_a_dialogue_goes_as_shown(block: Block) -> None:
                 assert re.search(rf"^{target[1]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
                 continue
             if command.endswith("&"):
-                shell = ["bash", "-c", f"exec {command.removesuffix('&')}"]
-                server = servers.enter_context(started(shell, env=environment))
+                words = shlex.split(command.removesuffix("&"))
+                assert words[0] == "trio440"
+                server = servers.enter_context(started([*TRIO440, *words[1:]]))
                 assert_shown(shown, server.line() + "\n")
+                continue
+            if re.fullmatch(r"trio440 [\w./: -]+", command):
+                status, out, err = finished([*TRIO440, *shlex.split(command)[1:]])
+                assert status == 0, (command, err)
+                assert_shown(shown, out)
                 continue
             done = subprocess.run(
                 ["bash", "-o", "pipefail", "-c", command],

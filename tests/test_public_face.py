@@ -48,23 +48,18 @@ def loaded_by(*modules: str) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-@pytest.fixture(params=LIBRARY)
-def module(request: pytest.FixtureRequest) -> ModuleType:
-    name: str = request.param
-    return importlib.import_module(name)
-
-
-def test_a_module_says_what_it_is_for(module: ModuleType) -> None:
+@pytest.mark.parametrize("name", LIBRARY)
+def test_a_module_shows_what_is_public_with_words(name: str) -> None:
+    module = importlib.import_module(name)
     assert inspect.getdoc(module)
-
-
-def test_exports_exist_in_order_and_once(module: ModuleType) -> None:
     names = list(getattr(module, "__all__", ()))
     assert names == sorted(set(names), key=sort_key)
     assert [name for name in names if not hasattr(module, name)] == []
+    check_that_everything_public_is_exported(module)
+    check_that_what_is_exported_is_documented(module)
 
 
-def test_a_module_exports_every_class_and_function_that_looks_public(module: ModuleType) -> None:
+def check_that_everything_public_is_exported(module: ModuleType) -> None:
     shown = set(getattr(module, "__all__", ()))
     defined = {
         name
@@ -76,7 +71,7 @@ def test_a_module_exports_every_class_and_function_that_looks_public(module: Mod
     assert defined - shown == set()
 
 
-def test_what_is_exported_is_documented(module: ModuleType) -> None:
+def check_that_what_is_exported_is_documented(module: ModuleType) -> None:
     bare = []
     for name in getattr(module, "__all__", ()):
         thing = getattr(module, name)

@@ -238,15 +238,13 @@ def everything_below(directory: Path) -> list[Path]:
     return sorted(directory.rglob("*"))
 
 
-@pytest.mark.parametrize("path", OUTSIDE)
 @pytest.mark.parametrize("method", EVERY_METHOD)
-async def test_no_method_leaves_the_tree(
-    disk: Disk, tmp_path: Path, method: str, path: str
-) -> None:
+async def test_no_method_leaves_the_tree(disk: Disk, tmp_path: Path, method: str) -> None:
     write(disk, "inside", b"content")
     before = everything_below(tmp_path)
-    with pytest.raises(InvalidParameter, match="path must be relative"):
-        EVERY_METHOD[method](disk, path)
+    for path in OUTSIDE:
+        with pytest.raises(InvalidParameter, match="path must be relative"):
+            EVERY_METHOD[method](disk, path)
     assert everything_below(tmp_path) == before
     assert disk.list_directory("") == ["inside"]
 

@@ -147,7 +147,9 @@ def test_the_courses_scripts() -> None:
         before = cpu_ticks(miner.pid)
         wait_until(lambda: cpu_ticks(miner.pid) > before + 30)
         server.signal(signal.SIGKILL)
+        miner.signal(signal.SIGSTOP)  # it would compute for ten seconds more
         assert waiting.end() == (0, "Disconnected\n", "")
+        miner.signal(signal.SIGCONT)
         status, out, err = miner.end()
         assert (status, out) == (0, "")
         assert err.startswith("engine ")

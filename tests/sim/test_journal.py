@@ -127,6 +127,9 @@ async def branches(ports: Host, model: Model) -> None:
         await model.install(journal, [b"d%d" % number for number in range(8)])
 
 
+strides = named("stride", [3, pytest.param(1, marks=pytest.mark.campaign)])
+"""Which operations are looked at: every one, or every third."""
+
 WORKLOADS = [appends, compactions, truncations, installations, pipelines, branches]
 Workload = Callable[[Host, Model], Awaitable[None]]
 
@@ -192,9 +195,12 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -
 
 
 @named("workload", WORKLOADS)
-async def test_a_power_cut_at_every_operation_of_a_slow_disk(workload: Workload) -> None:
+@strides
+async def test_a_power_cut_at_every_operation_of_a_slow_disk(
+    workload: Workload, stride: int
+) -> None:
     """Other tasks go on while the disk works, and more gathers for each commit."""
-    for op in count():
+    for op in count(step=stride):
         disk, model = await fresh(), Model()
         disk.cut_power_at(op)
         ports = machine(disk, op, slow=True)
@@ -206,8 +212,9 @@ async def test_a_power_cut_at_every_operation_of_a_slow_disk(workload: Workload)
 
 
 @named("workload", WORKLOADS)
-async def test_an_error_at_every_operation_of_a_slow_disk(workload: Workload) -> None:
-    for op in count():
+@strides
+async def test_an_error_at_every_operation_of_a_slow_disk(workload: Workload, stride: int) -> None:
+    for op in count(step=stride):
         disk, model = await fresh(), Model()
         disk.fail_at(op, errno.EIO)
         ports = machine(disk, op, slow=True)
@@ -218,9 +225,12 @@ async def test_an_error_at_every_operation_of_a_slow_disk(workload: Workload) ->
 
 
 @named("workload", WORKLOADS)
-async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload) -> None:
+@strides
+async def test_a_power_cut_at_every_operation_of_the_recovery(
+    workload: Workload, stride: int
+) -> None:
     operations = await count_operations(workload)
-    for op in range(3, operations, 8):
+    for op in range(3, operations, 8 * stride):
         disk, model = await fresh(), Model()
         disk.cut_power_at(op)
         if not await ended_by(PowerCut, disk, op, workload(machine(disk), model)):
@@ -282,12 +292,13 @@ async def test_an_error_at_every_operation(workload: Workload) -> None:
 
 
 @named("workload", WORKLOADS)
+@strides
 async def test_what_was_acknowledged_after_an_error_and_a_reopening_survives(
-    workload: Workload,
+    workload: Workload, stride: int
 ) -> None:
     """A sync that failed has lost pages that still read well: they must be written again."""
     operations = await count_operations(workload)
-    for op in range(operations):
+    for op in range(0, operations, stride):
         disk, model = await fresh(), Model()
         disk.fail_at(op, errno.EIO)
         if not await ended_by(JournalFailed, disk, op, workload(machine(disk), model)):

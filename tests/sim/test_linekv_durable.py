@@ -142,10 +142,17 @@ async def live(world: World, users: list[User]) -> None:
             nursery.start_soon(user.use, client)
 
 
-@pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.campaign)])
-async def test_a_power_cut_at_every_operation(world: World, after: bool) -> None:
+@pytest.mark.parametrize(
+    ("after", "stride"),
+    [
+        (False, 4),
+        pytest.param(False, 1, marks=pytest.mark.campaign),
+        pytest.param(True, 1, marks=pytest.mark.campaign),
+    ],
+)
+async def test_a_power_cut_at_every_operation(world: World, after: bool, stride: int) -> None:
     """What a Get has shown is there, and of the later Puts of the connection a beginning."""
-    for op in count():
+    for op in count(step=stride):
         world.disk = disk = SimDisk(random.Random(4))
         disk.cut_power_at(op, after=after)
         users = [User(b"a"), User(b"b")]

@@ -61,6 +61,7 @@ async def test_echo_of_many_messages(seed: int) -> None:
     await check_echo(seed, 2, 500, lsp.Params(5, 2000, 2, 0, 1))
 
 
+@pytest.mark.campaign
 @seeds(2)
 async def test_echo_of_many_messages_of_many_clients(seed: int) -> None:
     params = lsp.Params(5, 2000, 20, 0, 10)

@@ -307,7 +307,17 @@ async def test_what_was_pending_is_flushed_when_the_network_comes_back(
 
 
 @seeds(1)
-@scenarios
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        client_to_server,
+        server_fast_close,
+        pytest.param(server_to_client, marks=pytest.mark.campaign),
+        pytest.param(round_trip, marks=pytest.mark.campaign),
+        pytest.param(server_closes_connections_fast, marks=pytest.mark.campaign),
+        pytest.param(client_fast_close, marks=pytest.mark.campaign),
+    ],
+)
 async def test_much_that_was_pending_is_flushed_when_the_network_comes_back(
     seed: int, scenario: Scenario
 ) -> None:

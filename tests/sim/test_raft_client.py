@@ -13,7 +13,7 @@ from trio440.raft.kv import Changed, Found, Get, KeyValueMap, Put, decode_result
 from trio440.sim import simulated
 from trio440.sim.world import World
 
-SEEDS = 3
+SEEDS = 1
 ADDRESSES = [(name, PORT) for name in HOSTS]
 
 

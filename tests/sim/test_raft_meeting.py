@@ -27,7 +27,7 @@ def refused(cluster: Cluster) -> list[tuple[str, str]]:
     ]
 
 
-@simulated(seeds=2, profile="calm", hosts=[*HOSTS, "n4"], duration_seconds=90)
+@simulated(seeds=1, profile="calm", hosts=[*HOSTS, "n4"], duration_seconds=90)
 async def test_a_peer_that_lost_its_disk_is_refused_and_joins_under_a_new_id(world: World) -> None:
     cluster = Cluster(world, HOSTS)
     cluster.start(*HOSTS)
@@ -53,7 +53,7 @@ async def test_a_peer_that_lost_its_disk_is_refused_and_joins_under_a_new_id(wor
     assert leader.members.voters == tuple(sorted([*rest, "n4"]))
 
 
-@simulated(seeds=2, profile="calm", hosts=HOSTS, duration_seconds=90)
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
 async def test_an_id_that_was_removed_is_refused_to_whoever_joins(world: World) -> None:
     cluster = Cluster(world, HOSTS)
     cluster.start()
@@ -69,7 +69,7 @@ async def test_an_id_that_was_removed_is_refused_to_whoever_joins(world: World) 
     assert refused(cluster)[0][0] == lost
 
 
-@simulated(seeds=2, profile="calm", hosts=HOSTS, duration_seconds=90)
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
 async def test_a_first_start_waits_for_both_others_of_three(world: World) -> None:
     cluster = Cluster(world, HOSTS)
     cluster.start("n1", "n2")
@@ -91,7 +91,7 @@ async def test_a_first_start_waits_for_both_others_of_three(world: World) -> Non
             assert cluster.peers[name].awaited == ()
 
 
-@simulated(seeds=2, profile="calm", hosts=HOSTS, duration_seconds=90)
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
 async def test_an_operator_who_swears_that_ids_are_new_needs_a_quorum_only(world: World) -> None:
     """One of three has an address that does not resolve, at the first start of all."""
     cluster = Cluster(world, HOSTS, options={"is_new": True})
@@ -106,7 +106,7 @@ async def test_an_operator_who_swears_that_ids_are_new_needs_a_quorum_only(world
         await leader.add_learner("n3")
 
 
-@simulated(seeds=2, profile="calm", hosts=HOSTS, duration_seconds=90)
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
 async def test_an_oath_that_is_wrong_is_found_out(world: World) -> None:
     cluster = Cluster(world, HOSTS)
     cluster.start()
@@ -119,7 +119,7 @@ async def test_an_oath_that_is_wrong_is_found_out(world: World) -> None:
     assert refused(cluster)[0][0] == lost
 
 
-@simulated(seeds=4, profile="calm", hosts=HOSTS, duration_seconds=90)
+@simulated(seeds=2, profile="calm", hosts=HOSTS, duration_seconds=90)
 async def test_a_first_start_that_was_cut_short_goes_on(world: World) -> None:
     """The store has its number already, and others may have noted it."""
     cluster = Cluster(world, HOSTS)

@@ -158,6 +158,9 @@ IMAGES = pytest.mark.parametrize(
 )
 """How many images of the disk are looked at after each cut; with 1, after every third only."""
 
+strides = pytest.mark.parametrize("stride", [7, pytest.param(2, marks=pytest.mark.campaign)])
+"""Which operations are looked at: one of so many."""
+
 
 @workloads
 @pytest.mark.parametrize("after", [False, pytest.param(True, marks=pytest.mark.campaign)])
@@ -178,8 +181,11 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool, i
 
 
 @workloads
-async def test_a_power_cut_at_every_operation_of_a_slow_disk(workload: Workload) -> None:
-    for op in count(step=2):
+@strides
+async def test_a_power_cut_at_every_operation_of_a_slow_disk(
+    workload: Workload, stride: int
+) -> None:
+    for op in count(step=stride):
         disk, model = fresh(), Model()
         disk.cut_power_at(op)
         ports = machine(disk, op, slow=True)

@@ -34,7 +34,7 @@ from trio440.errors import (
 from trio440.sim import simulated
 from trio440.sim.world import World
 
-SEEDS = 3
+SEEDS = 1
 
 
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
@@ -186,7 +186,7 @@ async def test_what_a_cancelled_handler_still_says_is_not_sent(world: World) -> 
         assert client.statistics().late_answers == 0
 
 
-@simulated(seeds=20, profile="calm", hosts=HOSTS)
+@simulated(seeds=5, profile="calm", hosts=HOSTS)
 async def test_late_answers_reach_nobody(world: World) -> None:
     rng = world.rng("late")
 
@@ -396,7 +396,7 @@ async def _live(
         await trio.sleep_forever()
 
 
-@simulated(seeds=20, profile="calm", hosts=HOSTS)
+@simulated(seeds=5, profile="calm", hosts=HOSTS)
 async def test_what_was_told_last_arrives_though_answers_are_unread(world: World) -> None:
     async with open_pair(world) as pair:
         async with pair.client() as client, trio.open_nursery() as nursery:

@@ -148,23 +148,23 @@ TROUBLES: Final = Counter[str]()
 """How calls ended in all worlds."""
 
 
-@simulated(seeds=8, profile="partitions", hosts=HOSTS, duration_seconds=600, heal_seconds=40)
+@simulated(seeds=4, profile="partitions", hosts=HOSTS, duration_seconds=600, heal_seconds=40)
 async def test_calls_end_truthfully_through_partitions(world: World) -> None:
     await _play(world)
 
 
-@simulated(seeds=8, profile="crashes", hosts=["server"], duration_seconds=600, heal_seconds=40)
+@simulated(seeds=4, profile="crashes", hosts=["server"], duration_seconds=600, heal_seconds=40)
 async def test_calls_end_truthfully_through_crashes_of_the_server(world: World) -> None:
     world.add_machine("client")
     await _play(world)
 
 
-@simulated(seeds=8, profile="hostile", hosts=HOSTS, duration_seconds=600, heal_seconds=40)
+@simulated(seeds=4, profile="hostile", hosts=HOSTS, duration_seconds=600, heal_seconds=40)
 async def test_calls_end_truthfully_through_everything(world: World) -> None:
     await _play(world)
 
 
-@simulated(seeds=5, profile="calm", hosts=HOSTS)
+@simulated(seeds=2, profile="calm", hosts=HOSTS)
 async def test_a_restarted_server_is_found_again_under_its_new_incarnation(world: World) -> None:
     watch = Watch(world)
     machine = world.start("server", watch.serve)
@@ -188,7 +188,7 @@ async def test_a_restarted_server_is_found_again_under_its_new_incarnation(world
         assert client.statistics().connects == 5
 
 
-@simulated(seeds=5, profile="calm", hosts=HOSTS)
+@simulated(seeds=2, profile="calm", hosts=HOSTS)
 async def test_attempts_to_reach_a_dead_machine_become_rare(world: World) -> None:
     ports = ports_of(world, "client")
     async with rpc.open_client("server", PORT, ports=ports) as client:

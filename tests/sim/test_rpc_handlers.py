@@ -28,7 +28,7 @@ from trio440.rpc.envelope import NO_DEADLINE, encode_call, encode_cancel
 from trio440.sim import simulated
 from trio440.sim.world import World
 
-SEEDS = 3
+SEEDS = 1
 VAR: ContextVar[str] = ContextVar("VAR", default="clean")
 
 Handler = Callable[[Number], Awaitable[Any]]
@@ -152,7 +152,7 @@ async def test_a_cancelled_handlers_task_serves_on(world: World) -> None:
         assert pair.server.statistics().handlers_active == 0
 
 
-@simulated(seeds=10, profile="calm", hosts=HOSTS)
+@simulated(seeds=4, profile="calm", hosts=HOSTS)
 async def test_calls_that_are_cancelled_before_they_begin(world: World) -> None:
     number = 0
     async with open_pair(world) as pair:
@@ -222,7 +222,7 @@ async def test_errors_before_and_after_the_first_wait(world: World) -> None:
         assert pair.server.statistics().handlers_active == 0
 
 
-@simulated(seeds=20, profile="calm", hosts=HOSTS)
+@simulated(seeds=5, profile="calm", hosts=HOSTS)
 async def test_a_server_that_is_left_while_the_reader_changes_answers_the_rest(
     world: World,
 ) -> None:

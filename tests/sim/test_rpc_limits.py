@@ -38,7 +38,7 @@ from trio440.sim import simulated
 from trio440.sim.world import World
 from trio440.wire.framing import frame
 
-SEEDS = 3
+SEEDS = 1
 
 
 async def works(pair: Pair) -> None:
@@ -481,7 +481,7 @@ async def test_room_that_a_call_cannot_use_goes_to_the_next(world: World) -> Non
                 assert await Shop(client).double(Number(2)) == Number(4)
 
 
-@simulated(seeds=40, profile="calm", hosts=HOSTS)
+@simulated(seeds=10, profile="calm", hosts=HOSTS)
 async def test_room_that_comes_with_the_deadline_goes_to_the_next(world: World) -> None:
     async def ask_in_time() -> None:
         with pytest.raises(CallTimedOut):

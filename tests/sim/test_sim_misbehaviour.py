@@ -70,7 +70,11 @@ def test_a_program_that_is_shielded_for_ever_fails_its_world(
         assert failure_of(story) == ("what is cancelled ends", "programs of stubborn go on")
 
 
-def test_a_program_that_swallows_its_cancellation_fails_its_world() -> None:
+def test_a_program_that_swallows_its_cancellation_fails_its_world(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("trio440.sim.world.STEPS_AT_ONE_TIME", 5_000)
+
     async def story(world: World) -> None:
         world.start("stubborn", swallows_cancellation)
         await trio.sleep(1)

@@ -77,8 +77,15 @@ async def test_it(world):
 """
 
 
-@pytest.mark.parametrize("trio_mode", ["false", "true"])
-@pytest.mark.parametrize("plugins", [PLUGIN, [*PLUGIN, *PYTEST_TRIO], [*PYTEST_TRIO, *PLUGIN]])
+@pytest.mark.parametrize(
+    ("plugins", "trio_mode"),
+    [
+        (PLUGIN, "false"),
+        ([*PLUGIN, *PYTEST_TRIO], "true"),
+        ([*PYTEST_TRIO, *PLUGIN], "false"),
+        pytest.param([*PYTEST_TRIO, *PLUGIN], "true", marks=pytest.mark.campaign),
+    ],
+)
 def test_a_marked_test_runs_once_for_each_seed(
     project: Project, plugins: list[str], trio_mode: str
 ) -> None:

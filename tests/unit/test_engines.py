@@ -88,7 +88,7 @@ STARTS = st.integers(0, MAX_NONCE) | st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=70, deadline=None)
 @given(TEXTS, STARTS, st.integers(1, 5) | st.integers(1, 2500))
 @example("", 0, 1)
 @example("", MAX_NONCE, 1)

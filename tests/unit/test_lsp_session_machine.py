@@ -117,7 +117,7 @@ class Histories(RuleBasedStateMachine):
 
 
 def test_any_history() -> None:
-    run_state_machine_as_test(Histories, settings=settings(max_examples=60, deadline=None))
+    run_state_machine_as_test(Histories, settings=settings(max_examples=30, deadline=None))
 
 
 @pytest.mark.campaign
@@ -142,7 +142,7 @@ def walk(seed: int) -> None:
     pair.finish()
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_random_walks(seed: int) -> None:
     walk(seed)
 

@@ -256,7 +256,7 @@ def courses(draw: st.DrawFn) -> tuple[int, list[tuple[str, int, int]]]:
     return count, draw(st.lists(steps, max_size=60))
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(courses())
 def test_no_two_stores_are_let_in_under_one_id(
     course: tuple[int, list[tuple[str, int, int]]],

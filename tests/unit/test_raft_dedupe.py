@@ -111,7 +111,7 @@ class Model:
         return Done(result)
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.lists(requests, max_size=40), st.integers(0, 40))
 def test_sessions_do_what_the_model_does(history: list[Request], restart: int) -> None:
     (sessions, journal), model = make(LIMITS), Model()

@@ -137,7 +137,7 @@ def apply(machine: KeyValueMap, command: Command) -> Result:
     return decode_result(machine.apply(1, encode(command)))
 
 
-@settings(max_examples=200)
+@settings(max_examples=70)
 @given(st.lists(commands, max_size=25))
 def test_the_map_does_what_a_dict_does(history: list[Command]) -> None:
     machine, model = KeyValueMap(), Model()

@@ -92,7 +92,7 @@ class Model:
             self.first += 1
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(st.lists(commands, max_size=20), st.data())
 def test_what_is_remembered_is_what_happened(history: list[Command], data: st.DataObject) -> None:
     machine, model = KeyValueMap(LIMITS), Model()

@@ -1,4 +1,4 @@
-"""Worlds of Raft at level A: a few seeds of each profile, here and now."""
+"""Worlds of Raft at level A: a seed of each profile, here and now."""
 
 import pytest
 
@@ -9,10 +9,9 @@ from trio440.sim.running import run
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_a_few_worlds_keep_every_promise(profile: str) -> None:
-    for seed in range(2):
-        outcome, _ = run(Setup("raft", seed, "A", profile))
-        assert outcome.failure is None, outcome.setup.replay_command()
+def test_a_world_keeps_every_promise(profile: str) -> None:
+    outcome, _ = run(Setup("raft", 0, "A", profile))
+    assert outcome.failure is None, outcome.setup.replay_command()
 
 
 def test_one_seed_is_one_history_in_every_process() -> None:

@@ -26,7 +26,7 @@ from trio440.sim.stage import SHOWN_BYTES, Stage, shown
 from trio440.sim.trace import Event
 
 SECOND = 1_000_000
-a_few = settings(max_examples=25)
+a_few = settings(max_examples=10)
 """Each example is a world of 20 seconds, about 10 milliseconds to run."""
 STILL = Weather(delay=500, jitter=0)
 HOSTS = (
@@ -370,7 +370,7 @@ def test_a_skewed_clock_drifts_and_its_wall_jumps() -> None:
     assert stage.clock("b") == stage.now == 20 * SECOND
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seeds)
 def test_no_clock_goes_back(seed: int) -> None:
     world = Echoes(seed, "clocks")

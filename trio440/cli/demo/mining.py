@@ -35,8 +35,11 @@ SMALL_SECONDS: Final = 0.25
 
 SMALL_AT: Final = 0.05
 """How much of the huge job is done when the small one is asked for, at least."""
-KILL_AT: Final = 0.5
-"""How much of it is done when the victim dies, unless the small job is answered earlier."""
+KILL_AT: Final = 0.2
+"""How much of it is done when the victim dies, unless the small job is answered earlier.
+
+So early that its loss is noticed before the others, idle near the end, copy what it held.
+"""
 
 PROGRESS: Final = re.compile(
     r"job \d+ '(?P<text>[^']*)': (?P<percent>[\d.]+) % done, (?P<detail>.*)"
