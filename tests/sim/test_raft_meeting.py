@@ -107,6 +107,28 @@ async def test_an_operator_who_swears_that_ids_are_new_needs_a_quorum_only(world
 
 
 @simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
+async def test_who_is_removed_unheard_is_let_in_while_its_vote_may_be_needed(world: World) -> None:
+    """A leader that is alone wants to go on alone, and then only the one that it never met is up.
+
+    Both voters before the change must be for it: the leader itself and that one.
+    """
+    cluster = Cluster(world, HOSTS, options={"is_new": True})
+    cluster.start("n1", "n2")
+    leader = await cluster.leader()
+    await put(leader, b"k", b"v")
+    cluster.crash("n2" if leader.id == "n1" else "n1")
+    with trio.move_on_after(0.05) as scope:
+        await leader.change_members([leader.id])
+    assert scope.cancelled_caught
+    assert leader.members.is_joint
+    cluster.start("n3")
+    await cluster.until(lambda: leader.members.voters == (leader.id,))
+    await cluster.until(lambda: not leader.members.is_joint)
+    assert (await put(await cluster.leader(), b"k", b"w")).done
+    assert cluster.failures == []
+
+
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
 async def test_an_oath_that_is_wrong_is_found_out(world: World) -> None:
     cluster = Cluster(world, HOSTS)
     cluster.start()

@@ -85,7 +85,7 @@ def test_what_is_no_store_is_never_noted(store: int) -> None:
 
 def test_ids_that_anybody_made_up_take_no_more_room_than_the_limit() -> None:
     known = Acquaintances("a", 1, limit=3)
-    known.observe(FIRST, 0)
+    known.observe(FIRST, 0, 0)
     for number in range(10):
         known.admits(f"x{number}", 5)
         known.introduced(f"y{number}", 5)
@@ -102,7 +102,7 @@ def test_ids_that_anybody_made_up_take_no_more_room_than_the_limit() -> None:
 def test_the_configuration_counts_more_than_what_was_noted() -> None:
     known = Acquaintances("a", 1, [Acquaintance("b", 9)])
     stores = [("a", 1), ("b", 2), ("c", 3), ("d", NO_STORE)]
-    known.observe(Configuration(voters=("a", "b", "c"), stores=stores), 4)
+    known.observe(Configuration(voters=("a", "b", "c"), stores=stores), 4, 4)
     assert known.admits("b", 2)
     assert not known.admits("b", 9)
     assert known.admits("c", 3)
@@ -114,12 +114,38 @@ def test_the_configuration_counts_more_than_what_was_noted() -> None:
 
 def test_an_older_configuration_counts_again() -> None:
     known = Acquaintances("a", 1)
-    known.observe(Configuration(voters=("a", "b"), stores=[("b", 2)]), 4)
+    known.observe(Configuration(voters=("a", "b"), stores=[("b", 2)]), 4, 0)
     assert known.admits("b", 2)
     record(known)
-    known.observe(FIRST, 0)
+    known.observe(FIRST, 0, 0)
     assert known.admits("b", 2)
     assert not known.admits("b", 3)
+
+
+@pytest.mark.parametrize("outgoing", [(), ("a", "b", "d")])
+def test_who_is_removed_unmet_is_refused_when_that_is_committed_and_over(
+    outgoing: tuple[str, ...],
+) -> None:
+    known = Acquaintances("a", 1)
+    removal = Configuration(
+        voters=("a", "b"), outgoing=outgoing, stores=[("a", 1), ("b", 2), ("d", NO_STORE)]
+    )
+    known.observe(removal, 4, 3)
+    assert known.introduced("d", 4) is None
+    record(known)
+    found = known.introduced("d", 4)
+    assert found == Opinion("a", 4, Verdict.SAME, 4, ("a", "b"), outgoing)
+    assert known.admits("d", 4)
+    assert not known.admits("d", 5)
+    known.observe(removal, 4, 4)
+    assert known.admits("d", 4) is bool(outgoing)
+    known.observe(removal.completed(), 5, 4)
+    assert known.admits("d", 4)
+    known.observe(removal.completed(), 5, 5)
+    assert not known.admits("d", 4)
+    found = known.introduced("d", 4)
+    assert found is not None
+    assert found.verdict is Verdict.OTHER
 
 
 # Admission

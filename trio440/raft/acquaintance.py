@@ -11,7 +11,10 @@ the store that promises it:
    have noted its store, and none of them knew another one under its id: see
    :func:`consents_needed`.
 3. *Configurations.* From the first change of the members on the log itself says which store each
-   voter has, removed ones included.
+   voter has, removed ones included. Where a leader removes one that it has never met, no store
+   may have that id when the change is committed and over. Until then another leader may undo the
+   change, and the vote of the one that goes may be needed for that or for the change itself: its
+   id stands for whom others have noted, as before.
 
 Why that is safe. Among the ``n`` voters that a cluster begins with, any two sets of others that
 let a peer in have at least ``f = (n - 1) // 2`` members in common. If it has lost its disk, at
@@ -34,7 +37,7 @@ from typing import Final
 
 import attrs
 
-from trio440.raft.membership import LARGEST_STORE, Configuration
+from trio440.raft.membership import LARGEST_STORE, NO_STORE, Configuration
 
 __all__ = [
     "Acquaintance",
@@ -150,6 +153,7 @@ class Acquaintances:
         self._has_rejected = False
         self._configuration = Configuration()
         self._index = 0
+        self._is_committed = False
         self._bound: dict[str, int] = {}
 
     # What it knows
@@ -174,12 +178,24 @@ class Acquaintances:
 
     # Inputs
 
-    def observe(self, configuration: Configuration, index: int) -> None:
-        """Take note of this peer's present configuration; cheap where it is the last one."""
-        if configuration is not self._configuration:
+    def observe(self, configuration: Configuration, index: int, commit: int) -> None:
+        """Take note of this peer's present configuration; cheap where it is the last one.
+
+        Args:
+            configuration: that.
+            index: of its entry.
+            commit: the last index that is known to be committed.
+        """
+        is_committed = index <= commit
+        if configuration is not self._configuration or is_committed is not self._is_committed:
             self._configuration = configuration
             self._index = index
-            self._bound = dict(configuration.stores)
+            self._is_committed = is_committed
+            self._bound = {
+                name: store
+                for name, store in configuration.stores
+                if store != NO_STORE or (is_committed and not configuration.is_voter(name))
+            }
             self._trusted.clear()
 
     def admits(self, peer: str, store: int) -> bool:

@@ -96,7 +96,8 @@ class Meeting:
 
     def _look(self) -> Acquaintances:
         """Return what is known, the node's present configuration included."""
-        self._known.observe(self._node.configuration, self._node.configuration_index)
+        node = self._node
+        self._known.observe(node.configuration, node.configuration_index, node.commit)
         return self._known
 
     async def _opinion_of(self, identity: Identity) -> Opinion:

@@ -35,7 +35,7 @@ Stores: TypeAlias = tuple[tuple[str, int], ...]
 LARGEST_STORE: Final = (1 << 63) - 1
 """The numbers of stores are 1 to this."""
 NO_STORE: Final = 0
-"""No store has it: a storage that has drawn no number, or a voter that was removed unmet."""
+"""No store has it: a storage that has drawn no number, or a voter that is removed unmet."""
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:

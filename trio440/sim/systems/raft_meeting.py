@@ -136,7 +136,8 @@ class Meeting:
             self._carry(Answer(self._node.id, peer, opinion))
 
     def _look(self) -> None:
-        self._known.observe(self._node.configuration, self._node.configuration_index)
+        node = self._node
+        self._known.observe(node.configuration, node.configuration_index, node.commit)
 
     def _record(self) -> None:
         self._known.take_rejected()
