@@ -75,3 +75,30 @@ def test_who_has_lost_its_disk_neither_speaks_nor_takes_part() -> None:
         watch.sent(VoteReply("n2", "n1", 1, granted=True))
     with pytest.raises(InvariantViolated, match="is refused"):
         watch.started(cluster["n2"], Durable(cluster.owners["n2"]), 0, lambda: 0)
+
+
+def test_a_change_of_members_is_in_doubt_until_something_else_is_committed_in_its_place() -> None:
+    cluster = Cluster(3)
+    cluster.elect("n1")
+    cluster.tick(5)
+    watch = watched(cluster)
+    first = cluster["n1"].configuration
+    assert watch.members_in_doubt() == [first]
+    cluster.isolate("n1")
+    index, _ = cluster["n1"].change_membership(["n1", "n2"])
+    cluster.settle()
+    watch.look(cluster["n1"])
+    changed = cluster["n1"].configuration
+    assert changed.voters == ("n1", "n2")
+    assert watch.members_in_doubt() == [first, changed]
+    cluster.owners["n1"].crash()
+    cluster.delay = lambda message: 1 if isinstance(message, AppendReply) else 0
+    cluster.elect("n2")
+    for name in ("n2", "n3"):
+        watch.started(cluster[name], Durable(cluster.owners[name]), 0, lambda: 0)
+    assert watch.members_in_doubt() == [first, changed]
+    cluster.now += 1
+    cluster.settle()
+    assert cluster["n2"].commit == index
+    watch.look(cluster["n2"])
+    assert watch.members_in_doubt() == [first]

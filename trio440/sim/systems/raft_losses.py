@@ -1,7 +1,9 @@
 """Lost disks in Raft's worlds: whose may be lost, and under which id its machine joins again.
 
 A world never loses more disks than its members bear: what is committed must be on a disk that is
-left, and those who are left must be able to remove the others.
+left, and those who are left must be able to remove the others. That goes for the members whom a
+change leads to as well, from the moment that a leader has it in its log: a log with that change
+is longer than others, and who has it can only win among those members.
 """
 
 import random

@@ -155,6 +155,7 @@ class _Game:
     def _crash(self, host: str) -> None:
         owner = self._on[host]
         seen = [one.node.configuration for one in self.owners.values() if one.has_begun]
+        seen += self.watch.members_in_doubt()
         is_voter = owner.has_begun and owner.node.configuration.is_voter(owner.name)
         rest = self._losses.rest(self._first)
         # In the midst of the first start the others would wait for its consent for ever.

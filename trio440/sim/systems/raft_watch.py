@@ -107,6 +107,17 @@ class Watch:
         """How many terms had a leader."""
         return len(self._leaders)
 
+    def members_in_doubt(self) -> list[Configuration]:
+        """Return the members who are committed last, and those who may still take their place.
+
+        An entry behind all that is committed may come back from whatever disk or message has it,
+        also where no peer that is up knows of it.
+        """
+        behind = (entry for entry, _ in self._entries.values() if entry.index > self.committed)
+        changes = (entry.data for entry in behind if entry.kind is EntryKind.CONFIGURATION)
+        last = (members for _, members in self._members[-1:])
+        return [*last, *map(decode_configuration, changes)]
+
     # What peers say
 
     def sent(self, message: Message) -> None:

@@ -180,6 +180,7 @@ class _Game:
         """Lose the disk of a peer that has crashed, if this world bears that."""
         rest = self._losses.rest(self.voters)
         seen = [members, *(peer.members for peer in self.peers.values())]
+        seen += self._watch.members_in_doubt()
         if (
             members.is_voter(name)
             and self._promised.issuperset(rest)
