@@ -9,7 +9,7 @@ PYTHON ?= python3.11 python3 python3.12 python3.13 python
 BIN := .venv/bin
 PYTEST_ARGS ?=
 # Test processes at a time.
-PYTEST_WORKERS ?= 2
+PYTEST_WORKERS ?= 3
 # Seeds of each system in a long campaign, at level A; a tenth of them at level B.
 SEEDS ?= 20000
 

@@ -266,16 +266,16 @@ async def live_through(world: World) -> None:
     assert verdict.answer != "violated", str(verdict)
 
 
-@simulated(seeds=1, profile="hostile", hosts=HOSTS, duration_seconds=40, heal_seconds=10)
+@simulated(seeds=1, profile="hostile", hosts=HOSTS, duration_seconds=30, heal_seconds=6)
 async def test_hostile_worlds_are_linearizable(world: World) -> None:
     await live_through(world)
 
 
-@simulated(seeds=1, profile="crashes", hosts=HOSTS, duration_seconds=40, heal_seconds=10)
+@simulated(seeds=1, profile="crashes", hosts=HOSTS, duration_seconds=30, heal_seconds=6)
 async def test_crashes_lose_nothing_acknowledged(world: World) -> None:
     await live_through(world)
 
 
-@simulated(seeds=1, profile="partitions", hosts=HOSTS, duration_seconds=40, heal_seconds=10)
+@simulated(seeds=1, profile="partitions", hosts=HOSTS, duration_seconds=30, heal_seconds=6)
 async def test_partitions_are_linearizable(world: World) -> None:
     await live_through(world)

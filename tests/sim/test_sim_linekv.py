@@ -15,7 +15,7 @@ from trio440.sim.world import World
 
 
 @pytest.mark.parametrize("profile", ["calm", "hostile", "crashes", "disks"])
-@pytest.mark.parametrize(("level", "seeds"), [("A", 4), ("B", 1)])
+@pytest.mark.parametrize(("level", "seeds"), [("A", 2), ("B", 1)])
 def test_linekv_keeps_its_promises(level: Level, seeds: int, profile: str) -> None:
     for seed in range(seeds):
         outcome, _ = run(Setup("linekv", seed, level, profile))
@@ -30,7 +30,7 @@ def test_pct_finds_nothing_either() -> None:
 
 def test_a_history_is_the_same_in_every_process() -> None:
     assert (
-        len(digests_in_processes("linekv 3 A hostile", "linekv 3 B hostile", hash_seeds=(1, 2)))
+        len(digests_in_processes("linekv 3 A hostile", "linekv 3 B hostile", hash_seeds=(None, 1)))
         == 1
     )
 

@@ -8,7 +8,7 @@ from trio440.sim.running import run
 
 
 @pytest.mark.parametrize("profile", ["calm", "hostile", "partitions", "crashes"])
-@pytest.mark.parametrize(("level", "seeds"), [("A", 4), ("B", 1)])
+@pytest.mark.parametrize(("level", "seeds"), [("A", 2), ("B", 1)])
 def test_lsp_keeps_its_promises(level: Level, seeds: int, profile: str) -> None:
     for seed in range(seeds):
         outcome, _ = run(Setup("lsp", seed, level, profile))
@@ -22,4 +22,6 @@ def test_pct_finds_nothing_either() -> None:
 
 
 def test_a_history_is_the_same_in_every_process() -> None:
-    assert len(digests_in_processes("lsp 7 A hostile", "lsp 7 B hostile", hash_seeds=(1, 2))) == 1
+    assert (
+        len(digests_in_processes("lsp 7 A hostile", "lsp 7 B hostile", hash_seeds=(None, 1))) == 1
+    )

@@ -74,6 +74,7 @@ def test_a_program_that_swallows_its_cancellation_fails_its_world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trio440.sim.world.STEPS_AT_ONE_TIME", 5_000)
+    monkeypatch.setattr("trio440.sim.world.STEPS_AT_THE_END", 5_000)
 
     async def story(world: World) -> None:
         world.start("stubborn", swallows_cancellation)
@@ -86,6 +87,7 @@ def test_a_program_that_spins_under_a_shield_fails_its_world(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("trio440.sim.world.STEPS_AT_ONE_TIME", 5_000)
+    monkeypatch.setattr("trio440.sim.world.STEPS_AT_THE_END", 5_000)
 
     async def program(_ports: Host) -> None:
         with trio.CancelScope(shield=True):

@@ -17,7 +17,7 @@ def test_raft_keeps_its_promises(profile: str) -> None:
 
 
 def test_a_history_is_the_same_in_every_process() -> None:
-    assert len(digests_in_processes("raft 3 B hostile", hash_seeds=(1, 2))) == 1
+    assert len(digests_in_processes("raft 3 B hostile", hash_seeds=(None, 1))) == 1
 
 
 def test_a_peer_that_speaks_before_it_writes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

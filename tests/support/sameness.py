@@ -17,15 +17,18 @@ for words in sys.argv[1:]:
 """
 
 
-def digests_in_processes(*setups: str, hash_seeds: Iterable[int]) -> set[tuple[str, ...]]:
+def digests_in_processes(*setups: str, hash_seeds: Iterable[int | None]) -> set[tuple[str, ...]]:
     """Run the same histories in one process for each hash seed, and return what came out.
+
+    None is the seed of other processes here, drawn at random unless somebody chose it.
 
     Each of ``setups`` names a system, a seed, a level, a profile and perhaps an order.
     """
     outputs = set()
     for seed in hash_seeds:
+        environment = {} if seed is None else {"PYTHONHASHSEED": str(seed)}
         command = [sys.executable, "-c", PROGRAM, *setups]
-        status, out, err = finished(command, env={"PYTHONHASHSEED": str(seed)})
+        status, out, err = finished(command, env=environment)
         assert (status, err) == (0, "")
         assert len(out.split()) == len(setups)
         outputs.add(tuple(out.split()))
