@@ -24,7 +24,7 @@ __all__ = ["CHECKS", "failures"]
 
 PATIENCE_SECONDS: Final = 60.0
 FOR_EVER_SECONDS: Final = 24 * 3600.0
-MAX_STEPS: Final = 5_000
+MAX_STEPS: Final = 20_000
 """How many times the tasks of one check may run; the longest honest one takes hundreds."""
 
 Check: TypeAlias = Callable[[Squarer, trio.Nursery], Awaitable[None]]
