@@ -1,13 +1,16 @@
 """The client of a Raft cluster on simulated machines: it finds the leader, and repeats safely."""
 
 from functools import partial
+from typing import Any
 
 import pytest
+import trio
 
 from tests.support.raft_world import HOSTS, PORT, Cluster
 from tests.support.rpc_world import ports_of
 from trio440 import raft
 from trio440.errors import ChangeRefused, HandshakeRefused, NoAnswer
+from trio440.raft.client import Endpoint
 from trio440.raft.dedupe import Sessions
 from trio440.raft.kv import Changed, Found, Get, KeyValueMap, Put, decode_result, encode
 from trio440.sim import simulated
@@ -60,6 +63,27 @@ async def test_a_command_whose_leader_dies_is_done_once(world: World) -> None:
             assert result.revision == 2 * number
             world.machines[name].restart()
             await cluster.until(partial(cluster.peers.__contains__, name))
+
+
+@simulated(seeds=1, profile="calm", hosts=[*HOSTS, "desk"], duration_seconds=90)
+async def test_who_leads_is_known_to_all_that_ask_at_once(world: World) -> None:
+    cluster = cluster_of(world)
+    cluster.start()
+    asked: list[str] = []
+    async with raft.open_client(ADDRESSES, ports=ports_of(world, "desk")) as client:
+        await client.propose(encode(Put(b"k", b"first")))
+        attempt = client._attempt
+
+        async def counted(address: Endpoint, *arguments: Any, **options: Any) -> Any:
+            asked.append(address[0])
+            return await attempt(address, *arguments, **options)
+
+        client._attempt = counted  # type: ignore[method-assign]
+        async with trio.open_nursery() as nursery:
+            for number in range(50):
+                nursery.start_soon(client.propose, encode(Put(b"%d" % number, b"")))
+    assert len(asked) == 50
+    assert len(set(asked)) == 1
 
 
 @simulated(seeds=1, profile="calm", hosts=[*HOSTS, "desk"], duration_seconds=90)

@@ -101,7 +101,7 @@ class Model:
         if request.number < self.lowest[session]:
             return NotDone("stale")
         if (session, request.number) not in self.results:
-            if len(self.remembered(session)) >= LIMITS.results:
+            if request.number - self.lowest[session] >= LIMITS.results:
                 return NotDone("full")
             self.count += 1
             self.results[session, request.number] = b"%d:%s" % (self.count, request.command)
@@ -136,6 +136,17 @@ def test_a_retried_command_is_applied_once() -> None:
     assert apply(sessions, 11, Do(7, 3, 3, b"go")) == Done(b"3:go")
     assert apply(sessions, 12, Do(7, 2, 1, b"tip")) == NotDone("stale")
     assert journal.applied == [(8, b"pay"), (9, b"tip"), (11, b"go")]
+
+
+def test_a_command_that_was_lost_is_applied_though_many_after_it_were() -> None:
+    sessions, journal = make(SessionLimits(results=3))
+    apply(sessions, 1, Open())
+    for number in (2, 3):
+        apply(sessions, number, Do(1, number, 1, b"later"))
+    assert apply(sessions, 4, Do(1, 4, 1, b"too early")) == NotDone("full")
+    assert apply(sessions, 5, Do(1, 1, 1, b"lost before")) == Done(b"3:lost before")
+    assert apply(sessions, 6, Do(1, 4, 4, b"too early")) == Done(b"4:too early")
+    assert len(journal.applied) == 4
 
 
 def test_an_expired_session_applies_nothing() -> None:

@@ -319,10 +319,11 @@ class Client:
         tried = 0
         while True:
             outcome: Outcome | None = None
-            address = self._take_address()
+            address = self._next_address()
             try:
                 outcome = await self._attempt(address, method, request, repeat=repeat)
             except HandshakeRefused:
+                self._forget(address)
                 if tried >= len(self._addresses):
                     raise
             if isinstance(outcome, final_answers):
@@ -337,24 +338,33 @@ class Client:
         """Ask one peer, and take note of who leads; None: it did not answer."""
         caller = await self._reach(address)
         if caller is None:
+            self._forget(address)
             return None
         seconds = self._attempt_seconds if repeat else None
         try:
             outcome = await caller.call(method, request, timeout_seconds=seconds)
         except (CallTimedOut, AnswerLost, RemoteError) as error:
+            self._forget(address)
             return None if repeat else Unknown(f"whether it was done is not known: {error}")
         if isinstance(outcome, Elsewhere):
-            place = outcome.place
-            self._leader = (place.host, place.port) if place is not None else None
-        elif not isinstance(outcome, Unknown):
+            self._forget(address)
+            if (place := outcome.place) is not None:
+                self._leader = (place.host, place.port)
+        elif isinstance(outcome, Unknown):
+            self._forget(address)
+        else:
             self._leader = address
         return outcome
 
-    def _take_address(self) -> Endpoint:
-        """Return where the leader may be, and forget it: who answers is remembered again."""
-        address, self._leader = self._leader, None
-        if address is not None:
-            return address
+    def _forget(self, address: Endpoint) -> None:
+        """Take note that a peer does not lead."""
+        if self._leader == address:
+            self._leader = None
+
+    def _next_address(self) -> Endpoint:
+        """Return where the leader is, as far as is known, or else one peer after the other."""
+        if self._leader is not None:
+            return self._leader
         self._next += 1
         return self._addresses[self._next % len(self._addresses)]
 

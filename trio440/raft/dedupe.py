@@ -83,9 +83,9 @@ class Done:
 class NotDone:
     """A command was not applied now.
 
-    ``expired``: its session has ended. ``stale``: its client had the result before. ``full``: the
-    session has too many results that nobody has acknowledged; it may come again. ``malformed``:
-    it is no request.
+    ``expired``: its session has ended. ``stale``: its client had the result before. ``full``: its
+    number is too far above the lowest that the client waits for; it may come again, and what may
+    not is never the lowest itself. ``malformed``: it is no request.
     """
 
     reason: Literal["expired", "stale", "full", "malformed"]
@@ -130,7 +130,8 @@ class SessionLimits:
     sessions: int = attrs.field(default=10_000, validator=_positive)
     """Sessions; opening one more ends the one that was used least recently."""
     results: int = attrs.field(default=256, validator=_positive)
-    """Results that one session remembers; a command more is not applied."""
+    """Results that one session remembers: a command whose number is so much above the lowest that
+    its client waits for is not applied."""
     total_bytes: int = attrs.field(default=64 << 20, validator=_positive)
     """Results of all sessions, 64 bytes more for each; the session that was used least recently
     ends, and the last one ends too if it alone is too much."""
@@ -213,7 +214,7 @@ class Sessions:
         result = session.results.get(request.number)
         if result is not None:
             return Done(result)
-        if len(session.results) >= self._limits.results:
+        if request.number >= session.lowest + self._limits.results:
             return NotDone("full")
         result = self.machine.apply(index, request.command)
         session.results[request.number] = result
