@@ -86,8 +86,8 @@ bench: setup
 	  echo "== $$script"; $(BIN)/python "$$script"; done
 
 lock: setup
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-header --no-annotate --all-extras --group dev \
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 \
+	  --generate-hashes --no-strip-extras --no-emit-index-url --no-header --no-annotate --all-extras --group dev \
 	  --output-file requirements.lock pyproject.toml
 
 clean:
