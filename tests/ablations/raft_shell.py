@@ -9,12 +9,13 @@ import trio
 from tests.ablations.journal import syncs_when_it_closes
 from tests.ablations.patching import Bugs, raft_ablations, replaced
 from trio440.errors import JournalFailed
-from trio440.raft import dedupe, peer
+from trio440.raft import dedupe, opening
 from trio440.raft.applier import Applier
 from trio440.raft.client import Client
 from trio440.raft.dedupe import Sessions
 from trio440.raft.disk_storage import DiskStorage
 from trio440.raft.driver import Driver
+from trio440.raft.endpoints import Endpoints
 from trio440.raft.kv import KeyValueMap
 from trio440.raft.meeting import Meeting
 from trio440.raft.messages import EntryKind
@@ -106,8 +107,8 @@ def peers_start_without_their_snapshot() -> Any:
     async def load(config: Any, storage: Any, _machine: Any, ports: Any) -> Any:
         return await real(config, storage, Sessions(KeyValueMap()), ports)
 
-    real = peer._load
-    return patch.object(peer, "_load", load)
+    real = opening._load
+    return patch.object(opening, "_load", load)
 
 
 def first_starts_ask_nobody() -> Any:
@@ -182,20 +183,24 @@ def repeated_commands_have_new_numbers() -> Any:
     """A client that has heard nothing sends its command as another one."""
 
     def make(real: Any) -> Any:
-        async def attempt(
-            self: Client, address: Any, method: Any, request: Any, *, repeat: bool
-        ) -> Any:
-            if method is Clients.propose:
-                asked = dedupe._REQUESTS.decode_untrusted(request.data)
-                if isinstance(asked, dedupe.Do):
-                    self._number += 1
-                    again = attrs.evolve(asked, number=self._number)
-                    request = Command(dedupe.encode(again))
-            return await real(self, address, method, request, repeat=repeat)
+        def begin(self: Client, endpoints: Endpoints, ports: Any) -> None:
+            real(self, endpoints, ports)
+            attempt = endpoints.attempt
 
-        return attempt
+            async def renumbered(address: Any, method: Any, request: Any, *, repeat: bool) -> Any:
+                if method is Clients.propose:
+                    asked = dedupe._REQUESTS.decode_untrusted(request.data)
+                    if isinstance(asked, dedupe.Do):
+                        self._number += 1
+                        again = attrs.evolve(asked, number=self._number)
+                        request = Command(dedupe.encode(again))
+                return await attempt(address, method, request, repeat=repeat)
 
-    return replaced(Client, "_attempt", make)
+            endpoints.attempt = renumbered  # type: ignore[method-assign]
+
+        return begin
+
+    return replaced(Client, "__init__", make)
 
 
 def repeated_commands_are_applied_again() -> Any:

@@ -10,8 +10,8 @@ from tests.support.raft_world import HOSTS, PORT, Cluster
 from tests.support.rpc_world import ports_of
 from trio440 import raft
 from trio440.errors import ChangeRefused, HandshakeRefused, NoAnswer
-from trio440.raft.client import Endpoint
 from trio440.raft.dedupe import Sessions
+from trio440.raft.endpoints import Endpoint
 from trio440.raft.kv import Changed, Found, Get, KeyValueMap, Put, decode_result, encode
 from trio440.sim import simulated
 from trio440.sim.world import World
@@ -72,13 +72,14 @@ async def test_who_leads_is_known_to_all_that_ask_at_once(world: World) -> None:
     asked: list[str] = []
     async with raft.open_client(ADDRESSES, ports=ports_of(world, "desk")) as client:
         await client.propose(encode(Put(b"k", b"first")))
-        attempt = client._attempt
+        endpoints = client._endpoints
+        attempt = endpoints.attempt
 
         async def counted(address: Endpoint, *arguments: Any, **options: Any) -> Any:
             asked.append(address[0])
             return await attempt(address, *arguments, **options)
 
-        client._attempt = counted  # type: ignore[method-assign]
+        endpoints.attempt = counted  # type: ignore[method-assign]
         async with trio.open_nursery() as nursery:
             for number in range(50):
                 nursery.start_soon(client.propose, encode(Put(b"%d" % number, b"")))

@@ -5,7 +5,8 @@ from trio440.raft.config import Config
 from trio440.raft.membership import Configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
 from trio440.raft.node import Node
-from trio440.raft.peer import Peer, open_peer
+from trio440.raft.opening import open_peer
+from trio440.raft.peer import Peer
 from trio440.raft.peer_config import PeerConfig
 from trio440.raft.ready import ChunkRead, ChunkWrite, ReadState, Ready
 from trio440.raft.state import Role

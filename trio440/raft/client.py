@@ -8,10 +8,11 @@
 
 The state machine of the cluster's peers is wrapped in :class:`~trio440.raft.dedupe.Sessions`: so
 the client may repeat a command until it is answered, at whatever peer, and it is applied once.
+How it gets to the leader is :mod:`trio440.raft.endpoints`'s.
 """
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, TypeVar, final
 
@@ -26,43 +27,31 @@ from trio440.errors import (
     CallTimedOut,
     ChangeRefused,
     HandshakeRefused,
-    InvalidParameter,
     NoAnswer,
     RemoteError,
     SessionExpired,
 )
 from trio440.raft import dedupe
+from trio440.raft.endpoints import ATTEMPT_SECONDS, Endpoint, Endpoints
 from trio440.raft.watched import WatchedChanges
 from trio440.raft.wire import (
     Answered,
     Clients,
     Command,
     Done,
-    Elsewhere,
     Members,
     Nothing,
     Outcome,
     Question,
-    Refusal,
     Report,
     Transfer,
-    Unknown,
 )
-from trio440.rpc import Client as Caller
-from trio440.rpc import ClientLimits, Identity, Method
-from trio440.rpc import open_client as open_caller
+from trio440.rpc import Method
 
 __all__ = ["Client", "open_client"]
 
 A = TypeVar("A")
-Endpoint = tuple[str, int]
 
-ATTEMPT_SECONDS: Final = 2.0
-"""A peer that has not answered within so long is not waited for."""
-CONNECT_SECONDS: Final = 0.3
-"""A peer to which there is no connection is not waited for longer: another may be up."""
-REST_SECONDS: Final = 0.05
-"""After a round without success the next one comes about so much later."""
 IN_FLIGHT: Final = 128
 """Commands at a time; below what a session remembers."""
 STATUS_SECONDS: Final = 1.0
@@ -77,25 +66,9 @@ class Client:
     none of the addresses belongs to this cluster.
     """
 
-    def __init__(
-        self,
-        addresses: Iterable[Endpoint],
-        cluster: str,
-        nursery: trio.Nursery,
-        *,
-        attempt_seconds: float,
-        ports: Host,
-    ) -> None:
-        self._ports = ports
-        self._attempt_seconds = attempt_seconds
-        self._cluster = cluster
-        self._nursery = nursery
-        self._addresses = list(dict.fromkeys(addresses))
-        if not self._addresses:
-            raise InvalidParameter("addresses", [], "at least one")
-        self._callers: dict[Endpoint, Caller] = {}
-        self._leader: Endpoint | None = None
-        self._next = 0
+    def __init__(self, endpoints: Endpoints, ports: Host) -> None:
+        self._endpoints = endpoints
+        self._clock = ports.clock
         self._session: int | None = None
         self._opening = trio.Lock()
         self._number = 0
@@ -136,7 +109,7 @@ class Client:
                     return reply.result
                 if not isinstance(reply, dedupe.NotDone) or reply.reason != "full":
                     break
-                await self._rest()
+                await self._endpoints.rest()
         finally:
             del waiting[number]
         if self._session == session:
@@ -154,7 +127,7 @@ class Client:
             return self._session
 
     async def _ask_session(self, request: bytes) -> dedupe.Reply:
-        outcome = await self._ask(Clients.propose, Command(request), repeat=True)
+        outcome = await self._endpoints.ask(Clients.propose, Command(request), repeat=True)
         if not isinstance(outcome, Answered):
             raise BadMessage(f"a peer answered a command with {outcome}")
         return dedupe.decode_reply(outcome.data)
@@ -166,7 +139,7 @@ class Client:
             NoAnswer: the time is over.
         """
         with self._limit(timeout_seconds):
-            outcome = await self._ask(Clients.read, Question(query), repeat=True)
+            outcome = await self._endpoints.ask(Clients.read, Question(query), repeat=True)
             if isinstance(outcome, Answered):
                 return outcome.data
             raise BadMessage(f"a peer answered a question with {outcome}")
@@ -203,14 +176,7 @@ class Client:
             NoAnswer: the time is over.
             InvalidParameter: ``after`` is less than 0.
         """
-        changes = WatchedChanges(
-            prefix,
-            self._addresses,
-            start=self._ports.rng.randrange(len(self._addresses)),
-            reach=self._reach,
-            rest=self._rest,
-            attempt_seconds=self._attempt_seconds,
-        )
+        changes = WatchedChanges(prefix, self._endpoints)
         await changes.begin(partial(self.read, timeout_seconds=timeout_seconds), after)
         yield changes
 
@@ -255,7 +221,7 @@ class Client:
             ChangeRefused: the peer does not do it.
             NoAnswer: the time is over.
         """
-        caller = await self._caller(address or self._addresses[0])
+        caller = await self._endpoints.caller(address or self._endpoints.addresses[0])
         try:
             outcome = await caller.call(
                 Clients.snapshot, Nothing(), timeout_seconds=timeout_seconds
@@ -272,7 +238,7 @@ class Client:
         asked: set[Endpoint] = set()
 
         async def ask(address: Endpoint) -> None:
-            caller = await self._caller(address)
+            caller = await self._endpoints.caller(address)
             try:
                 report = await caller.call(
                     Clients.status, Nothing(), timeout_seconds=timeout_seconds
@@ -289,120 +255,20 @@ class Client:
                 nursery.start_soon(ask, address)
 
         async with trio.open_nursery() as nursery:
-            for address in self._addresses:
+            for address in self._endpoints.addresses:
                 begin(address)
         return [reports[name] for name in sorted(reports)]
 
     async def _manage(self, method: Method[A, Outcome], request: A, seconds: float | None) -> int:
         with self._limit(seconds):
-            outcome = await self._ask(method, request, repeat=False)
+            outcome = await self._endpoints.ask(method, request, repeat=False)
             if isinstance(outcome, Done):
                 return outcome.index
             raise ChangeRefused(getattr(outcome, "problem", str(outcome)))
         raise NoAnswer("the change", seconds)
 
-    # Asking
-
     def _limit(self, seconds: float | None) -> Any:
-        clock = self._ports.clock
-        return clock.move_on_after(seconds) if seconds is not None else trio.CancelScope()
-
-    async def _ask(self, method: Method[A, Outcome], request: A, *, repeat: bool) -> Outcome:
-        """Ask the leader, whoever that is; again where nobody knows what came of it.
-
-        Args:
-            method: what to ask.
-            request: its argument.
-            repeat: whether a request whose fate is not known may be repeated.
-        """
-        final_answers = (Answered, Done) if repeat else (Answered, Done, Refusal, Unknown)
-        tried = 0
-        while True:
-            outcome: Outcome | None = None
-            address = self._next_address()
-            try:
-                outcome = await self._attempt(address, method, request, repeat=repeat)
-            except HandshakeRefused:
-                self._forget(address)
-                if tried >= len(self._addresses):
-                    raise
-            if isinstance(outcome, final_answers):
-                return outcome
-            tried += 1
-            if self._leader is None or tried > 1:
-                await self._rest()
-
-    async def _attempt(
-        self, address: Endpoint, method: Method[A, Outcome], request: A, *, repeat: bool
-    ) -> Outcome | None:
-        """Ask one peer, and take note of who leads; None: it did not answer."""
-        caller = await self._reach(address)
-        if caller is None:
-            self._forget(address)
-            return None
-        seconds = self._attempt_seconds if repeat else None
-        try:
-            outcome = await caller.call(method, request, timeout_seconds=seconds)
-        except (CallTimedOut, AnswerLost, RemoteError) as error:
-            self._forget(address)
-            return None if repeat else Unknown(f"whether it was done is not known: {error}")
-        if isinstance(outcome, Elsewhere):
-            self._forget(address)
-            if (place := outcome.place) is not None:
-                self._leader = (place.host, place.port)
-        elif isinstance(outcome, Unknown):
-            self._forget(address)
-        else:
-            self._leader = address
-        return outcome
-
-    def _forget(self, address: Endpoint) -> None:
-        """Take note that a peer does not lead."""
-        if self._leader == address:
-            self._leader = None
-
-    def _next_address(self) -> Endpoint:
-        """Return where the leader is, as far as is known, or else one peer after the other."""
-        if self._leader is not None:
-            return self._leader
-        self._next += 1
-        return self._addresses[self._next % len(self._addresses)]
-
-    async def _reach(self, address: Endpoint) -> Caller | None:
-        """Return who calls a peer, None where there is no connection soon."""
-        caller = await self._caller(address)
-        with self._ports.clock.move_on_after(CONNECT_SECONDS):
-            await caller.wait_connected()
-        return caller if caller.is_connected else None
-
-    async def _caller(self, address: Endpoint) -> Caller:
-        caller = self._callers.get(address)
-        if caller is None:
-            caller = await self._nursery.start(self._connect, address)
-        return caller
-
-    async def _connect(
-        self, address: Endpoint, *, task_status: trio.TaskStatus[Caller] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        async with AsyncExitStack() as stack:
-            caller = await stack.enter_async_context(
-                open_caller(
-                    *address,
-                    identity=Identity(self._cluster),
-                    limits=ClientLimits(
-                        connect_seconds=ATTEMPT_SECONDS,
-                        silence_seconds=ATTEMPT_SECONDS,
-                        longest_wait_seconds=0.5,
-                    ),
-                    ports=self._ports,
-                )
-            )
-            caller = self._callers.setdefault(address, caller)
-            task_status.started(caller)
-            await trio.Event().wait()
-
-    async def _rest(self) -> None:
-        await self._ports.clock.sleep(REST_SECONDS * (0.5 + self._ports.rng.random()))
+        return self._clock.move_on_after(seconds) if seconds is not None else trio.CancelScope()
 
 
 @asynccontextmanager
@@ -427,4 +293,7 @@ async def open_client(
         InvalidParameter: there is no address.
     """
     async with open_service_nursery() as nursery:
-        yield Client(addresses, cluster, nursery, attempt_seconds=attempt_seconds, ports=ports)
+        endpoints = Endpoints(
+            addresses, cluster, nursery, attempt_seconds=attempt_seconds, ports=ports
+        )
+        yield Client(endpoints, ports)

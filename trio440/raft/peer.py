@@ -1,48 +1,31 @@
-"""A Raft peer: a node with a disk, a network, time, and a state machine that it feeds.
+"""A Raft peer as its users have it: what it may be asked, and what it says of itself.
 
 ::
 
     async with raft.open_peer(PeerConfig(...), KeyValueMap()) as peer:
         result = await peer.propose(command)      # on the leader
         answer = await peer.read(question)        # anywhere, linearizable
+
+What it is made of, and how that begins and ends, is in :mod:`trio440.raft.opening`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import Any, Final, final
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final, final
 
-from trio440.core.host import Address, Host
-from trio440.core.lifetimes import open_service_nursery
-from trio440.core.real import REAL_HOST
-from trio440.errors import (
-    InvalidParameter,
-    JournalFailed,
-    NotLeader,
-    PeerStopped,
-    TransferRefused,
-    WatchRefused,
-)
-from trio440.raft.applier import read_whole
-from trio440.raft.desk import Desk
-from trio440.raft.disk_storage import open_disk_storage
+from trio440.core.host import Address
+from trio440.errors import NotLeader, TransferRefused, WatchRefused
 from trio440.raft.driver import Driver
-from trio440.raft.machine import StateMachine, Watchable
+from trio440.raft.machine import Watchable
 from trio440.raft.meeting import Meeting
-from trio440.raft.membership import LARGEST_STORE, NO_STORE, Configuration
-from trio440.raft.peer_config import PeerConfig
+from trio440.raft.membership import Configuration
 from trio440.raft.status import Status
-from trio440.raft.storage import MemoryStorage, Storage, Stored, bootstrap, joining
-from trio440.raft.trace_lines import Recorder
-from trio440.raft.tracing import make_node
 from trio440.raft.transport import Transport
 from trio440.raft.waiting import AppliedEntries
 from trio440.raft.wire import Place, Report
-from trio440.rpc import Identity, Routes, ServerLimits, open_server
 
-__all__ = ["Peer", "open_peer"]
+__all__ = ["Peer"]
 
-BOOK_SECONDS: Final = 1.0
-"""Peers tell each other so often where everybody listens."""
 APPLIED_LIMIT: Final = 65_536
 WATCH_SECONDS: Final = 10.0
 
@@ -55,10 +38,7 @@ class Peer:
     by its end or by a failure of its disk.
     """
 
-    def __init__(
-        self, config: PeerConfig, driver: Driver, transport: Transport, meeting: Meeting
-    ) -> None:
-        self._config = config
+    def __init__(self, driver: Driver, transport: Transport, meeting: Meeting) -> None:
         self._driver = driver
         self._meeting = meeting
         self._node = driver.node
@@ -330,155 +310,3 @@ class Peer:
             places=self.places,
             reachable=self.reachable,
         )
-
-
-@asynccontextmanager
-async def open_peer(
-    config: PeerConfig,
-    machine: StateMachine,
-    *,
-    storage: Storage | None = None,
-    routes: Routes | None = None,
-    report: Callable[[Exception], None] | None = None,
-    recorder: Recorder | None = None,
-    ports: Host = REAL_HOST,
-) -> AsyncIterator[Peer]:
-    """Be a peer of a cluster for as long as the body runs.
-
-    A failure of the disk, or a message that no sound peer sends, stops the peer: the body is
-    cancelled and the error comes out; nobody is answered any more.
-
-    At the first start the body runs at once, and the peer takes part as soon as enough others
-    have said that they know no other storage of its id: see :meth:`Peer.wait_admitted`.
-
-    Args:
-        config: which peer.
-        machine: new; it is fed here and nowhere else.
-        storage: another one than ``config.directory`` says.
-        routes: answered beside what peers and clients ask, on the same port.
-        report: hears of connections that were refused or broke rules, and of messages under an
-            id that is known with another storage.
-        recorder: is told of all that the peer does, see :func:`open_trace`.
-        ports: the machine to run on.
-
-    Raises:
-        WrongStorage: the directory is another peer's, or another cluster's.
-        LostStorage: the cluster knows this id with another storage, now or later.
-        JournalBusy: another process has it open.
-        JournalCorrupt: what had been durable is damaged.
-        JournalFailed: the disk cannot be read or written, now or later.
-        AddressError: it cannot listen there.
-        RaftViolated: a peer has broken Raft's rules, or this one has lost what it had kept.
-        InvalidParameter: ``members`` is wrong, or ``storage`` began without a number of its own.
-    """
-    async with AsyncExitStack() as stack:
-        if storage is None and config.directory is not None:
-            storage = await stack.enter_async_context(
-                open_disk_storage(
-                    config.directory, cluster=config.cluster, node=config.id, ports=ports
-                )
-            )
-        storage = storage or MemoryStorage()
-        stored = await _load(config, storage, machine, ports)
-        node = make_node(config.id, config.raft, stored, ports.rng, recorder)
-        identity = Identity(config.cluster, config.id, stored.store)
-        report = report or _ignore
-        meeting = Meeting(node, stored, storage, is_new=config.is_new, report=report, ports=ports)
-
-        def receive(message: Any) -> None:
-            driver.receive(message)
-
-        silence = config.tick_seconds * config.raft.election_ticks
-        transport = Transport(
-            identity,
-            config.places,
-            receive,
-            meeting,
-            silence_seconds=max(0.1, 2 * silence),
-            ports=ports,
-        )
-        driver = Driver(
-            node,
-            storage,
-            machine,
-            transport.send,
-            tick_seconds=config.tick_seconds,
-            snapshot_entries=config.snapshot_entries,
-            ports=ports,
-        )
-        peer = Peer(config, driver, transport, meeting)
-        routes = routes or Routes()
-        transport.add_to(routes)
-        meeting.add_to(routes, transport)
-        Desk(peer).add_to(routes)
-        nursery = await stack.enter_async_context(open_service_nursery())
-        server = await stack.enter_async_context(
-            open_server(
-                config.port,
-                routes,
-                host=config.host,
-                identity=identity,
-                limits=ServerLimits(flush_seconds=0.2),
-                report=report,
-                ports=ports,
-            )
-        )
-        peer._address = server.address  # noqa: SLF001 - its maker
-        transport.learn(Place(config.id, config.host, server.address[1]))
-        nursery.start_soon(_live, driver, meeting, transport)
-        nursery.start_soon(transport.run)
-        nursery.start_soon(_tell_places, transport, ports)
-        try:
-            yield peer
-        finally:
-            driver.stop("it was left")
-
-
-def _ignore(_: Exception) -> None:
-    """Report nothing."""
-
-
-async def _live(driver: Driver, meeting: Meeting, transport: Transport) -> None:
-    """Get to know the others, and drive the node from its admission on."""
-    try:
-        async with open_service_nursery() as nursery:
-            nursery.start_soon(meeting.run, transport)
-            await meeting.wait_admitted()
-            await driver.run()
-    except Exception as error:
-        failure = _alone(error)
-        driver.stop(str(failure))
-        if failure is error:
-            raise
-        raise failure from None
-
-
-def _alone(error: Exception) -> Exception:
-    """Return the first failure of a disk in the place of all: several tasks may meet it."""
-    if isinstance(error, ExceptionGroup) and error.split(JournalFailed)[1] is None:
-        while isinstance(error, ExceptionGroup):
-            error = error.exceptions[0]
-    return error
-
-
-async def _load(config: PeerConfig, storage: Storage, machine: StateMachine, ports: Host) -> Stored:
-    """Load what is kept, or begin; the machine has the snapshot then."""
-    stored = await storage.load()
-    if stored is None:
-        store = ports.rng.randint(1, LARGEST_STORE)
-        stored = bootstrap(config.members, store=store) if config.members else joining(store)
-        await storage.initialize(stored)
-    if stored.store == NO_STORE:
-        raise InvalidParameter("storage", storage, "begun with a number of its own")
-    if stored.snapshot.index > 0:
-        data = await read_whole(storage, stored.snapshot)
-        if data is None:
-            raise PeerStopped(config.id, "its snapshot cannot be read")
-        machine.restore(data)
-    return stored
-
-
-async def _tell_places(transport: Transport, ports: Host) -> None:
-    while True:
-        await ports.clock.sleep(BOOK_SECONDS)
-        transport.tell_places()

@@ -1,7 +1,7 @@
 """The changes of a key-value map as a client watches them, each once and in order."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Final, Self, final
 
 import trio
@@ -15,6 +15,7 @@ from trio440.errors import (
     InvalidParameter,
     RemoteError,
 )
+from trio440.raft.endpoints import Endpoint, Endpoints
 from trio440.raft.kv_messages import (
     Change,
     Changes,
@@ -27,11 +28,8 @@ from trio440.raft.kv_messages import (
     prefix_end,
 )
 from trio440.raft.wire import Answered, Awaited, Clients, Outcome
-from trio440.rpc import Client as Caller
 
 __all__ = ["WatchedChanges"]
-
-Endpoint = tuple[str, int]
 
 WATCH_SECONDS: Final = 10.0
 """A peer that has had nothing to tell for so long is left for the next one: it may be cut off."""
@@ -45,23 +43,11 @@ class WatchedChanges:
     peers they come from; those of one revision follow each other. Each is committed.
     """
 
-    def __init__(
-        self,
-        prefix: bytes,
-        addresses: Sequence[Endpoint],
-        *,
-        start: int,
-        reach: Callable[[Endpoint], Awaitable[Caller | None]],
-        rest: Callable[[], Awaitable[None]],
-        attempt_seconds: float,
-    ) -> None:
+    def __init__(self, prefix: bytes, endpoints: Endpoints) -> None:
         self._prefix: Final = prefix
         self._end: Final = prefix_end(prefix)
-        self._addresses = addresses
-        self._place = start
-        self._reach = reach
-        self._rest = rest
-        self._attempt_seconds = attempt_seconds
+        self._endpoints = endpoints
+        self._place = endpoints.draw()
         self._asked = 0
         self._changes: deque[Change] = deque()
         self._revision = 0
@@ -99,33 +85,34 @@ class WatchedChanges:
             self._take(await self._wait())
             if not self._changes:
                 self._place += 1
-                await self._rest()
+                await self._endpoints.rest()
         change = self._changes.popleft()
         self._revision = self._changes[0].revision - 1 if self._changes else self._asked
         return change
 
     async def _wait(self) -> bytes:
         """Have one peer after the other wait for a change, until one answers."""
+        addresses = self._endpoints.addresses
         refused = 0
         while True:
             outcome = None
             try:
-                outcome = await self._wait_at(self._addresses[self._place % len(self._addresses)])
+                outcome = await self._wait_at(addresses[self._place % len(addresses)])
             except HandshakeRefused:
                 refused += 1
-                if refused >= len(self._addresses):
+                if refused >= len(addresses):
                     raise
             if isinstance(outcome, Answered):
                 return outcome.data
             self._place += 1
-            await self._rest()
+            await self._endpoints.rest()
 
     async def _wait_at(self, address: Endpoint) -> Outcome | None:
-        caller = await self._reach(address)
+        caller = await self._endpoints.reach(address)
         if caller is None:
             return None
         awaited = Awaited(self._request(), round(WATCH_SECONDS * 1000))
-        seconds = WATCH_SECONDS + self._attempt_seconds
+        seconds = WATCH_SECONDS + self._endpoints.attempt_seconds
         try:
             return await caller.call(Clients.watch, awaited, timeout_seconds=seconds)
         except (CallTimedOut, AnswerLost, RemoteError):

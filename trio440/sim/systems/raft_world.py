@@ -321,7 +321,7 @@ class _Game:
                     if call.name == "get":
                         if self.peers and rng.random() < 0.5:  # noqa: PLR2004 - any peer may read
                             peer = rng.choice([*self.peers])
-                            client._leader = (host_of(peer), PORT)  # noqa: SLF001 - it is asked first
+                            client._endpoints.leader = (host_of(peer), PORT)  # noqa: SLF001 - asked first
                         data = await client.read(command, timeout_seconds=PATIENCE_SECONDS)
                     else:
                         data = await client.propose(command, timeout_seconds=PATIENCE_SECONDS)
