@@ -34,6 +34,7 @@
     │   ├── ChangeRefused                            the members cannot be changed like this now
     │   ├── TransferRefused                          leadership cannot go to this peer
     │   ├── ReadRefused                              too many reads wait
+    │   ├── NotQueryable (TypeError)                 a state machine answers no questions
     │   ├── WatchRefused                             too many watch, or there is nothing to watch
     │   ├── HistoryCompacted                         changes that were asked for are forgotten
     │   ├── LeadershipLost                           whether a command is carried out is not known
@@ -103,6 +104,7 @@ __all__ = [
     "MiningError",
     "NoAnswer",
     "NotLeader",
+    "NotQueryable",
     "PayloadTooLarge",
     "PeerStopped",
     "ProposalRefused",
@@ -345,6 +347,14 @@ class ReadRefused(RaftError):
         """Give the limit."""
         super().__init__(f"{limit} reads are waiting, which is the limit")
         self.limit = limit
+
+
+class NotQueryable(RaftError, TypeError):
+    """The state machine of a peer is no :class:`~trio440.raft.machine.Queryable`."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("this state machine answers no questions: it has no method query")
 
 
 class WatchRefused(RaftError):

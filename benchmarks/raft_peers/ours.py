@@ -40,10 +40,6 @@ class Last:
         self.last = command
         return command
 
-    def query(self, _request: bytes) -> bytes:
-        """Return what was kept."""
-        return self.last
-
     def snapshot(self) -> Callable[[], bytes]:
         """Take hold of the state."""
         head, ballast = b"%d %s " % (self.count, self.last.hex().encode()), self.ballast
@@ -113,7 +109,7 @@ def usage() -> dict[str, Any]:
     return {"rss_mb": resident / 1e6, "cpu": used.ru_utime + used.ru_stime}
 
 
-async def obey(peer: raft.Peer, order: dict[str, Any]) -> dict[str, Any]:
+async def obey(peer: raft.Peer[Any], order: dict[str, Any]) -> dict[str, Any]:
     """Do one thing and return what came of it."""
     before = usage()["cpu"]
     result: dict[str, Any] = {}

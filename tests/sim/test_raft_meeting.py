@@ -7,14 +7,14 @@ from tests.support.raft_world import HOSTS, PORT, Cluster
 from tests.support.rpc_world import ports_of
 from trio440 import raft, rpc
 from trio440.errors import ChangeRefused, LostStorage, RemoteError
-from trio440.raft.kv import Changed, Get, Put, decode_result, encode
+from trio440.raft.kv import Changed, Get, KeyValueMap, Put, decode_result, encode
 from trio440.raft.messages import RequestVote
 from trio440.raft.wire import Book, Introduction, Peers
 from trio440.sim import simulated
 from trio440.sim.world import World
 
 
-async def put(peer: raft.Peer, key: bytes, value: bytes) -> Changed:
+async def put(peer: raft.Peer[KeyValueMap], key: bytes, value: bytes) -> Changed:
     result = decode_result(await peer.propose(encode(Put(key, value))))
     assert isinstance(result, Changed)
     return result

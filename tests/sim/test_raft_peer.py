@@ -18,7 +18,16 @@ from trio440.errors import (
     ReadRefused,
     TransferRefused,
 )
-from trio440.raft.kv import Changed, CompareAndSet, Found, Get, Put, decode_result, encode
+from trio440.raft.kv import (
+    Changed,
+    CompareAndSet,
+    Found,
+    Get,
+    KeyValueMap,
+    Put,
+    decode_result,
+    encode,
+)
 from trio440.sim import simulated
 from trio440.sim.checking.history import Call, History
 from trio440.sim.checking.linearizability import check_linearizable
@@ -28,13 +37,13 @@ from trio440.sim.world import World
 SEEDS = 1
 
 
-async def put(peer: raft.Peer, key: bytes, value: bytes) -> Changed:
+async def put(peer: raft.Peer[KeyValueMap], key: bytes, value: bytes) -> Changed:
     result = decode_result(await peer.propose(encode(Put(key, value))))
     assert isinstance(result, Changed)
     return result
 
 
-async def get(peer: raft.Peer, key: bytes) -> bytes | None:
+async def get(peer: raft.Peer[KeyValueMap], key: bytes) -> bytes | None:
     found = decode_result(await peer.read(encode(Get(key))))
     assert isinstance(found, Found)
     return found.items[0].value if found.items else None

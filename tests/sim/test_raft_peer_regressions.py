@@ -29,12 +29,12 @@ ROUNDS = 5
 TICK_SECONDS = 0.01
 
 
-async def put(peer: raft.Peer, key: bytes) -> None:
+async def put(peer: raft.Peer[KeyValueMap], key: bytes) -> None:
     result = decode_result(await peer.propose(encode(Put(key, b"v"))))
     assert isinstance(result, Changed)
 
 
-async def keys_of(peer: raft.Peer, count: int) -> list[bytes]:
+async def keys_of(peer: raft.Peer[KeyValueMap], count: int) -> list[bytes]:
     found = [decode_result(await peer.read(encode(Get(b"%d" % n)))) for n in range(count)]
     return [item.key for each in found if isinstance(each, Found) for item in each.items]
 

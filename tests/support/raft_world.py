@@ -32,7 +32,7 @@ class Cluster:
     directory: str | None = "/data"
     options: dict[str, Any] = attrs.Factory(dict)
     recorder: raft.Recorder | None = None
-    peers: dict[str, raft.Peer] = attrs.Factory(dict)
+    peers: dict[str, raft.Peer[Any]] = attrs.Factory(dict)
     failures: list[tuple[str, Exception]] = attrs.Factory(list)
     reports: list[Any] = attrs.Factory(list)
 
@@ -77,7 +77,7 @@ class Cluster:
 
         return live
 
-    async def leader(self, *, but: str = "", seconds: float = 60) -> raft.Peer:
+    async def leader(self, *, but: str = "", seconds: float = 60) -> raft.Peer[Any]:
         """Wait until somebody leads, in the latest term of those who run."""
         with trio.fail_after(seconds):
             while True:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 import click
 import trio
@@ -142,7 +142,7 @@ async def _serve(stop: Stop, config: raft.PeerConfig, trace: str | None) -> None
             nursery.cancel_scope.cancel()
 
 
-async def _say_who_is_awaited(peer: raft.Peer, ports: Host = REAL_HOST) -> None:
+async def _say_who_is_awaited(peer: raft.Peer[Any], ports: Host = REAL_HOST) -> None:
     """Say once why a peer that starts for the first time does nothing."""
     with ports.clock.move_on_after(PATIENCE_SECONDS):
         await peer.wait_admitted()

@@ -2,6 +2,7 @@
 
 from trio440.raft.client import Client, open_client
 from trio440.raft.config import Config
+from trio440.raft.machine import Queryable, StateMachine, Watch, Watchable
 from trio440.raft.membership import Configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
 from trio440.raft.node import Node
@@ -33,15 +34,19 @@ __all__ = [
     "PeerConfig",
     "PeerStatus",
     "Place",
+    "Queryable",
     "ReadState",
     "Ready",
     "Recorder",
     "Report",
     "Role",
     "SnapshotMeta",
+    "StateMachine",
     "Status",
     "Storage",
     "Stored",
+    "Watch",
+    "Watchable",
     "bootstrap",
     "joining",
     "open_client",

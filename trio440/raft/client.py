@@ -136,6 +136,7 @@ class Client:
         """Answer a question, linearizable. Cancelled: nothing has happened.
 
         Raises:
+            NotQueryable: the cluster's state machine answers no questions.
             NoAnswer: the time is over.
         """
         with self._limit(timeout_seconds):
@@ -173,6 +174,7 @@ class Client:
 
         Raises:
             HistoryCompacted: the changes behind ``after`` are no longer remembered.
+            NotQueryable: the machine is no map, and answers no questions.
             NoAnswer: the time is over.
             InvalidParameter: ``after`` is less than 0.
         """

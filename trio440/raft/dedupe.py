@@ -24,8 +24,8 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 import msgspec
 
-from trio440.errors import BadMessage, InvalidParameter, WatchRefused
-from trio440.raft.machine import StateMachine, Watch, Watchable
+from trio440.errors import BadMessage, InvalidParameter, NotQueryable, WatchRefused
+from trio440.raft.machine import Queryable, StateMachine, Watch, Watchable
 from trio440.wire.codec import Codec
 
 __all__ = [
@@ -155,6 +155,7 @@ class Sessions:
     def __init__(self, machine: StateMachine, limits: SessionLimits | None = None) -> None:
         """Start without a session."""
         self.machine: Final = machine
+        self._queryable = machine if isinstance(machine, Queryable) else None
         self._limits = limits or SessionLimits()
         self._sessions: OrderedDict[int, _Session] = OrderedDict()
         self._bytes = 0
@@ -173,8 +174,14 @@ class Sessions:
         return _REPLIES.encode(self._answer(index, command))
 
     def query(self, request: bytes) -> bytes:
-        """Ask the inner machine."""
-        return self.machine.query(request)
+        """Ask the inner machine.
+
+        Raises:
+            NotQueryable: it answers no questions.
+        """
+        if self._queryable is None:
+            raise NotQueryable
+        return self._queryable.query(request)
 
     def watch(self, request: bytes) -> Watch:
         """Watch the inner machine.

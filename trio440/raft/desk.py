@@ -8,9 +8,11 @@ from trio440.errors import (
     InvalidParameter,
     LeadershipLost,
     NotLeader,
+    NotQueryable,
     PeerStopped,
     ProposalRefused,
     ReadRefused,
+    RemoteError,
     TransferRefused,
     WatchRefused,
 )
@@ -88,7 +90,10 @@ class Desk:
         return await self._said(self._answered(self._peer.propose(request.data)))
 
     async def _read(self, request: Question, _: Caller) -> Outcome:
-        return await self._said(self._answered(self._peer.read(request.data)))
+        try:
+            return await self._said(self._answered(self._peer.read(request.data)))
+        except NotQueryable as error:  # no refusal, after which a client would try another peer
+            raise RemoteError(type(error).__name__, str(error)) from None
 
     async def _watch(self, request: Awaited, _: Caller) -> Outcome:
         watch = self._peer.watch(request.data, seconds=request.seconds)

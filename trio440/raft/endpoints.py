@@ -16,6 +16,7 @@ from trio440.errors import (
     CallTimedOut,
     HandshakeRefused,
     InvalidParameter,
+    NotQueryable,
     RemoteError,
 )
 from trio440.raft.wire import Answered, Done, Elsewhere, Outcome, Refusal, Unknown
@@ -85,6 +86,10 @@ class Endpoints:
             method: what to ask.
             request: its argument.
             repeat: whether a request whose fate is not known may be repeated.
+
+        Raises:
+            HandshakeRefused: none of the addresses belongs to this cluster.
+            NotQueryable: the state machine answers no questions.
         """
         final_answers = (Answered, Done) if repeat else (Answered, Done, Refusal, Unknown)
         tried = 0
@@ -115,6 +120,8 @@ class Endpoints:
         try:
             outcome = await caller.call(method, request, timeout_seconds=seconds)
         except (CallTimedOut, AnswerLost, RemoteError) as error:
+            if isinstance(error, RemoteError) and error.name == NotQueryable.__name__:
+                raise NotQueryable from None
             self._forget(address)
             return None if repeat else Unknown(f"whether it was done is not known: {error}")
         if isinstance(outcome, Elsewhere):

@@ -1,9 +1,14 @@
-"""What a Raft log is for: a state machine, the same at every peer. Pure."""
+"""What a Raft log is for: a state machine, the same at every peer. Pure.
+
+Three methods are enough, as for hashicorp/raft's FSM. A machine that answers questions, of
+:meth:`Peer.read` and of clients, is :class:`Queryable` too; one whose changes can be waited for is
+:class:`Watchable`.
+"""
 
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-__all__ = ["StateMachine", "Watch", "Watchable"]
+__all__ = ["Queryable", "StateMachine", "Watch", "Watchable"]
 
 
 class StateMachine(Protocol):
@@ -22,9 +27,6 @@ class StateMachine(Protocol):
             command: anything.
         """
 
-    def query(self, request: bytes) -> bytes:
-        """Answer a question, and change nothing."""
-
     def snapshot(self) -> Callable[[], bytes]:
         """Take hold of the state as it is now and return what encodes it.
 
@@ -37,6 +39,17 @@ class StateMachine(Protocol):
 
         Raises:
             BadMessage: it is no snapshot of such a machine; nothing was changed.
+        """
+
+
+@runtime_checkable
+class Queryable(StateMachine, Protocol):
+    """A state machine that answers questions."""
+
+    def query(self, request: bytes) -> bytes:
+        """Answer a question, and change nothing.
+
+        Like ``apply`` it raises nothing: what is wrong with a question is said in the answer.
         """
 
 

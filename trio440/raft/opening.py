@@ -10,7 +10,7 @@ and the disk is closed when nobody writes to it any more.
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import attrs
 
@@ -38,6 +38,8 @@ from trio440.rpc import Identity, Routes, ServerLimits, open_server
 
 __all__ = ["open_peer"]
 
+M = TypeVar("M", bound=StateMachine)
+
 BOOK_SECONDS: Final = 1.0
 """Peers tell each other so often where everybody listens."""
 LEAST_SILENCE_SECONDS: Final = 0.1
@@ -47,14 +49,14 @@ FLUSH_SECONDS: Final = 0.2
 @asynccontextmanager
 async def open_peer(
     config: PeerConfig,
-    machine: StateMachine,
+    machine: M,
     *,
     storage: Storage | None = None,
     routes: Routes | None = None,
     report: Callable[[Exception], None] | None = None,
     recorder: Recorder | None = None,
     ports: Host = REAL_HOST,
-) -> AsyncIterator[Peer]:
+) -> AsyncIterator[Peer[M]]:
     """Be a peer of a cluster for as long as the body runs.
 
     A failure of the disk, or a message that no sound peer sends, stops the peer: the body is
@@ -65,7 +67,8 @@ async def open_peer(
 
     Args:
         config: which peer.
-        machine: new; it is fed here and nowhere else.
+        machine: new; it is fed here and nowhere else. :meth:`Peer.read` and clients that read
+            need one that is ``Queryable``.
         storage: another one than ``config.directory`` says.
         routes: answered beside what peers and clients ask, on the same port.
         report: hears of connections that were refused or broke rules, and of messages under an
@@ -177,10 +180,10 @@ async def _serve(
     routes: Routes,
     report: Callable[[Exception], None],
     ports: Host,
-) -> AsyncIterator[Peer]:
+) -> AsyncIterator[Peer[Any]]:
     """Listen, and let all parts live for as long as the body runs."""
     driver, transport = parts.driver, parts.transport
-    peer = Peer(driver, transport, parts.meeting)
+    peer: Peer[Any] = Peer(driver.applier.machine, driver, transport, parts.meeting)
     parts.add_to(routes)
     Desk(peer).add_to(routes)
     async with (

@@ -11,12 +11,12 @@ What it is made of, and how that begins and ends, is in :mod:`trio440.raft.openi
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Final, final
+from typing import Final, Generic, TypeVar, final
 
 from trio440.core.host import Address
-from trio440.errors import NotLeader, TransferRefused, WatchRefused
+from trio440.errors import NotLeader, NotQueryable, TransferRefused, WatchRefused
 from trio440.raft.driver import Driver
-from trio440.raft.machine import Watchable
+from trio440.raft.machine import Queryable, StateMachine, Watchable
 from trio440.raft.meeting import Meeting
 from trio440.raft.membership import Configuration
 from trio440.raft.status import Status
@@ -26,19 +26,25 @@ from trio440.raft.wire import Place, Report
 
 __all__ = ["Peer"]
 
+M_co = TypeVar("M_co", bound=StateMachine, covariant=True)
+
 APPLIED_LIMIT: Final = 65_536
 WATCH_SECONDS: Final = 10.0
 
 
 @final
-class Peer:
-    """A running peer; :func:`open_peer` opens one.
+class Peer(Generic[M_co]):
+    """A running peer and its state machine; :func:`open_peer` opens one.
 
     Every method that waits may be cancelled. All raise ``PeerStopped`` once the peer has stopped,
     by its end or by a failure of its disk.
     """
 
-    def __init__(self, driver: Driver, transport: Transport, meeting: Meeting) -> None:
+    def __init__(
+        self, machine: M_co, driver: Driver, transport: Transport, meeting: Meeting
+    ) -> None:
+        self._machine = machine
+        self._is_queryable = isinstance(machine, Queryable)
         self._driver = driver
         self._meeting = meeting
         self._node = driver.node
@@ -58,6 +64,11 @@ class Peer:
         """Where it listens, with the real port."""
         assert self._address is not None  # noqa: S101 - set before anybody has the peer
         return self._address
+
+    @property
+    def machine(self) -> M_co:
+        """Its state machine, as far as it has applied the log; only to be looked at."""
+        return self._machine
 
     @property
     def is_leader(self) -> bool:
@@ -85,12 +96,28 @@ class Peer:
         """
         return await self._driver.propose(command)
 
-    async def read(self, query: bytes) -> bytes:
+    async def read(self: "Peer[Queryable]", query: bytes) -> bytes:
         """Answer a question from this peer's state machine, linearizable.
 
-        The answer has in it whatever was acknowledged, by any peer, before the call. The peer need
-        not lead: it asks its leader how far it must have applied. Waits for a leader where there
-        is none. Cancelled: nothing has happened.
+        It is :meth:`read_barrier` and then the machine's ``query``. Cancelled: nothing has
+        happened.
+
+        Raises:
+            NotQueryable: the machine has no ``query``, or it wraps one that has none.
+            ReadRefused: too many reads wait.
+            PeerStopped: this peer has stopped.
+        """
+        if not self._is_queryable:
+            raise NotQueryable
+        await self.read_barrier()
+        return self._machine.query(query)
+
+    async def read_barrier(self) -> None:
+        """Wait until whatever was acknowledged, by any peer, before the call is applied here.
+
+        What is read from :attr:`machine` afterwards is linearizable: ReadIndex of the
+        dissertation, 6.4. The peer need not lead: it asks its leader how far it must have
+        applied. Waits for a leader where there is none. Cancelled: nothing has happened.
 
         Raises:
             ReadRefused: too many reads wait.
@@ -102,7 +129,7 @@ class Peer:
         while True:
             try:
                 if await driver.wait_readable():
-                    return driver.applier.machine.query(query)
+                    return
             except NotLeader:
                 await self.wait_leader()
             else:
@@ -127,7 +154,7 @@ class Peer:
         driver.check()
         if self._node.leader is None:
             raise NotLeader(None)
-        machine = driver.applier.machine
+        machine: object = self._machine
         if not isinstance(machine, Watchable):
             raise WatchRefused("this state machine cannot be watched")
         return await driver.watchers.wait(machine.watch(request), seconds)

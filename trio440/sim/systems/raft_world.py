@@ -81,7 +81,7 @@ class _Game:
         self.world = world
         self.history = History(world.now)
         self._ledger = Ledger(world.require)
-        self.peers: dict[str, raft.Peer] = {}
+        self.peers: dict[str, raft.Peer[Machine]] = {}
         self.names = [name for name in world.machines if name not in CLIENTS]
         self.voters = tuple(self.names[: rng.choice([3, 3, 5])])
         self.answers_after_heal = dict.fromkeys(CLIENTS, 0)
@@ -93,7 +93,7 @@ class _Game:
         """Who has been in a term."""
         self._members: dict[str, raft.Configuration] = {}
         """As each peer in a term saw them last."""
-        self._suspects: dict[str, raft.Peer] = {}
+        self._suspects: dict[str, raft.Peer[Machine]] = {}
         """Peers that have lost their disks, and run until they are refused."""
         self._refused: list[str] = []
         self._reads: list[tuple[str, int, int]] = []
@@ -240,7 +240,7 @@ class _Game:
         driver.send = watched
         driver.wait_readable = asked  # type: ignore[method-assign]
 
-    def up(self) -> list[raft.Peer]:
+    def up(self) -> list[raft.Peer[Machine]]:
         """Return the peers that run."""
         machines = self.world.machines
         return [peer for name, peer in self.peers.items() if machines[host_of(name)].is_up]
@@ -284,7 +284,7 @@ class _Game:
                 else:
                     await self._change_members(peer)
 
-    async def _change_members(self, peer: raft.Peer) -> None:
+    async def _change_members(self, peer: raft.Peer[Machine]) -> None:
         rng, members = self._rng, peer.members
         if not {*self._losses.names}.isdisjoint(members.members):
             return
@@ -355,7 +355,7 @@ class _Game:
             return f"{leader.members}"
         return self._missing_losses(leader) or self._missing_entries(leader)
 
-    def _missing_losses(self, leader: raft.Peer) -> str:
+    def _missing_losses(self, leader: raft.Peer[Machine]) -> str:
         """Say who has lost its disk and was not replaced."""
         for name in sorted(self._losses.names):
             if name not in self._refused:
@@ -366,7 +366,7 @@ class _Game:
                 return f"{successor_of(name)} has not taken the place of {name}"
         return ""
 
-    def _missing_entries(self, leader: raft.Peer) -> str:
+    def _missing_entries(self, leader: raft.Peer[Machine]) -> str:
         """Say who has not caught up."""
         for name in self._losses.rest(leader.members.members):
             applied = self.peers[name].report().applied if name in self.peers else 0
