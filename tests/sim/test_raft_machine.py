@@ -8,7 +8,7 @@ import trio
 from tests.support.raft_world import HOSTS, PORT, Cluster
 from tests.support.rpc_world import ports_of
 from trio440 import raft
-from trio440.errors import NotQueryable
+from trio440.errors import InvariantViolated, NotQueryable
 from trio440.raft.dedupe import Sessions
 from trio440.sim import simulated
 from trio440.sim.world import World
@@ -30,6 +30,13 @@ class Counter:
 
     def restore(self, data: bytes) -> None:
         self.count = int.from_bytes(data)
+
+
+class Broken(Counter):
+    """Finds when it is asked that a promise is broken."""
+
+    def query(self, request: bytes) -> bytes:
+        raise InvariantViolated("a promise", request.decode())
 
 
 @simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
@@ -103,3 +110,15 @@ async def test_a_peer_whose_machine_has_no_query_does_not_read(world: World) -> 
     leader = await cluster.leader()
     with pytest.raises(NotQueryable, match="no method query"):
         await leader.read(b"")
+
+
+@simulated(seeds=1, profile="calm", hosts=["n1", "desk"], duration_seconds=30)
+async def test_a_broken_promise_that_a_machine_meets_comes_out_of_the_peer(world: World) -> None:
+    config = raft.PeerConfig(id="n1", members=("n1",), host="n1", port=PORT, is_new=True)
+    found = pytest.RaisesExc(InvariantViolated, match="a promise: it is asked")
+    with pytest.RaisesGroup(found, flatten_subgroups=True):
+        async with (
+            raft.open_peer(config, Broken(), ports=ports_of(world, "n1")),
+            raft.open_client([("n1", PORT)], ports=ports_of(world, "desk")) as client,
+        ):
+            await client.read(b"it is asked", timeout_seconds=20)

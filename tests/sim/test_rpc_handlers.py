@@ -22,7 +22,7 @@ from tests.support.rpc_world import (
     until,
 )
 from trio440 import rpc
-from trio440.errors import RemoteError
+from trio440.errors import InvariantViolated, RemoteError
 from trio440.rpc.eager import run_eagerly
 from trio440.rpc.envelope import NO_DEADLINE, encode_call, encode_cancel
 from trio440.sim import simulated
@@ -220,6 +220,69 @@ async def test_errors_before_and_after_the_first_wait(world: World) -> None:
             Shop(client).slow_note(Number(value))
         await until(lambda: pair.server.statistics().handlers_failed == 8)
         assert pair.server.statistics().handlers_active == 0
+
+
+def broken(request: Number, _: rpc.Peer) -> Number:
+    raise InvariantViolated("a promise", f"broken by {request.value}")
+
+
+def broken_note(request: Number, peer: rpc.Peer) -> None:
+    broken(request, peer)
+
+
+async def broken_later(request: Number, peer: rpc.Peer) -> Number:
+    for _ in range(request.value):
+        await trio.sleep(1)
+    return broken(request, peer)
+
+
+async def broken_note_later(request: Number, peer: rpc.Peer) -> None:
+    await broken_later(request, peer)
+
+
+async def broken_in_a_nursery(request: Number, peer: rpc.Peer) -> Number:
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(broken_later, request, peer)
+    return request
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_broken_promise_that_a_handler_meets_comes_out_of_the_server(world: World) -> None:
+    routes = rpc.Routes()
+    routes.add(Shop.double, broken)
+    routes.add(Shop.slow, broken_later)
+    routes.add(Shop.stubborn, broken_in_a_nursery)
+    routes.add_one_way(Shop.note, broken_note)
+    routes.add_one_way(Shop.slow_note, broken_note_later)
+    ports, host = ports_of(world, "server"), world.machines["server"].address
+    desk = ports_of(world, "client")
+    reports: list[Exception] = []
+    asked: list[tuple[rpc.Method[Number, Number] | rpc.OneWay[Number], int]] = [
+        (Shop.double, 0),
+        (Shop.slow, 0),
+        (Shop.slow, 1),
+        (Shop.stubborn, 1),
+        (Shop.note, 0),
+        (Shop.slow_note, 0),
+        (Shop.slow_note, 1),
+    ]
+    for method, value in asked:
+        async with rpc.open_client(host, PORT, ports=desk) as client:
+            with pytest.RaisesGroup(
+                pytest.RaisesExc(InvariantViolated, match=f"broken by {value}"),
+                flatten_subgroups=True,
+            ):
+                async with rpc.open_server(
+                    PORT, routes, host=host, ports=ports, report=reports.append
+                ):
+                    await client.wait_connected()
+                    if isinstance(method, rpc.Method):
+                        await client.call(method, Number(value))
+                    else:
+                        client.tell(method, Number(value))
+                    await trio.sleep(5)
+                    raise AssertionError("nothing came out")
+    assert reports == []
 
 
 @simulated(seeds=5, profile="calm", hosts=HOSTS)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from trio440.errors import HandlerFailed, InvalidParameter, RemoteError
+from trio440.errors import HandlerFailed, InvalidParameter, RemoteError, SimulationError
 from trio440.rpc.envelope import DEADLINE_EXCEEDED, encode_answer, encode_failure
 from trio440.rpc.limits import ServerCounters
 from trio440.rpc.service import Route
@@ -40,7 +40,7 @@ class Replies:
         return encode_answer(call_id, body)
 
     def failed(self, call_id: int, route: Route, error: Exception) -> bytes:
-        """Return what an exception of a handler becomes."""
+        """Return what an exception of a handler becomes; errors as :meth:`report_failure`."""
         if isinstance(error, RemoteError):
             return self.failure(call_id, error.name, error.detail)
         self.report_failure(route, error)
@@ -57,8 +57,22 @@ class Replies:
         return encode_failure(call_id, name, detail)
 
     def report_failure(self, route: Route, error: Exception) -> None:
-        """Report what a handler raised."""
+        """Report what a handler raised.
+
+        Raises:
+            SimulationError: what was raised is one, or a group with one in it. It is no failure of
+                the handler but what the simulator has found, which no caller may be told instead
+                of the world.
+        """
+        if _is_found(error):
+            raise error
         self._counters.handlers_failed += 1
         failed = HandlerFailed(route.name, f"{type(error).__name__}: {error}")
         failed.__cause__ = error
         self._report(failed)
+
+
+def _is_found(error: Exception) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return error.subgroup(SimulationError) is not None
+    return isinstance(error, SimulationError)

@@ -74,6 +74,7 @@ async def open_server(
     Raises:
         AddressError: it cannot listen there.
         InvalidParameter: the port is out of range.
+        SimulationError: a handler has raised it, in an exception group.
     """
     limits = limits or ServerLimits()
     counters = ServerCounters()

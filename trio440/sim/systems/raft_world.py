@@ -96,8 +96,6 @@ class _Game:
         self._suspects: dict[str, raft.Peer[Machine]] = {}
         """Peers that have lost their disks, and run until they are refused."""
         self._refused: list[str] = []
-        self._reads: list[tuple[str, int, int]] = []
-        """See :meth:`Watch.read`; not checked yet."""
         self._recorder = record_peers(world.record, world.now, self.names)
         self._rng = rng
         self._snapshot_entries = rng.choice([0, 5, 25])
@@ -136,9 +134,6 @@ class _Game:
         world.require(verdict.answer != "violated", "clients see one order of events", str(verdict))
 
     def _look(self) -> None:
-        for read in self._reads:
-            self._watch.read(*read)
-        self._reads.clear()
         for name, peer in self.peers.items():
             node = peer._driver.node  # noqa: SLF001 - nobody else has to see it
             self._watch.look(node)
@@ -233,8 +228,8 @@ class _Game:
         async def asked() -> bool:
             committed = self._watch.committed
             may_read = await ask()
-            if may_read:  # what is raised here, a client would hear
-                self._reads.append((node.id, driver.applier.applied, committed))
+            if may_read:
+                self._watch.read(node.id, driver.applier.applied, committed)
             return may_read
 
         driver.send = watched
