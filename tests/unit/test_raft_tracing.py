@@ -5,17 +5,18 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import pytest
 
 from tests.support.raft_cluster import Cluster, Owner, quick
 from tests.support.raft_trace_model import Model, Refused
-from trio440.raft.messages import Append, Entry, RequestVote
+from trio440.raft.messages import Append, AppendReply, Entry, RequestVote, VoteReply
 from trio440.raft.storage import bootstrap
-from trio440.raft.trace_lines import Recorder
+from trio440.raft.trace_lines import Recorder, describe
 from trio440.raft.tracing import TracedNode, make_node
+from trio440.raft.wire import Peers
 from trio440.sim.outcome import Level, Outcome, Setup
 from trio440.sim.running import run
 
@@ -262,6 +263,33 @@ def test_a_message_for_another_peer_is_not_told() -> None:
     assert names == [
         "InitState", "ReceiveAppendEntriesRequest", "BecomeFollower", "SendAppendEntriesResponse",
     ]  # fmt: skip
+
+
+def test_what_is_as_good_as_true_or_false_is_told_the_same() -> None:
+    no, yes = cast("bool", 0), cast("bool", 1)
+    vote, reply = RequestVote("n1", "n2", 3, 5, 2), VoteReply("n2", "n1", 3, granted=True)
+    ack = AppendReply("n2", "n1", 3, 7, rejected=False, hint_index=4, hint_term=2)
+    for message in (vote, reply):
+        assert describe(attrs.evolve(message, pre=no)) == describe(message) != ("", {})
+        assert describe(attrs.evolve(message, pre=yes)) == ("", {})
+    assert describe(attrs.evolve(ack, rejected=no)) == ("MsgAppResp", {"index": 7})
+    assert describe(attrs.evolve(ack, rejected=yes))[1]["rejectHint"] == 4
+
+
+@pytest.mark.parametrize("value", [0, False, 1, True])
+def test_an_election_is_told_and_sent_whatever_stands_for_a_bool(value: int) -> None:
+    lines: list[bytes] = []
+    config = quick(pre_vote=value)
+    node = TracedNode("n1", config, bootstrap(["n1", "n2"]), random.Random(1), recorder(lines))
+    while (ready := node.ready()) is None or not ready.messages_now + ready.messages_after_sync:
+        node.tick()
+    sent = ready.messages_now + ready.messages_after_sync
+    (request,) = [message for message in sent if message.to == "n2"]
+    assert isinstance(request, RequestVote)
+    assert request.pre is bool(value)
+    assert Peers.message.message.decode_untrusted(Peers.message.message.encode(request)) == request
+    names = [event["name"] for event in events(lines)]
+    assert ("SendRequestVoteRequest" in names) is not request.pre
 
 
 def test_the_owner_of_tests_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

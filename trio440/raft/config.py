@@ -26,6 +26,11 @@ def _at_least(minimum: int) -> Any:
     return check
 
 
+def _truth(value: bool) -> bool:
+    """Return a bool for what is as good as one: messages and traces carry it."""
+    return bool(value)
+
+
 @attrs.frozen(kw_only=True)
 class Config:
     """What every node of a cluster should agree about; nothing breaks if limits differ.
@@ -43,19 +48,19 @@ class Config:
     election_ticks_spread: int = attrs.field(default=100, validator=_at_least(1))
     """Each silence is drawn from ``election_ticks`` to as much more; a narrow spread splits
     votes, the more peers there are."""
-    no_op: bool = True
+    no_op: bool = attrs.field(default=True, converter=_truth)
     """A new leader appends an empty entry, which commits what earlier leaders left (paper, 8).
     Without it reads and membership changes wait for the first command of the term."""
-    pre_vote: bool = True
+    pre_vote: bool = attrs.field(default=True, converter=_truth)
     """Ask whether an election could be won before the term is raised (dissertation, 9.6)."""
-    check_quorum: bool = True
+    check_quorum: bool = attrs.field(default=True, converter=_truth)
     """A leader that hears from no quorum steps down, and those who hear a leader ignore
     candidates (dissertation, 4.2.3 and 6.2)."""
-    eager_commit: bool = True
+    eager_commit: bool = attrs.field(default=True, converter=_truth)
     """Tell followers within a tick that entries are committed, with the next append if that comes
     before, and at once those who read; else with the next append or heartbeat alone, which saves
     messages and costs followers up to a heartbeat."""
-    lease_reads: bool = False
+    lease_reads: bool = attrs.field(default=False, converter=_truth)
     """Answer reads from a lease (dissertation, 6.4.1): needs ``check_quorum`` and clocks whose
     rates differ by less than ``lease_margin_ticks`` in ``election_ticks``, and an owner that
     calls ``tick`` for all the time that has passed before it asks for a read."""

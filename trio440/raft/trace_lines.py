@@ -163,7 +163,7 @@ def describe(message: Message) -> tuple[str, dict[str, Any]]:  # noqa: PLR0911 -
             commit = min(message.commit, index + len(entries))
             fields = {"entries": len(entries), "logTerm": term, "index": index, "commit": commit}
             return "MsgApp", fields
-        case AppendReply(index=index, rejected=True, hint_index=hint, hint_term=term):
+        case AppendReply(index=index, hint_index=hint, hint_term=term) if message.rejected:
             return "MsgAppResp", {
                 "logTerm": term,
                 "index": index,
@@ -178,9 +178,9 @@ def describe(message: Message) -> tuple[str, dict[str, Any]]:  # noqa: PLR0911 -
             return "MsgHeartbeatResp", {}
         case InstallSnapshot(meta=meta):
             return "MsgSnap", {"entries": meta.index}
-        case RequestVote(pre=False, last_index=index, last_term=term):
+        case RequestVote(last_index=index, last_term=term) if not message.pre:
             return "MsgVote", {"logTerm": term, "index": index}
-        case VoteReply(pre=False, granted=granted):
+        case VoteReply(granted=granted) if not message.pre:
             return "MsgVoteResp", {"reject": not granted}
         case _:
             return "", {}
