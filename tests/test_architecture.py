@@ -133,6 +133,7 @@ MODULES = {
     "trio440.raft.records": PURE,
     "trio440.raft.replication": PURE,
     "trio440.raft.snapshot_files": PURE,
+    "trio440.raft.soundness": PURE,
     "trio440.raft.roles": PURE,
     "trio440.raft.state": PURE,
     "trio440.raft.status": PURE,

@@ -23,6 +23,7 @@ __all__ = ["decode_entries", "encode_entries", "split_entries"]
 _HEAD: Final = struct.Struct(">QII")
 _RUN: Final = struct.Struct(">IQB")
 _LENGTH: Final = 4
+MOST_TERM: Final = (1 << 64) - 1
 _KINDS: Final = {kind.value: kind for kind in EntryKind}
 
 
@@ -65,8 +66,12 @@ def split_entries(entries: Sequence[Entry], max_bytes: int) -> Iterator[Sequence
     yield entries[begin:]
 
 
-def decode_entries(data: bytes) -> tuple[Entry, ...]:
+def decode_entries(data: bytes, most_term: int = MOST_TERM) -> tuple[Entry, ...]:
     """Read a batch, which may have come from anywhere.
+
+    Args:
+        data: its bytes.
+        most_term: no entry is of a later term.
 
     Raises:
         BadMessage: it is none.
@@ -83,10 +88,12 @@ def decode_entries(data: bytes) -> tuple[Entry, ...]:
     ends = [*accumulate(lengths, initial=data_at)]
     if not count or ends[-1] != len(data):
         _refuse("its lengths do not fit")
-    return _build(first, [data[begin:end] for begin, end in pairwise(ends)], runs)
+    return _build(first, [data[begin:end] for begin, end in pairwise(ends)], runs, most_term)
 
 
-def _build(first: int, pieces: list[bytes], runs: list[tuple[int, int, int]]) -> tuple[Entry, ...]:
+def _build(
+    first: int, pieces: list[bytes], runs: list[tuple[int, int, int]], most_term: int
+) -> tuple[Entry, ...]:
     entries: list[Entry] = []
     before: tuple[int, int] | None = None
     for count, term, number in runs:
@@ -96,6 +103,8 @@ def _build(first: int, pieces: list[bytes], runs: list[tuple[int, int, int]]) ->
         begin = len(entries)
         if not count or before == (term, number):
             _refuse("its runs are not as long as they can be")
+        if term > most_term:
+            _refuse(f"an entry is of term {term}, the latest is {most_term}")
         index = range(first + begin, first + begin + count)
         entries += map(Entry, index, repeat(term), pieces[begin : begin + count], repeat(kind))
         before = (term, number)

@@ -23,7 +23,6 @@ from trio440.core.epochs import EpochTimer
 from trio440.core.host import Host, Worker
 from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import (
-    BadMessage,
     LeadershipLost,
     NotLeader,
     PeerStopped,
@@ -148,13 +147,22 @@ class Driver:
         self._wake.set()
 
     def receive(self, message: Message) -> None:
-        """Take in a message of another peer; one that breaks the rules stops this peer."""
+        """Take in a message of another peer; a member that breaks the rules stops this peer.
+
+        Raises:
+            BadMessage: it was not taken in, since it is none.
+            RaftViolated: it was not taken in, since it breaks the rules, and it or the term's
+                leader is no member: anybody may say that it leads.
+        """
         if self._stopped is None and self._violation is None:
             # Loyalty to a leader that is heard now does not pass with ticks of the time before.
             self._catch_up()
             try:
                 self.node.step(message)
-            except (RaftViolated, BadMessage) as error:
+            except RaftViolated as error:
+                concerned = {message.sender, self.node.leader or message.sender}
+                if not concerned <= set(self.node.configuration.members):
+                    raise
                 self._violation = error
             self.poke()
 

@@ -15,7 +15,7 @@ from trio440.raft.messages import (
     SnapshotReply,
 )
 from trio440.raft.ready import ChunkWrite
-from trio440.raft.state import State
+from trio440.raft.state import State, configurations_in
 
 __all__ = ["Following"]
 
@@ -44,9 +44,10 @@ class Following:
             )
             state.counts["appends_rejected"] += 1
             return
+        configurations = configurations_in(message.entries)
         first_new = log.merge(message.entries)
         if first_new is not None:
-            state.take_in(message.entries, first_new)
+            state.take_in(configurations, first_new)
         last = prev + len(message.entries)
         log.commit_to(min(message.commit, last))
         self._reply(message, max(last, min(log.base_index, log.commit)))

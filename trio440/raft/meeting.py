@@ -73,7 +73,7 @@ class Meeting:
             opinion = await self._opinion_of(caller.identity)
             is_same = opinion.verdict is Verdict.SAME
             if is_same and request.place.id == caller.identity.node_id:
-                transport.learn(request.place)
+                transport.hear_of(request.place, caller.identity.node_id)
             return Introduced(opinion, tuple(transport.places.values()))
 
         routes.add(Peers.introduce, introduced)
@@ -93,6 +93,10 @@ class Meeting:
     def is_other(self, identity: Identity) -> bool:
         """Whether another store is known under this peer's id."""
         return self._look().is_other(identity.node_id, identity.incarnation)
+
+    def is_member(self, name: str) -> bool:
+        """Whether this id is a member's, as far as is known."""
+        return name in self._node.configuration.members
 
     def _look(self) -> Acquaintances:
         """Return what is known, the node's present configuration included."""

@@ -23,19 +23,30 @@ from trio440.raft.quorum import Majorities
 
 __all__ = [
     "LARGEST_STORE",
+    "MOST_ID_LENGTH",
     "NO_STORE",
     "Configuration",
     "Configurations",
     "Stores",
     "decode_configuration",
+    "is_id",
     "plan_change",
 ]
 
 Stores: TypeAlias = tuple[tuple[str, int], ...]
 LARGEST_STORE: Final = (1 << 63) - 1
 """The numbers of stores are 1 to this."""
+MOST_ID_LENGTH: Final = 128
+"""Characters of a peer's id; RPC's handshake takes no longer one."""
+MOST_MEMBERS: Final = 128
+"""Of a cluster: a leader sends heartbeats to each."""
 NO_STORE: Final = 0
 """No store has it: a storage that has drawn no number, or a voter that is removed unmet."""
+
+
+def is_id(name: object) -> bool:
+    """Whether a peer may have this id: 1 to 128 printable characters."""
+    return isinstance(name, str) and 0 < len(name) <= MOST_ID_LENGTH and name.isprintable()
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
@@ -123,7 +134,7 @@ def decode_configuration(data: bytes) -> Configuration:
         is_sound = bool(names["voters"]) and all(map(_is_list_of_names, names.values()))
         is_sound = is_sound and _is_list_of_stores(stores)
         found = Configuration(**names, stores=stores) if is_sound else None
-    except (ValueError, AttributeError, InvalidParameter):
+    except (ValueError, AttributeError, RecursionError, InvalidParameter):
         found = None
     if found is None:
         raise BadMessage("an entry holds no configuration of a cluster")
@@ -161,13 +172,19 @@ def plan_change(
     Raises:
         ChangeRefused: the present configuration is joint, nothing would change, or the leader
             has not met a voter.
-        InvalidParameter: there would be no voter, or somebody is in both roles.
+        InvalidParameter: there would be no voter, somebody is in both roles, a new id is none, or
+            there would be more than 128 members.
     """
     if current.is_joint:
         raise ChangeRefused("another change is half done")
     target = Configuration(voters=voters, learners=learners, stores=current.stores)
     if not target.voters:
         raise InvalidParameter("voters", target.voters, "at least one")
+    for name in target.members:
+        if name not in current.members and not is_id(name):
+            raise InvalidParameter("id", name, f"1 to {MOST_ID_LENGTH} printable characters")
+    if len(target.members) > MOST_MEMBERS:
+        raise InvalidParameter("members", len(target.members), f"at most {MOST_MEMBERS}")
     if target == current:
         raise ChangeRefused("these are the members already")
     if len(set(target.voters) ^ set(current.voters)) > 1:

@@ -28,7 +28,7 @@ from trio440.raft.messages import (
 )
 from trio440.raft.ready import ChunkRead, Ready
 from trio440.raft.roles import Roles
-from trio440.raft.state import Role, State
+from trio440.raft.state import Role, State, configurations_in
 from trio440.raft.status import Status, describe
 from trio440.raft.storage import Stored
 
@@ -77,7 +77,7 @@ class Node:
         )
         if state.term > stored.hard_state.term:
             state.vote = None
-        state.take_in(stored.entries, meta.index + 1)
+        state.take_in(configurations_in(stored.entries), meta.index + 1)
         state.handed_state = stored.hard_state
         self._roles = self._ROLES(state, stored.partial)
 

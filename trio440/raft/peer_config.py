@@ -7,6 +7,7 @@ import attrs
 
 from trio440.errors import InvalidParameter
 from trio440.raft.config import Config
+from trio440.raft.membership import MOST_ID_LENGTH, is_id
 from trio440.raft.wire import Place
 
 __all__ = ["PeerConfig"]
@@ -23,8 +24,8 @@ def _places(value: Iterable[Place]) -> tuple[Place, ...]:
 
 
 def _is_id(_: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
-    if not isinstance(value, str) or not value:
-        raise InvalidParameter(attribute.name, value, "a name that is not empty")
+    if not is_id(value):
+        raise InvalidParameter(attribute.name, value, f"1 to {MOST_ID_LENGTH} printable characters")
 
 
 def _positive(_: object, attribute: "attrs.Attribute[float]", value: Any) -> None:
@@ -44,7 +45,9 @@ class PeerConfig:
     id: str = attrs.field(validator=_is_id)
     """Its name among the members: never used again for another peer. One that has lost its
     directory is refused under it."""
-    members: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    members: tuple[str, ...] = attrs.field(
+        default=(), converter=_names, validator=attrs.validators.deep_iterable(_is_id)
+    )
     """The voters that the cluster begins with, this one among them: the same at each. Empty: this
     peer joins a cluster, and waits until its leader adds it. Counts at the first start only."""
     places: tuple[Place, ...] = attrs.field(default=(), converter=_places)

@@ -3,17 +3,23 @@
 import enum
 import random
 from collections import Counter
+from collections.abc import Iterable
 
 import attrs
 
 from trio440.raft.config import Config
 from trio440.raft.log import Log
-from trio440.raft.membership import NO_STORE, Configurations, decode_configuration
+from trio440.raft.membership import (
+    NO_STORE,
+    Configuration,
+    Configurations,
+    decode_configuration,
+)
 from trio440.raft.messages import Entry, EntryKind, HardState, Message, SnapshotMeta
 from trio440.raft.quorum import Majorities
 from trio440.raft.ready import ChunkRead, ChunkWrite, ReadState
 
-__all__ = ["Role", "State"]
+__all__ = ["Role", "State", "configurations_in"]
 
 
 class Role(enum.Enum):
@@ -113,9 +119,21 @@ class State:
         """Send something that promises what must be durable first."""
         self.messages_after_sync.append(message)
 
-    def take_in(self, entries: tuple[Entry, ...], first_new: int) -> None:
+    def take_in(self, configurations: list[tuple[int, Configuration]], first_new: int) -> None:
         """Let the configurations among new entries count from now on."""
         self.configurations.truncate(first_new)
-        for entry in entries:
-            if entry.index >= first_new and entry.kind is EntryKind.CONFIGURATION:
-                self.configurations.append(entry.index, decode_configuration(entry.data))
+        for index, configuration in configurations:
+            if index >= first_new:
+                self.configurations.append(index, configuration)
+
+
+def configurations_in(entries: Iterable[Entry]) -> list[tuple[int, Configuration]]:
+    """Return the configurations among entries, each with its index.
+
+    Raises:
+        BadMessage: an entry holds none, and should.
+    """
+    kind = EntryKind.CONFIGURATION
+    return [
+        (entry.index, decode_configuration(entry.data)) for entry in entries if entry.kind is kind
+    ]

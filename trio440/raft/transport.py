@@ -10,7 +10,9 @@ import trio
 
 from trio440.core.host import Host
 from trio440.errors import BadMessage, MessageTooLarge, RpcClosed, RpcError
+from trio440.raft.membership import is_id
 from trio440.raft.messages import Append, InstallSnapshot, Message
+from trio440.raft.soundness import check_untrusted, is_address
 from trio440.raft.wire import AppendEntries, Book, Introduced, Introduction, Peers, Place
 from trio440.rpc import Client, ClientLimits, Expected, Identity, Peer, Routes, open_client
 
@@ -22,6 +24,8 @@ LONGEST_WAIT_SECONDS: Final = 0.5
 FLUSH_SECONDS: Final = 0.2
 ANSWER_SECONDS: Final = 1.0
 """An introduction is answered within so long, a connection included."""
+MOST_STRANGERS: Final = 64
+"""So many peers that are no members may be known by what others say; anybody may make up more."""
 
 
 class Gate(Protocol):
@@ -32,6 +36,9 @@ class Gate(Protocol):
 
     def is_other(self, identity: Identity) -> bool:
         """Whether another store is known under this peer's id."""
+
+    def is_member(self, name: str) -> bool:
+        """Whether this id is a member's, as far as is known."""
 
 
 @final
@@ -64,6 +71,8 @@ class Transport:
         self._gate = gate
         self._ports = ports
         self._places = {place.id: place for place in places}
+        self._strangers: set[str] = set()
+        """Whose place is known by hearsay, and who were no members then."""
         self._clients: dict[str, Client] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
@@ -107,6 +116,26 @@ class Transport:
             self._scopes.pop(place.id).cancel()
             self._clients.pop(place.id, None)
         self._begin(place.id)
+
+    def hear_of(self, place: Place, source: str) -> None:
+        """Take note of what a peer says of a place; of itself it knows best.
+
+        Members are always taken note of, of others 64 at a time: each costs a connection.
+        """
+        name = place.id
+        if name == self._me or not (is_id(name) and is_address(place.host, place.port)):
+            return
+        if name in self._places:
+            if name == source:
+                self.learn(place)
+            return
+        if not self._gate.is_member(name):
+            if len(self._strangers) >= MOST_STRANGERS:
+                self._strangers = {one for one in self._strangers if not self._gate.is_member(one)}
+            if len(self._strangers) >= MOST_STRANGERS:
+                return
+            self._strangers.add(name)
+        self.learn(place)
 
     async def run(self) -> None:
         """Keep connections to all peers until cancelled."""
@@ -176,17 +205,16 @@ class Transport:
         identity = peer.identity
         is_sound = message.to == self._me and message.sender == identity.node_id
         if is_sound and self._gate.admits(identity):
+            check_untrusted(message)
             self._receive(message)
 
     def _take_append(self, message: AppendEntries, peer: Peer) -> None:
         self._take(message.read_untrusted(), peer)
 
     def _take_book(self, book: Book, peer: Peer) -> None:
-        if not self._gate.is_other(peer.identity):
+        if is_id(peer.identity.node_id) and not self._gate.is_other(peer.identity):
             self._learn_all(book.places, peer.identity.node_id)
 
     def _learn_all(self, places: Iterable[Place], source: str) -> None:
-        """Take note of what a peer says; of itself it knows best."""
         for place in places:
-            if place.id != self._me and (place.id == source or place.id not in self._places):
-                self.learn(place)
+            self.hear_of(place, source)

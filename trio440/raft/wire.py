@@ -105,9 +105,10 @@ class AppendEntries:
         """Return the message.
 
         Raises:
-            BadMessage: the batch is none, or does not follow ``prev_index``.
+            BadMessage: the batch is none, does not follow ``prev_index``, or has an entry of a
+                later term than its leader's.
         """
-        entries = decode_entries(self.batch) if self.batch else ()
+        entries = decode_entries(self.batch, self.term) if self.batch else ()
         if entries and entries[0].index != self.prev_index + 1:
             raise BadMessage(f"entry {entries[0].index} comes after {self.prev_index}")
         return Append(
