@@ -166,6 +166,7 @@ MODULES = {
     "trio440.sim.checking.explanation": PURE,
     "trio440.sim.checking.history": PURE,
     "trio440.sim.checking.linearizability": PURE,
+    "trio440.sim.checking.model": PURE,
     "trio440.sim.checking.models": PURE,
     "trio440.sim.clock": PORT,
     "trio440.sim.draws": PURE,

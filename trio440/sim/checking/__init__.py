@@ -8,21 +8,16 @@ from trio440.sim.checking.linearizability import (
     Verdict,
     check_linearizable,
 )
-from trio440.sim.checking.models import (
+from trio440.sim.checking.model import (
     IMPOSSIBLE,
     UNKNOWN,
-    CasRegister,
     Deterministic,
     Impossible,
-    KeyValue,
-    LineStore,
-    Lock,
     Model,
-    Queue,
-    Register,
     Result,
     Unknown,
 )
+from trio440.sim.checking.models import CasRegister, KeyValue, LineStore, Lock, Queue, Register
 
 __all__ = [
     "DEFAULT_STEP_LIMIT",

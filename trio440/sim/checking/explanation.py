@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 import attrs
 
 from trio440.sim.checking.history import Operation, Value
-from trio440.sim.checking.models import UNKNOWN, Model
+from trio440.sim.checking.model import UNKNOWN, Model
 
 __all__ = ["Attempt", "Explanation", "Shown", "explain"]
 

@@ -27,7 +27,7 @@ import attrs
 from trio440.errors import InvalidParameter
 from trio440.sim.checking.explanation import Explanation, explain
 from trio440.sim.checking.history import Call, Operation, Value
-from trio440.sim.checking.models import UNKNOWN, Model, Result
+from trio440.sim.checking.model import UNKNOWN, Model, Result
 
 __all__ = ["DEFAULT_STEP_LIMIT", "Answer", "Verdict", "check_linearizable"]
 

@@ -1,145 +1,18 @@
-"""Models: what an object does when one operation happens after the other.
+"""Models of common objects: registers, maps, queues, locks, and linekv's lists.
 
-A checker asks whether the operations of a history, which overlapped, can be put in an order that
-a model accepts. A model of one's own needs :meth:`Deterministic.initial` and
-:meth:`Deterministic.apply`; an object that has a choice (a set that gives *any* of its members)
-implements :class:`Model` itself.
+What a model is, and how to make one: :mod:`trio440.sim.checking.model`.
 """
 
-import enum
-from abc import ABC, abstractmethod
-from collections.abc import Hashable
-from typing import Final, Generic, Protocol, TypeAlias, TypeVar
-
-from trio440.errors import InvalidParameter
 from trio440.sim.checking.history import Call, Value
+from trio440.sim.checking.model import (
+    IMPOSSIBLE,
+    Deterministic,
+    Impossible,
+    Result,
+    no_such_call,
+)
 
-__all__ = [
-    "IMPOSSIBLE",
-    "UNKNOWN",
-    "CasRegister",
-    "Deterministic",
-    "Impossible",
-    "KeyValue",
-    "LineStore",
-    "Lock",
-    "Model",
-    "Queue",
-    "Register",
-    "Result",
-    "Unknown",
-]
-
-
-class Unknown(enum.Enum):
-    """The type of :data:`UNKNOWN`."""
-
-    UNKNOWN = "?"
-
-
-class Impossible(enum.Enum):
-    """The type of :data:`IMPOSSIBLE`."""
-
-    IMPOSSIBLE = "impossible"
-
-
-UNKNOWN: Final = Unknown.UNKNOWN
-"""The result of an operation that nobody heard of again: any result will do."""
-IMPOSSIBLE: Final = Impossible.IMPOSSIBLE
-"""What a model returns for a call that cannot happen in this state, whatever its result."""
-
-Result: TypeAlias = Value | Unknown
-State = TypeVar("State", bound=Hashable)
-
-
-class Model(Protocol[State]):
-    """The rules of an object.
-
-    States are hashable values that are never changed; equal states mean equal futures.
-    """
-
-    name: str
-    """What kind of object it is, for people."""
-
-    def initial(self) -> State:
-        """Return the state before any operation."""
-
-    def step(self, state: State, call: Call, result: Result) -> tuple[bool, State]:
-        """Whether a call may have this result in this state, and the state after it.
-
-        Where the first is False, the second is not looked at.
-
-        Raises:
-            InvalidParameter: there is no such call.
-        """
-
-    def partition(self, call: Call) -> Value:
-        """Return which object the call is for; objects are checked each by itself."""
-
-    def reads(self, call: Call, result: Result) -> bool:
-        """Whether a call with this result leaves *every* state as it was.
-
-        False is always right, True makes the search faster.
-        """
-
-    def show_call(self, call: Call, result: Result) -> str:
-        """Write an operation in one line."""
-
-    def show_state(self, state: State) -> str:
-        """Write a state so that it can follow the words "the state is"."""
-
-    def show_allowed(self, state: State, call: Call) -> str:
-        """Say in one sentence, without its full stop, what the call may do in this state."""
-
-
-class Deterministic(ABC, Generic[State]):
-    """A model in which state and call settle result and new state."""
-
-    name: str = "object"
-
-    @abstractmethod
-    def initial(self) -> State:
-        """Return the state before any operation."""
-
-    @abstractmethod
-    def apply(self, state: State, call: Call) -> tuple[Value | Impossible, State]:
-        """Return the result of a call and the state after it.
-
-        Raises:
-            InvalidParameter: there is no such call.
-        """
-
-    def step(self, state: State, call: Call, result: Result) -> tuple[bool, State]:
-        """Compare the result with that of :meth:`apply`."""
-        expected, after = self.apply(state, call)
-        if result is UNKNOWN:
-            return expected is not IMPOSSIBLE, after
-        return expected == result, after
-
-    def partition(self, call: Call) -> Value:
-        """Return the call's key."""
-        return call.key
-
-    def reads(self, call: Call, result: Result) -> bool:  # noqa: ARG002 - for subclasses
-        """Return False: who knows."""
-        return False
-
-    def show_call(self, call: Call, result: Result) -> str:
-        """Write ``name(key, arguments) -> result``; a None that says nothing is left out."""
-        if result is None and not self.reads(call, result):
-            return _show(call)
-        return f"{_show(call)} -> {'?' if result is UNKNOWN else repr(result)}"
-
-    def show_state(self, state: State) -> str:
-        """Write the state as Python does."""
-        return repr(state)
-
-    def show_allowed(self, state: State, call: Call) -> str:
-        """Name the one result that there is."""
-        expected, _ = self.apply(state, call)
-        if expected is IMPOSSIBLE:
-            return f"{_show(call)} is not possible"
-        return f"{_show(call)} would return {expected!r}"
+__all__ = ["CasRegister", "KeyValue", "LineStore", "Lock", "Queue", "Register"]
 
 
 class Register(Deterministic[Value]):
@@ -173,7 +46,7 @@ class Register(Deterministic[Value]):
             case "write", (value,):
                 return None, value
             case _:
-                raise _no_such_call(call, "read() or write(value)")
+                raise no_such_call(call, "read() or write(value)")
 
     def reads(self, call: Call, result: Result) -> bool:  # noqa: ARG002 - reads are reads
         """Whether it is a read."""
@@ -200,7 +73,7 @@ class CasRegister(Register):
             case "cas", (old, new):
                 return (True, new) if state == old else (False, state)
             case _:
-                raise _no_such_call(call, "read(), write(value) or cas(old, new)")
+                raise no_such_call(call, "read(), write(value) or cas(old, new)")
 
     def reads(self, call: Call, result: Result) -> bool:
         """Whether it is a read or a refused compare-and-set."""
@@ -265,7 +138,7 @@ class KeyValue(Deterministic[Value]):
                 return (True, new) if state == old else (False, state)
             case _:
                 allowed = "get(), put(value), delete(), append(value) or cas(old, new)"
-                raise _no_such_call(call, f"{allowed} with a key")
+                raise no_such_call(call, f"{allowed} with a key")
 
     def reads(self, call: Call, result: Result) -> bool:
         """Whether it is a get or a refused compare-and-set."""
@@ -301,7 +174,7 @@ class Queue(Deterministic[tuple[Value, ...]]):
             case "dequeue", ():
                 return (state[0], state[1:]) if state else (None, state)
             case _:
-                raise _no_such_call(call, "enqueue(value), the value not None, or dequeue()")
+                raise no_such_call(call, "enqueue(value), the value not None, or dequeue()")
 
     def reads(self, call: Call, result: Result) -> bool:
         """Whether it found the queue empty."""
@@ -340,7 +213,7 @@ class Lock(Deterministic[Value]):
             case "release", (owner,) if owner is not None:
                 return (True, None) if state == owner else (False, state)
             case _:
-                raise _no_such_call(call, "acquire(owner) or release(owner), the owner not None")
+                raise no_such_call(call, "acquire(owner) or release(owner), the owner not None")
 
     def reads(self, call: Call, result: Result) -> bool:  # noqa: ARG002 - both calls alike
         """Whether it was refused."""
@@ -409,7 +282,7 @@ class LineStore(Deterministic[tuple[Value, ...]]):
                 return None, (*state[:place], *state[place + 1 :], new)
             case _:
                 allowed = "put(value), get(), delete() or update(old, new) with a key"
-                raise _no_such_call(call, allowed)
+                raise no_such_call(call, allowed)
 
     def reads(self, call: Call, result: Result) -> bool:  # noqa: ARG002 - gets are gets
         """Whether it is a get."""
@@ -430,12 +303,3 @@ def _append(
             return None, (*state, *value)
         case _:
             return IMPOSSIBLE, state
-
-
-def _show(call: Call) -> str:
-    args = call.args if call.key is None else (call.key, *call.args)
-    return f"{call.name}({', '.join(map(repr, args))})"
-
-
-def _no_such_call(call: Call, allowed: str) -> InvalidParameter:
-    return InvalidParameter("call", _show(call), allowed)
