@@ -36,11 +36,10 @@ from trio440.errors import (
 )
 from trio440.journal import Journal, JournalLimits, JournalStatistics, Recovered, open_journal
 from trio440.raft.acquaintance import Acquaintance
-from trio440.raft.batches import split_entries
-from trio440.raft.kept import Kept, replay
+from trio440.raft.kept import Kept, beginning, replay
 from trio440.raft.messages import HardState, SnapshotMeta
 from trio440.raft.ready import Ready
-from trio440.raft.records import Base, Compacted, Entries, Installed, Record, Saved, encode_record
+from trio440.raft.records import Compacted, Installed, Record, Saved, encode_record
 from trio440.raft.snapshot_files import (
     SLICE,
     Received,
@@ -56,8 +55,6 @@ __all__ = ["DiskStorage", "open_disk_storage"]
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
 
-BATCH_BYTES: Final = 1 << 20
-"""One record holds so much of entries' data, or one entry."""
 DISPENSABLE: Final = 64
 """So many records that are not needed are given up at an opening."""
 
@@ -202,20 +199,12 @@ class DiskStorage:
                 raise RaftViolated("the storage has been initialized")
             if stored.snapshot.size:
                 raise InvalidParameter("stored", stored, "without the data of a snapshot")
-            meta = stored.snapshot
-            base = (meta.index, meta.term)
-            if stored.base_index is not None:
-                base = (stored.base_index, stored.base_term)
-            own = (stored.store, stored.acquaintances)
-            first = Base(*self._identity, stored.hard_state, meta, 0, *base, *own)
-            kept = Kept(first, 1)
-            if stored.entries:
-                kept.check_entries(stored.entries, kept.index)
-            batches = [Entries(part) for part in split_entries(stored.entries, BATCH_BYTES)]
-            records: list[Record] = [first, *batches]
+            first, more = beginning(*self._identity, stored)
+            records: list[Record] = [first, *more]
             self._journal.append_nowait([encode_record(record) for record in records])
-            for place, batch in enumerate(batches, 2):
-                kept.take(batch, place)
+            kept = Kept(first, 1)
+            for place, record in enumerate(more, 2):
+                kept.take(record, place)
             self._kept = kept
             await self._journal.sync()
 
@@ -229,28 +218,15 @@ class DiskStorage:
         """
         async with self._in_turn():
             kept = self._require()
-            state, last, must_sync = self._waiting or kept.hard_state, kept.last_index, False
-            records: list[Record] = []
-            for ready in batch:
-                if ready.hard_state is not None:
-                    _check_state(state, ready.hard_state)
-                    state = ready.hard_state
-                if ready.entries:
-                    kept.check_entries(ready.entries, last)
-                    last = ready.last_index
-                    records += map(Entries, split_entries(ready.entries, BATCH_BYTES))
-                must_sync |= ready.must_sync
+            state, records = kept.plan(batch, self._waiting or kept.hard_state)
             chunks = [chunk for ready in batch for chunk in ready.chunks]
             self._received.check(chunks)
             for chunk in chunks:
                 await self._run(self._piece_worker, self._received.take, chunk, self._next_number())
-            votes = (state.term, state.vote) != (kept.hard_state.term, kept.hard_state.vote)
-            if not (must_sync or records or votes):
+            if records is None:
                 self._waiting = None if state == kept.hard_state else state
                 return
             self._waiting = None
-            if state != kept.hard_state:
-                records.append(state)
             await self._append(records)
 
     async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
@@ -426,13 +402,3 @@ class DiskStorage:
     def _next_number(self) -> int:
         number, self._number = self._number, self._number + 1
         return number
-
-
-def _check_state(old: HardState, new: HardState) -> None:
-    """Check that a peer forgets neither its term nor its vote.
-
-    Raises:
-        RaftViolated: it would.
-    """
-    if new.term < old.term or (new.term == old.term and old.vote not in {None, new.vote}):
-        raise RaftViolated(f"{new} would follow {old}")

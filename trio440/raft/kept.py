@@ -1,17 +1,22 @@
-"""What a peer's storage holds, as its records say it, one after the other. Pure."""
+"""What a peer's storage holds, as its records say it, and which records come next. Pure."""
 
 from collections.abc import Iterable, Sequence
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import attrs
 
 from trio440.errors import BadMessage, RaftViolated
 from trio440.raft.acquaintance import Acquaintance, sorted_by_id
+from trio440.raft.batches import split_entries
 from trio440.raft.messages import Entry, HardState, SnapshotMeta
+from trio440.raft.ready import Ready
 from trio440.raft.records import Base, Compacted, Entries, Installed, Record, Saved, decode_record
 from trio440.raft.storage import Stored
 
-__all__ = ["Kept", "replay"]
+__all__ = ["Kept", "beginning", "replay"]
+
+BATCH_BYTES: Final = 1 << 20
+"""One record holds so much of entries' data, or one entry."""
 
 
 class Kept:
@@ -109,17 +114,39 @@ class Kept:
         del self.entries[:gone], self._places[:gone]
         return True
 
-    def check_entries(self, entries: tuple[Entry, ...], last_index: int) -> None:
-        """Check that entries can be written behind a log that ends at ``last_index``.
+    def plan(
+        self, batch: Sequence[Ready], state: HardState
+    ) -> tuple[HardState, list[Record] | None]:
+        """Return the state that Readys lead to, and the records that keep what they say.
+
+        Args:
+            batch: in their order.
+            state: the latest, which may not be kept yet.
+
+        Returns:
+            None in the place of the records where nothing needs a sync: only the commit grew.
 
         Raises:
-            RaftViolated: the first follows no other, or there is a gap.
+            RaftViolated: no sound node says so; nothing is changed.
         """
-        if not self.index < entries[0].index <= last_index + 1:
-            raise RaftViolated(f"entry {entries[0].index} follows no other")
-        for place, entry in enumerate(entries, entries[0].index):
-            if entry.index != place:
-                raise RaftViolated(f"entry {entry.index} in the place of {place}")
+        last, must_sync = self.last_index, False
+        records: list[Record] = []
+        for ready in batch:
+            if ready.hard_state is not None:
+                _check_state(state, ready.hard_state)
+                state = ready.hard_state
+            if ready.entries:
+                _check_entries(ready.entries, self.index, last)
+                last = ready.last_index
+                records += map(Entries, split_entries(ready.entries, BATCH_BYTES))
+            must_sync |= ready.must_sync
+        kept = self.hard_state
+        votes = (state.term, state.vote) != (kept.term, kept.vote)
+        if not (must_sync or records or votes):
+            return state, None
+        if state != kept:
+            records.append(state)
+        return state, records
 
     def compacted(self) -> Base:
         """Return the record that can stand for all records that are not needed."""
@@ -151,6 +178,46 @@ class Kept:
             store=self.base.store,
             acquaintances=sorted_by_id(self._noted.values()),
         )
+
+
+def beginning(cluster: str, node: str, stored: Stored) -> tuple[Base, list[Entries]]:
+    """Return the first record of a storage, and those of the entries that it begins with.
+
+    Raises:
+        RaftViolated: its entries do not follow what stands before them.
+    """
+    meta = stored.snapshot
+    base = (meta.index, meta.term)
+    if stored.base_index is not None:
+        base = (stored.base_index, stored.base_term)
+    own = (stored.store, stored.acquaintances)
+    first = Base(cluster, node, stored.hard_state, meta, 0, *base, *own)
+    if stored.entries:
+        _check_entries(stored.entries, first.index, first.index)
+    return first, [Entries(part) for part in split_entries(stored.entries, BATCH_BYTES)]
+
+
+def _check_entries(entries: tuple[Entry, ...], first: int, last: int) -> None:
+    """Check that entries can be written over or behind those from ``first + 1`` to ``last``.
+
+    Raises:
+        RaftViolated: the first follows no other, or there is a gap.
+    """
+    if not first < entries[0].index <= last + 1:
+        raise RaftViolated(f"entry {entries[0].index} follows no other")
+    for place, entry in enumerate(entries, entries[0].index):
+        if entry.index != place:
+            raise RaftViolated(f"entry {entry.index} in the place of {place}")
+
+
+def _check_state(old: HardState, new: HardState) -> None:
+    """Check that a peer forgets neither its term nor its vote.
+
+    Raises:
+        RaftViolated: it would.
+    """
+    if new.term < old.term or (new.term == old.term and old.vote not in {None, new.vote}):
+        raise RaftViolated(f"{new} would follow {old}")
 
 
 def replay(first: bytes, place: int, records: Iterable[bytes]) -> Kept:
