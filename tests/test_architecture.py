@@ -156,6 +156,7 @@ MODULES = {
     "trio440.raft.applier": SHELL,
     "trio440.sim": FACE,
     "trio440.sim.ablating": PURE,
+    "trio440.sim.active_faults": PURE,
     "trio440.sim.addressing": PURE,
     "trio440.sim.blocking": PORT,
     "trio440.sim.campaign": PURE,

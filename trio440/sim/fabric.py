@@ -5,15 +5,8 @@ happens to a datagram is drawn from a stream of chance that belongs to its link 
 that traffic on one link disturbs no other. Time is passed in, as microseconds; the driver asks
 :meth:`Fabric.next_due` and takes what is due.
 
-The rules of a link, in one direction:
-
-- Its weather is that of the fault that began last among those that speak of the link, else the
-  base weather.
-- A cut link drops datagrams, when they are sent as well as when they would arrive, and holds
-  segments until it is whole again.
-- A clogged link holds all that is sent on it, and lets it go in order, within a millisecond,
-  when it is neither clogged nor cut. What was on its way already arrives.
-- From a host to itself there is a small fixed delay and no fault at all.
+What the faults of a plan make of a link is :mod:`trio440.sim.active_faults`'s; what cut and clogged
+links hold is kept here.
 """
 
 from collections.abc import Hashable
@@ -22,25 +15,15 @@ from typing import Any, Final, NamedTuple
 
 import attrs
 
+from trio440.sim.active_faults import ActiveFaults, Toggle
 from trio440.sim.chance import Seed, stream
-from trio440.sim.faults import (
-    CLEAR,
-    Clog,
-    Fault,
-    Flap,
-    Partition,
-    Weather,
-    WeatherFault,
-)
+from trio440.sim.faults import CLEAR, Fault, Flap, Weather
 from trio440.sim.links import (
     Link,
-    LinkFault,
     SegmentQueue,
     corrupted,
-    cuts,
     resend_delay,
     serialisation,
-    speaks_of,
     travel,
     truncated,
 )
@@ -99,19 +82,11 @@ class FabricStatistics:
     """Copies that travel or are held."""
 
 
-class _Toggle(NamedTuple):
-    """The next change of a flapping partition."""
-
-    place: int
-    fault: Flap
-    cut: bool
-
-
 _LOOPBACK: Final = Weather(delay=LOOPBACK_DELAY, jitter=0)
 
 
 class Fabric:
-    """All links of a world; see the module's text for the rules."""
+    """All links of a world; see the module's text for what it holds."""
 
     def __init__(self, seed: Seed, base: Weather = CLEAR, *, grain: int = 1) -> None:
         """Start with nothing on the way.
@@ -123,15 +98,11 @@ class Fabric:
                 datagrams meet at one instant, as on a busy port, and are handled in one batch.
         """
         self._seed = seed
-        self._base = base
         self._grain = grain
         self._heap: list[Arrival] = []
         self._links: dict[tuple[str, str], Link] = {}
         self._holding: dict[Link, None] = {}
-        self._faults: dict[int, LinkFault] = {}
-        self._flaps_cut: dict[int, bool] = {}
-        self._stormy = False
-        self._version = 0
+        self._faults = ActiveFaults(base, is_coarse=grain > 1)
         self._number = 0
         self._now = 0
         self._sent = self._arrived = self._duplicated = 0
@@ -144,12 +115,11 @@ class Fabric:
     @property
     def base(self) -> Weather:
         """The weather where no fault says otherwise."""
-        return self._base
+        return self._faults.base
 
     @base.setter
     def base(self, weather: Weather) -> None:
-        self._base = weather
-        self._version += 1
+        self._faults.set_base(weather)
 
     # Sending
 
@@ -163,8 +133,8 @@ class Fabric:
             the bandwidth, full) or ``"cut"``.
         """
         link = self._links.get((source, destination)) or self._open(source, destination)
-        if link.version != self._version:
-            self._refresh(link)
+        if link.version != self._faults.version:
+            self._faults.refresh(link)
         self._sent += 1
         if not link.plain:
             return self._through_weather(link, now, data, tag)
@@ -189,8 +159,8 @@ class Fabric:
             tag: what the arrival carries.
         """
         link = self._links.get((source, destination)) or self._open(source, destination)
-        if link.version != self._version:
-            self._refresh(link)
+        if link.version != self._faults.version:
+            self._faults.refresh(link)
         queue = link.queue(stream, now)
         queue.tags.append(tag)
         if link.cut or link.clogged:
@@ -249,11 +219,11 @@ class Fabric:
             arrival = heappop(heap)
             due, number, source, destination, data, tag = arrival
             self._now = due
-            if tag.__class__ is _Toggle:
+            if tag.__class__ is Toggle:
                 self._turn(due, tag)
             elif not source:
                 return arrival
-            elif self._stormy and self._links_state(source, destination).cut:
+            elif self._faults.is_stormy and self._links_state(source, destination).cut:
                 if tag.__class__ is SegmentQueue:
                     self._hold(self._links[source, destination], b"", tag)
                 else:
@@ -275,13 +245,9 @@ class Fabric:
             place: its position in the plan, by which :meth:`end` knows it.
             fault: where it speaks of weather, it wins over those that began before.
         """
-        if not isinstance(fault, LinkFault):
-            return
-        self._faults.pop(place, None)
-        self._faults[place] = fault
+        self._faults.begin(place, fault)
         if isinstance(fault, Flap):
-            self._turn(fault.start, _Toggle(place, fault, cut=True))
-        self._changed()
+            self._turn(fault.start, Toggle(place, fault, cut=True))
 
     def end(self, place: int, fault: Fault) -> None:
         """Let a fault act no longer, to be called at its end; unknown ones are passed over.
@@ -289,22 +255,12 @@ class Fabric:
         What its links held arrives after the later of the fault's end and the present time, if
         no other fault holds it.
         """
-        if self._faults.get(place) != fault:
-            return
-        del self._faults[place]
-        self._flaps_cut.pop(place, None)
-        self._changed()
-        self._release(max(self._now, fault.end))
+        if self._faults.end(place, fault):
+            self._release(max(self._now, fault.end))
 
     def is_cut(self, source: str, destination: str) -> bool:
         """Whether nothing passes in this direction at present."""
-        if source == destination:
-            return False
-        return any(
-            cuts(fault, source, destination)
-            for place, fault in self._faults.items()
-            if self._flaps_cut.get(place, True)
-        )
+        return self._faults.is_cut(source, destination)
 
     def statistics(self) -> FabricStatistics:
         """Return what became of the datagrams so far."""
@@ -337,52 +293,19 @@ class Fabric:
 
     def _links_state(self, source: str, destination: str) -> Link:
         link = self._links[source, destination]
-        if link.version != self._version:
-            self._refresh(link)
+        if link.version != self._faults.version:
+            self._faults.refresh(link)
         return link
 
-    def _refresh(self, link: Link) -> None:
-        """Work out what the active faults make of a link."""
-        link.version = self._version
-        source, destination = link.source, link.destination
-        if source == destination:
-            return
-        weather = self._base
-        clogged = False
-        for fault in self._faults.values():
-            if isinstance(fault, WeatherFault):
-                if speaks_of(fault, source, destination):
-                    weather = fault.weather
-            elif isinstance(fault, Clog):
-                clogged = clogged or speaks_of(fault, source, destination)
-        link.weather = weather
-        link.clogged = clogged
-        link.cut = self.is_cut(source, destination)
-        troubles = (weather.loss, weather.duplicate, weather.corrupt, weather.truncate)
-        link.plain = not (
-            link.cut
-            or clogged
-            or any(troubles)
-            or weather.slow
-            or weather.bandwidth is not None
-            or self._grain > 1
-        )
-
-    def _changed(self) -> None:
-        self._version += 1
-        self._stormy = any(isinstance(fault, Partition | Flap) for fault in self._faults.values())
-
-    def _turn(self, now: int, toggle: _Toggle) -> None:
+    def _turn(self, now: int, flap: Toggle) -> None:
         """Cut or mend a flapping partition and plan its next turn."""
-        place, fault, cut = toggle
-        if self._faults.get(place) is not fault:
+        if not self._faults.turn(flap):
             return
-        self._flaps_cut[place] = cut
-        self._version += 1
+        place, fault, cut = flap
         first_half = fault.period // 2
         length = max(1, first_half if cut else fault.period - first_half)
         if now + length < fault.end:
-            self._push(now + length, "", "", b"", _Toggle(place, fault, not cut))
+            self._push(now + length, "", "", b"", Toggle(place, fault, not cut))
         if not cut:
             self._release(now)
 
@@ -393,7 +316,7 @@ class Fabric:
     def _release(self, now: int) -> None:
         """Let go what is held by links that are whole again."""
         for link in list(self._holding):
-            self._refresh(link)
+            self._faults.refresh(link)
             if link.cut or link.clogged:
                 continue
             del self._holding[link]
