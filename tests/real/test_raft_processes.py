@@ -42,6 +42,8 @@ def test_the_commands_do_what_they_say(tmp_path: Path) -> None:
         cluster.run("cas", "k", "v 1", "v 3", status=1)
         cluster.run("cas", "--absent", "j", "", "w")
         assert cluster.run("list") == "j\tw\nk\tv 2\n"
+        more = (0, "j\tw\n", "there are more keys than these 1\n")
+        assert finished_here("raft", "list", "--limit", "1", "--at", cluster.at) == more
         cluster.run("delete", "j")
         cluster.run("delete", "j", status=1)
         assert cluster.run("get", "j", status=1) == ""
@@ -52,6 +54,8 @@ def test_the_commands_do_what_they_say(tmp_path: Path) -> None:
         assert int(cluster.run("snapshot")) > 0
         assert cluster.run("members") == "voters: n1, n2, n3\nlearners: -\n"
         check_json(cluster, leader)
+        cluster.run("put", "\udcff", "no text")  # an argument that is no text is bytes all the same
+        assert cluster.run("get", "\udcff") == "no text\n"
         cluster.kill(other)
         rows = cluster.wait_rows(lambda rows: rows[leader]["role"] == "leader")
         assert list(rows) == list(NAMES)
@@ -159,6 +163,8 @@ def test_every_command_has_help_and_says_in_one_line_what_is_wrong(tmp_path: Pat
         (("127.0.0.1:0", "--peer", "n2"), "'n2' is not ID=HOST:PORT"),
         (("127.0.0.1:0", "--peer", "n2=:5"), "':5' is not HOST:PORT"),
         (("127.0.0.1:0", "--election-seconds", "0.01"), "0.01 is not in the range"),
+        (("127.0.0.1:0", "--election-seconds", "nan"), "'nan' is not in the range"),
+        (("127.0.0.1:0", "--peer", "n2=h:5", "--peer", "n2=h:6"), "'n2' is there twice"),
     ):
         status, out, err = finished_here(*serve, *bad)
         assert (status, out, err.count("\n")) == (2, "", 1)

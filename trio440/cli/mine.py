@@ -6,7 +6,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from trio440.cli import mining, running
-from trio440.cli.options import ENDPOINT, server_options
+from trio440.cli.options import ENDPOINT, Real, server_options
 from trio440.cli.progress import LINE_SECONDS
 from trio440.cli.protocol import protocol_options, take_lsp_options
 from trio440.mining.engines import ENGINES
@@ -36,7 +36,7 @@ class _Nonce(click.ParamType[int]):
 
 NONCE: Final = _Nonce()
 """The highest nonce of a job."""
-SPEED: Final = click.FloatRange(min=0, min_open=True)
+SPEED: Final = Real(min=0, min_open=True)
 
 
 def _engine_options(command: Command) -> Command:
@@ -90,7 +90,7 @@ def run_alone(message: str, max_nonce: int, miners: int, engine: Any, lanes: int
 @server_options(default_port=9999)
 @click.option(
     "--report-seconds",
-    type=click.FloatRange(min=0.1, max=3600),
+    type=Real(min=0.1, max=3600),
     default=LINE_SECONDS,
     show_default=True,
     metavar="S",

@@ -4,6 +4,7 @@ A value outside its range ends the command with one line that names the option, 
 what is allowed, before anything has been opened.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
@@ -14,6 +15,7 @@ __all__ = [
     "PORT",
     "REMOTE_PORT",
     "SECONDS",
+    "Real",
     "host_option",
     "server_options",
 ]
@@ -67,9 +69,24 @@ PORT: Final = _Port(0)
 """A port to listen on; 0 takes any free one."""
 REMOTE_PORT: Final = _Port(1)
 """A port to reach."""
+
+
+class Real(click.FloatRange):
+    """A number in a range, which "nan" is not though it is neither above nor below."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Turn the text into a number in range."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
 ENDPOINT: Final = _Endpoint()
 """``HOST:PORT`` to reach, as a tuple."""
-SECONDS: Final = click.FloatRange(min=0)
+SECONDS: Final = Real(min=0)
 """A duration in seconds, 0 or more."""
 
 

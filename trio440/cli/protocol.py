@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import attrs
 import click
 
+from trio440.cli.options import Real
 from trio440.core.host import Host
 from trio440.core.real import REAL_HOST
 from trio440.lsp import Params
@@ -17,7 +18,7 @@ __all__ = ["LspOptions", "protocol_options", "take_lsp_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PERCENT: Final = click.FloatRange(0, 100)
+PERCENT: Final = Real(0, 100)
 
 
 @attrs.frozen(kw_only=True)

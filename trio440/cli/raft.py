@@ -8,7 +8,7 @@ import click
 import trio
 
 from trio440 import raft
-from trio440.cli.options import SECONDS
+from trio440.cli.options import SECONDS, Real
 from trio440.cli.raft_cluster import members, snapshot, status, transfer
 from trio440.cli.raft_keys import cas, delete, get, list_keys, put, watch
 from trio440.cli.raft_options import Endpoint, Listen, Members
@@ -62,7 +62,7 @@ def command() -> None:
 )
 @click.option(
     "--election-seconds",
-    type=click.FloatRange(min=0.1, max=60),
+    type=Real(min=0.1, max=60),
     default=1.0,
     show_default=True,
     metavar="SECONDS",
@@ -102,10 +102,14 @@ def serve(
     its directory knows. With --join it waits until a leader adds it. A directory that is empty is
     not enough for an id that the cluster knows: at the first start others must say that it is new.
     """
+    names = [peer.id for peer in peers]
+    if twice := {peer for peer in names if names.count(peer) > 1}:
+        message = f"{min(twice)!r} is there twice: a peer has one address"
+        raise click.BadParameter(message, param_hint="'--peer'")
     silence = round(election_seconds / TICK_SECONDS)
     config = raft.PeerConfig(
         id=name,
-        members=() if join else sorted({name, *(peer.id for peer in peers)}),
+        members=() if join else sorted({name, *names}),
         places=peers,
         directory=data,
         is_new=new,

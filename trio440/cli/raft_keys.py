@@ -1,7 +1,7 @@
 """The keys of ``trio440 raft``: what is put, read and watched."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -9,8 +9,12 @@ from trio440 import raft
 from trio440.cli.raft_options import FALSE, client_options, run_client
 from trio440.cli.running import emit, note
 from trio440.raft import kv
+from trio440.wire.codec import INT64_MAX
 
 __all__ = ["cas", "delete", "get", "list_keys", "put", "watch"]
+
+MOST_LISTED: Final = kv.KvLimits().list_items
+"""Keys that a peer gives at a time."""
 
 
 @click.command()
@@ -19,7 +23,7 @@ __all__ = ["cas", "delete", "get", "list_keys", "put", "watch"]
 @click.argument("value")
 def put(key: str, value: str, **options: Any) -> int:
     """Give KEY a VALUE."""
-    return _change(kv.Put(key.encode(), value.encode()), **options)
+    return _change(kv.Put(_bytes(key), _bytes(value)), **options)
 
 
 @click.command()
@@ -27,7 +31,7 @@ def put(key: str, value: str, **options: Any) -> int:
 @click.argument("key")
 def delete(key: str, **options: Any) -> int:
     """Remove KEY; the exit status is 1 where it is not there."""
-    return _change(kv.Delete(key.encode()), **options)
+    return _change(kv.Delete(_bytes(key)), **options)
 
 
 @click.command()
@@ -38,8 +42,8 @@ def delete(key: str, **options: Any) -> int:
 @click.option("--absent", is_flag=True, help="KEY must not be there; EXPECTED is ignored.")
 def cas(key: str, expected: str, value: str, *, absent: bool, **options: Any) -> int:
     """Give KEY a VALUE if it has the EXPECTED one; the exit status is 1 where it has not."""
-    before = None if absent else expected.encode()
-    return _change(kv.CompareAndSet(key.encode(), before, value.encode()), **options)
+    before = None if absent else _bytes(expected)
+    return _change(kv.CompareAndSet(_bytes(key), before, _bytes(value)), **options)
 
 
 @click.command()
@@ -49,7 +53,7 @@ def get(key: str, **options: Any) -> int:
     """Print the value of KEY alone; the exit status is 1 where it is not there."""
 
     async def ask(client: raft.Client, *, timeout_seconds: float, as_json: bool) -> int:
-        found = await _read(client, kv.Get(key.encode()), timeout_seconds)
+        found = await _read(client, kv.Get(_bytes(key)), timeout_seconds)
         for item in found.items:
             emit(json.dumps(_item(item)) if as_json else item.value)
         return 0 if found.items else FALSE
@@ -60,14 +64,22 @@ def get(key: str, **options: Any) -> int:
 @click.command(name="list")
 @client_options
 @click.argument("prefix", default="")
-@click.option("--limit", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_LISTED),
+    default=MOST_LISTED,
+    show_default=True,
+    help="Print no more; where there are more, a line on stderr says so.",
+)
 def list_keys(prefix: str, limit: int, **options: Any) -> int:
     """Print the keys that begin with PREFIX, and their values, a tab between them."""
 
     async def ask(client: raft.Client, *, timeout_seconds: float, as_json: bool) -> None:
-        start = prefix.encode()
+        start = _bytes(prefix)
         end = kv.prefix_end(start) if start else None
         found = await _read(client, kv.List(start, end, limit), timeout_seconds)
+        if found.more:
+            note(f"there are more keys than these {len(found.items)}")
         if as_json:
             emit(json.dumps([_item(item) for item in found.items]))
             return
@@ -82,7 +94,7 @@ def list_keys(prefix: str, limit: int, **options: Any) -> int:
 @click.argument("prefix", default="")
 @click.option(
     "--after",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, INT64_MAX),
     metavar="REVISION",
     help="Begin behind this revision; without it, with what is changed from now on.",
 )
@@ -97,13 +109,18 @@ def watch(prefix: str, after: int | None, **options: Any) -> int:
 
     async def ask(client: raft.Client, *, timeout_seconds: float, as_json: bool) -> None:
         async with client.watch(
-            prefix.encode(), after=after, timeout_seconds=timeout_seconds
+            _bytes(prefix), after=after, timeout_seconds=timeout_seconds
         ) as changes:
             note(f"watching behind revision {changes.revision if after is None else after}")
             async for change in changes:
                 emit(json.dumps(_event(change)) if as_json else _line(change))
 
     return run_client(ask, **options)
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes that an argument was given as, whether they are text or not."""
+    return text.encode(errors="surrogateescape")
 
 
 def _line(change: kv.Change) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from trio440.cli.options import Real
 from trio440.cli.simulation.systems import find_system, profiles
 from trio440.errors import InvalidParameter
 from trio440.sim.outcome import LEVELS, ORDERS
@@ -135,7 +136,7 @@ SYSTEM: Final = _System()
 """The name of a system; it has been loaded once."""
 FILE: Final = _File()
 """A file to be written."""
-LIMIT: Final = click.FloatRange(min=0, min_open=True)
+LIMIT: Final = Real(min=0, min_open=True)
 """A duration in seconds, more than 0."""
 
 
