@@ -9,12 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio440.errors import BadMessage, InvalidParameter
+from trio440.errors import BadMessage, InvalidParameter, RaftViolated
 from trio440.raft.acquaintance import Acquaintance
-from trio440.raft.kept import Kept, replay
+from trio440.raft.kept import BATCH_BYTES, Kept, beginning, replay
 from trio440.raft.membership import LARGEST_STORE, Configuration
 from trio440.raft.messages import Entry, EntryKind, HardState, SnapshotMeta
 from trio440.raft.pieces import encode_head, encode_piece, read_head, read_pieces
+from trio440.raft.ready import Ready
 from trio440.raft.records import (
     Base,
     Compacted,
@@ -27,6 +28,7 @@ from trio440.raft.records import (
     encode_meta,
     encode_record,
 )
+from trio440.raft.storage import Stored, bootstrap
 
 numbers = st.integers(0, 2**64 - 1)
 stores = st.integers(0, LARGEST_STORE)
@@ -293,3 +295,78 @@ def test_records_that_do_not_follow_are_refused(items: list[Record | Entry]) -> 
 def test_a_log_without_a_beginning_is_refused() -> None:
     with pytest.raises(BadMessage, match="where the log begins"):
         replay(encode_record(Entries((Entry(1, 1),))), 1, [])
+
+
+# Which records come next
+
+
+def ready(*entries: Entry, state: HardState | None = None, must_sync: bool = False) -> Ready:
+    return Ready(state, entries, must_sync, (), None, (), (), (), (), ())
+
+
+def test_readys_are_one_run_of_records_with_the_last_state_behind_them() -> None:
+    kept = follow(HardState(1, "a"), Entry(1, 1))
+    one = ready(Entry(2, 1), state=HardState(2, None, 1), must_sync=True)
+    two = ready(Entry(2, 2), Entry(3, 2), state=HardState(2, "b", 1))
+    last = HardState(2, "b", 1)
+    records = [Entries((Entry(2, 1),)), Entries((Entry(2, 2), Entry(3, 2))), last]
+    assert kept.plan([one, two], kept.hard_state) == (last, records)
+    assert kept.plan([ready(must_sync=True)], kept.hard_state) == (kept.hard_state, [])
+    assert (kept.last_index, kept.hard_state) == (1, HardState(1, "a"))
+
+
+def test_a_commit_alone_is_not_kept_and_a_vote_is() -> None:
+    kept = follow(HardState(1), Entry(1, 1))
+    grown = HardState(1, None, 1)
+    assert kept.plan([ready(state=grown)], kept.hard_state) == (grown, None)
+    assert kept.plan([ready()], grown) == (grown, None)
+    voted = HardState(1, "b", 1)
+    assert kept.plan([ready(state=voted)], grown) == (voted, [voted])
+    later = HardState(2)
+    assert kept.plan([ready(state=later)], grown) == (later, [later])
+    assert kept.plan([ready(Entry(2, 1))], grown) == (grown, [Entries((Entry(2, 1),)), grown])
+
+
+def test_entries_are_split_between_records() -> None:
+    half = bytes(BATCH_BYTES // 2 + 1)
+    parts = [Entries((Entry(number, 1, half),)) for number in (1, 2)]
+    entries = (Entry(1, 1, half), Entry(2, 1, half))
+    kept = follow()
+    assert kept.plan([ready(*entries)], kept.hard_state) == (kept.hard_state, parts)
+    start = attrs.evolve(bootstrap(("a", "b")), entries=entries)
+    assert beginning("c1", "a", start)[1] == parts
+
+
+@pytest.mark.parametrize(
+    ("batch", "problem"),
+    [
+        ([ready(state=HardState(1))], "would follow"),
+        ([ready(state=HardState(2, "b"))], "would follow"),
+        ([ready(state=HardState(3, "b")), ready(state=HardState(3, "a"))], "would follow"),
+        ([ready(Entry(3, 2))], "follows no other"),
+        ([ready(Entry(2, 2)), ready(Entry(4, 2))], "follows no other"),
+        ([ready(Entry(2, 2), Entry(4, 2))], "in the place of 3"),
+    ],
+)
+def test_what_no_sound_node_says_is_not_kept(batch: list[Ready], problem: str) -> None:
+    kept = follow(HardState(2, "a"), Entry(1, 1))
+    with pytest.raises(RaftViolated, match=problem):
+        kept.plan(batch, kept.hard_state)
+
+
+def test_a_beginning_is_followed() -> None:
+    entries = (Entry(6, 2), Entry(7, 3))
+    start = Stored(
+        snapshot=SnapshotMeta(7, 3, MEMBERS),
+        hard_state=HardState(3, "a", 7),
+        entries=entries,
+        base_index=5,
+        base_term=2,
+        store=9,
+    )
+    first, more = beginning("c1", "a", start)
+    assert (first.cluster, first.node, first.index, first.term) == ("c1", "a", 5, 2)
+    again = replay(encode_record(first), 1, map(encode_record, more))
+    assert again.stored(again.hard_state, None) == start
+    with pytest.raises(RaftViolated, match="entry 7 follows no other"):
+        beginning("c1", "a", attrs.evolve(start, entries=entries[1:]))

@@ -117,7 +117,7 @@ class _Refusal(Exception):
 
 
 class KeyValueMap:
-    """The map; a :class:`~trio440.raft.machine.StateMachine`."""
+    """The map; :class:`~trio440.raft.machine.Queryable`, and ``Watchable`` as well."""
 
     def __init__(self, limits: KvLimits | None = None) -> None:
         """Start empty."""
