@@ -48,6 +48,7 @@ MODULES = {
     "trio440.rpc.envelope": PURE,
     "trio440.rpc.hands": SHELL,
     "trio440.rpc.hello": PURE,
+    "trio440.rpc.holding": PURE,
     "trio440.rpc.limits": PURE,
     "trio440.rpc.link": SHELL,
     "trio440.rpc.outbox": SHELL,

@@ -113,6 +113,47 @@ async def test_one_connection_too_many_is_told_so_and_the_client_waits(world: Wo
 
 
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_who_holds_most_memory_with_half_requests_is_closed(world: World) -> None:
+    async with open_pair(world, limits=rpc.ServerLimits(held_bytes=2 << 20)) as pair:
+        streams = [await pair.greeted() for _ in range(4)]
+        request = call(1, Shop.double, 1, 1_000_000)
+        sizes = (400_000, 900_000, 600_000, 400_000)  # the second one goes when the last one comes
+        for stream, size in zip(streams, sizes, strict=True):
+            await stream.send_all(request[:size])
+            await trio.sleep(0.3)
+        counts = pair.server.statistics()
+        assert (counts.evictions, counts.connections_active) == (1, 3)
+        with trio.fail_after(1):
+            await receive_to_end(streams[1])
+        await works(pair)
+        await streams[0].send_all(request[400_000:])
+        await trio.sleep(0.3)
+        assert pair.server.statistics().answers == 2
+        for stream in streams:
+            await stream.aclose()
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_who_holds_most_memory_in_handlers_that_wait_is_closed(world: World) -> None:
+    async with open_pair(world, limits=rpc.ServerLimits(held_bytes=1 << 20)) as pair:
+        async with pair.client() as client, trio.open_nursery() as nursery:
+            nursery.start_soon(Shop(client).slow, Number(8, bytes(300_000)))
+            stream = await pair.greeted()
+            for number in range(1, 9):
+                await stream.send_all(call(number, Shop.slow, 60, 100_000))
+            await receive_to_end(stream)
+            counts = pair.server.statistics()
+            assert (counts.evictions, counts.handlers_active) == (1, 1)
+            await works(pair)
+            await stream.aclose()
+        assert len(pair.book.cancelled) == pair.book.started.count(60) >= 6
+        async with pair.client() as client:  # what was held is free again
+            for _ in range(5):
+                await Shop(client).slow(Number(1, bytes(900_000)))
+        assert pair.server.statistics().evictions == 1
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_a_frame_at_the_limit_is_read_and_one_byte_more_closes(world: World) -> None:
     async with open_pair(world, limits=rpc.ServerLimits(frame_bytes=200)) as pair:
         base = len(call(1, Shop.double, 1)) - 4

@@ -84,6 +84,10 @@ class ServerLimits:
     queued_bytes: int = attrs.field(default=8 << 20, validator=_count)
     """Answers that wait for a client to read: then nothing more is read from it. What its active
     handlers still answer comes on top."""
+    held_bytes: int = attrs.field(default=256 << 20, validator=_count)
+    """Requests of all connections, those that have come in part and those whose async handlers
+    are active: the connection that holds most of them is closed. What is up to 64 KiB of a
+    connection does not count."""
     handshake_seconds: float = attrs.field(default=5.0, validator=_seconds)
     """For a client's hello: then it is closed."""
     silence_seconds: float = attrs.field(default=5.0, validator=_silence)
@@ -168,6 +172,8 @@ class ServerStatistics:
     """Connections closed because their client said nothing."""
     stalls: int
     """Connections closed because their client took nothing."""
+    evictions: int
+    """Connections closed because they held most at :attr:`ServerLimits.held_bytes`."""
     handlers_active: int
     """Async ones, now."""
     calls: int
@@ -200,6 +206,7 @@ class ServerCounters:
     bad_messages: int = 0
     silences: int = 0
     stalls: int = 0
+    evictions: int = 0
     handlers_active: int = 0
     calls: int = 0
     tells: int = 0

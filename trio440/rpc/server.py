@@ -10,6 +10,7 @@ from trio440.core.host import Address, ByteStream, Host, StreamListener
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
 from trio440.rpc.hello import ANONYMOUS, Identity, busy, encode_answer
+from trio440.rpc.holding import Holdings
 from trio440.rpc.limits import ServerCounters, ServerLimits, ServerStatistics
 from trio440.rpc.replies import Report
 from trio440.rpc.service import Routes
@@ -78,7 +79,8 @@ async def open_server(
     """
     limits = limits or ServerLimits()
     counters = ServerCounters()
-    shared = Shared(dict(routes.by_name), identity, limits, counters, ports, report)
+    holdings = Holdings[Serving](limits.held_bytes)
+    shared = Shared(dict(routes.by_name), identity, limits, counters, holdings, ports, report)
     listener = await ports.net.listen_tcp(host, port)
     try:
         async with open_service_nursery() as nursery:

@@ -15,7 +15,7 @@ slows the client down.
 
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
@@ -39,6 +39,7 @@ from trio440.rpc.hello import (
 from trio440.rpc.hello import (
     encode_answer as encode_hello_answer,
 )
+from trio440.rpc.holding import Holdings
 from trio440.rpc.limits import ServerCounters, ServerLimits
 from trio440.rpc.outbox import Outbox, Stalled
 from trio440.rpc.pulse import Pulse, tick_us
@@ -65,6 +66,8 @@ class Shared:
     identity: Identity
     limits: ServerLimits
     counters: ServerCounters
+    holdings: Holdings[Any]
+    """By each, a :class:`Serving`, what its requests take."""
     ports: Host
     report: Report
 
@@ -101,6 +104,8 @@ class Serving:
         self._burst: Iterable[Call | Tell | Cancel] = ()
         self._waiting_methods: dict[str, int] = {}
         self._room = trio.lowlevel.ParkingLot()
+        self._handled_bytes = 0
+        self._held_bytes = 0
         self._outbox = Outbox(
             stream,
             self._clock,
@@ -122,6 +127,7 @@ class Serving:
             if hello is not None:
                 await self._serve(hello)
         finally:
+            self._shared.holdings.drop(self)
             self._counters.bytes_sent += self._outbox.bytes_sent
             await self._stream.aclose()
 
@@ -270,6 +276,7 @@ class Serving:
         """Wait for the next burst; False: nothing more is read."""
         if self._is_finishing:
             return False
+        self._hold()
         data = await self._stream.receive_some(READ_BYTES)
         if not data or hand.scope.cancel_called:
             return False
@@ -278,6 +285,20 @@ class Serving:
         self._answering.arrived = self._clock.now()
         self._burst = self._session.receive_untrusted(data)
         return True
+
+    def _hold(self) -> None:
+        """Account for the memory that requests take; the one that takes most goes at the limit."""
+        held = self._frames.pending_bytes + self._handled_bytes
+        if held == self._held_bytes:
+            return
+        self._held_bytes = held
+        holdings = self._shared.holdings
+        while (most := holdings.hold(self, held)) is not None:
+            holdings.drop(most)
+            self._counters.evictions += 1
+            most._scope.cancel()  # noqa: SLF001 - of the same class
+            if most is self:
+                break
 
     def _has_room(self) -> bool:
         return (
@@ -367,11 +388,15 @@ class Serving:
         call_id = message.id if isinstance(message, Call) else None
         job.key = self._session.start(call_id, job.scope)
         self._counters.handlers_active += 1
+        self._handled_bytes += len(message.body)
+        self._hold()
 
     def _finish(self, job: Job, frame: bytes | None) -> None:
         """The handler has ended; answer."""
         self._session.finish(job.key)
         self._counters.handlers_active -= 1
+        self._handled_bytes -= len(job.message.body)
+        self._hold()
         if self._room:
             self._room.unpark()
         if frame is not None and not job.scope.cancel_called:
