@@ -113,6 +113,29 @@ async def test_one_connection_too_many_is_told_so_and_the_client_waits(world: Wo
 
 
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_who_only_keeps_connections_open_keeps_nobody_out(world: World) -> None:
+    limits = rpc.ServerLimits(connections=3, handshake_seconds=2)
+    async with (
+        open_pair(world, limits=limits) as pair,
+        pair.client() as busy,
+        pair.client() as first,
+        pair.client() as second,
+    ):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(Shop(busy).slow, Number(30))
+            for client in (busy, first, second):
+                await client.wait_connected()
+            await trio.sleep(1.5)
+            await Shop(first).double(Number(1))
+            await trio.sleep(1)
+            await works(pair)
+            counts = pair.server.statistics()
+            assert (counts.evictions, counts.busy_refusals) == (1, 0)
+        assert busy.statistics().connects == first.statistics().connects == 1
+        assert await Shop(second).double(Number(1)) == Number(2)
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_who_holds_most_memory_with_half_requests_is_closed(world: World) -> None:
     async with open_pair(world, limits=rpc.ServerLimits(held_bytes=2 << 20)) as pair:
         streams = [await pair.greeted() for _ in range(4)]

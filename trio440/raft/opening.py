@@ -44,6 +44,9 @@ BOOK_SECONDS: Final = 1.0
 """Peers tell each other so often where everybody listens."""
 LEAST_SILENCE_SECONDS: Final = 0.1
 FLUSH_SECONDS: Final = 0.2
+MOST_CONNECTIONS: Final = 512
+"""Of clients and peers: a process has often no more than 1024 files, and a peer that cannot open
+one for its log stops."""
 
 
 @asynccontextmanager
@@ -193,7 +196,7 @@ async def _serve(
             routes,
             host=config.host,
             identity=parts.identity,
-            limits=ServerLimits(flush_seconds=FLUSH_SECONDS),
+            limits=ServerLimits(connections=MOST_CONNECTIONS, flush_seconds=FLUSH_SECONDS),
             report=report,
             ports=ports,
         ) as server,

@@ -75,7 +75,8 @@ class ServerLimits:
     """The bounds of a server, and what happens at each."""
 
     connections: int = attrs.field(default=1000, validator=_count)
-    """One more is told ``busy`` and closed."""
+    """For one more, the client that has asked for nothing for longest is closed, if that is
+    ``handshake_seconds`` at least; else the one more is told ``busy`` and closed."""
     concurrency: int = attrs.field(default=1000, validator=_count)
     """Async handlers of one connection: then nothing more is read from it until one ends."""
     frame_bytes: int = attrs.field(default=16 << 20, validator=_frame)
@@ -173,7 +174,8 @@ class ServerStatistics:
     stalls: int
     """Connections closed because their client took nothing."""
     evictions: int
-    """Connections closed because they held most at :attr:`ServerLimits.held_bytes`."""
+    """Connections closed because they held most at :attr:`ServerLimits.held_bytes`, or were idle
+    at :attr:`ServerLimits.connections`."""
     handlers_active: int
     """Async ones, now."""
     calls: int

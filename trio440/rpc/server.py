@@ -151,7 +151,8 @@ class _Front:
             except OSError:
                 await shared.ports.clock.sleep(ACCEPT_AGAIN_SECONDS)
                 continue
-            if counters.connections_active >= shared.limits.connections:
+            full = counters.connections_active >= shared.limits.connections
+            if full and not self._evict_idle():
                 counters.busy_refusals += 1
                 if self._refusals < REFUSALS_AT_A_TIME:
                     self._refusals += 1
@@ -167,12 +168,24 @@ class _Front:
             counters.connections_active += 1
             nursery.start_soon(self._serve, serving)
 
+    def _evict_idle(self) -> bool:
+        """Close the client that has asked for nothing for longest; whether there was one."""
+        idle = min(self._serving, key=lambda serving: serving.idle_since)
+        now, patience = self._shared.ports.clock.now(), self._shared.limits.handshake_seconds
+        if now - idle.idle_since < patience:
+            return False
+        del self._serving[idle]
+        self._shared.counters.connections_active -= 1
+        idle.evict()
+        return True
+
     async def _serve(self, serving: Serving) -> None:
         try:
             await serving.run()
         finally:
-            del self._serving[serving]
-            self._shared.counters.connections_active -= 1
+            if serving in self._serving:
+                del self._serving[serving]
+                self._shared.counters.connections_active -= 1
 
     async def _refuse(self, stream: ByteStream) -> None:
         shared = self._shared

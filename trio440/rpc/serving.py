@@ -15,6 +15,7 @@ slows the client down.
 
 from collections.abc import Iterable, Mapping
 from contextvars import copy_context
+from math import inf
 from typing import Any, Final
 
 import attrs
@@ -104,6 +105,7 @@ class Serving:
         self._burst: Iterable[Call | Tell | Cancel] = ()
         self._waiting_methods: dict[str, int] = {}
         self._room = trio.lowlevel.ParkingLot()
+        self._asked_at = self._clock.now()
         self._handled_bytes = 0
         self._held_bytes = 0
         self._outbox = Outbox(
@@ -119,6 +121,17 @@ class Serving:
         self._greeting.cancel()
         if self._reader is not None:
             self._reader.scope.cancel()
+
+    @property
+    def idle_since(self) -> float:
+        """When the client last asked, on the machine's clock; inf while a handler is active."""
+        return inf if self._handled_bytes else self._asked_at
+
+    def evict(self) -> None:
+        """Close at once: somebody else needs what this client takes."""
+        self._counters.evictions += 1
+        self._greeting.cancel()
+        self._scope.cancel()
 
     async def run(self) -> None:
         """Serve to the end; closes the connection."""
@@ -261,6 +274,7 @@ class Serving:
             if isinstance(message, Cancel):
                 self._cancel(message)
                 continue
+            self._asked_at = answering.arrived
             if not self._has_room() and not await self._wait_room(hand):
                 return False
             if isinstance(message, Call):
@@ -295,8 +309,7 @@ class Serving:
         holdings = self._shared.holdings
         while (most := holdings.hold(self, held)) is not None:
             holdings.drop(most)
-            self._counters.evictions += 1
-            most._scope.cancel()  # noqa: SLF001 - of the same class
+            most.evict()
             if most is self:
                 break
 
