@@ -12,10 +12,10 @@ from trio440.cli.options import SECONDS, Real
 from trio440.cli.raft_cluster import members, snapshot, status, transfer
 from trio440.cli.raft_keys import cas, delete, get, list_keys, put, watch
 from trio440.cli.raft_options import Endpoint, Listen, Members
+from trio440.cli.reports import Reports
 from trio440.cli.running import Stop, announce, note, run_server
 from trio440.core.host import Host
 from trio440.core.real import REAL_HOST
-from trio440.errors import Trio440Error
 from trio440.raft import kv
 from trio440.raft.dedupe import Sessions
 
@@ -129,12 +129,13 @@ def serve(
 
 async def _serve(stop: Stop, config: raft.PeerConfig, trace: str | None) -> None:
     machine = Sessions(kv.KeyValueMap())
+    report = Reports("trio440 raft", note, REAL_HOST.clock.now).take
     async with AsyncExitStack() as stack:
         recorder = None
         if trace is not None:
-            recorder = await stack.enter_async_context(raft.open_trace(trace, report=_report))
+            recorder = await stack.enter_async_context(raft.open_trace(trace, report=report))
         peer = await stack.enter_async_context(
-            raft.open_peer(config, machine, report=_report, recorder=recorder)
+            raft.open_peer(config, machine, report=report, recorder=recorder)
         )
         known = peer.members.members
         if config.members and known and set(config.members) != set(known):
@@ -153,11 +154,6 @@ async def _say_who_is_awaited(peer: raft.Peer[Any], ports: Host = REAL_HOST) -> 
         return
     who = ", ".join(peer.awaited) or "somebody"
     note(f"{peer.id} starts for the first time and waits for {who} to say that its id is new")
-
-
-def _report(error: Exception) -> None:
-    if isinstance(error, Trio440Error):
-        note(f"trio440 raft: {error}")
 
 
 for _client in (
