@@ -13,7 +13,7 @@ import hypothesis
 import pytest
 
 hypothesis.settings.register_profile(
-    "same", max_examples=50, derandomize=True, deadline=None, print_blob=True, database=None
+    "same", max_examples=30, derandomize=True, deadline=None, print_blob=True, database=None
 )
 hypothesis.settings.register_profile("random", max_examples=200, deadline=None, print_blob=True)
 hypothesis.settings.load_profile("random" if os.environ.get("TRIO440_RANDOM") else "same")

@@ -161,7 +161,7 @@ def test_a_terminal_is_drawn_on() -> None:
 def test_a_demo_that_is_interrupted_leaves_no_process(
     part: str, sign: str, processes: int, number: signal.Signals
 ) -> None:
-    with started(demo(part)) as program:
+    with started(demo(part, "mining.ENGINE = 'hashlib'")) as program:
         while not program.line().startswith(sign):
             pass
         children = children_of(program.pid)
@@ -176,7 +176,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
 
 
 def test_a_demo_that_is_killed_leaves_no_process() -> None:
-    with started(demo("mining")) as program:
+    with started(demo("mining", "mining.ENGINE = 'hashlib'")) as program:
         while not program.line().startswith("miner 0 is ready"):
             pass
         children = children_of(program.pid)

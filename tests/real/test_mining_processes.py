@@ -330,7 +330,7 @@ def compilers(pid: int) -> Iterator[int]:
 @needs_numba
 def test_ctrl_c_ends_the_first_compilation_too(tmp_path: Path) -> None:
     command = [*MINE, "run", "msg", "2", "--engine=numba", "--miners=1"]
-    with started(command, env={"NUMBA_CACHE_DIR": str(tmp_path)}) as program:
+    with started(command, env={"NUMBA_CACHE_DIR": str(tmp_path)}, fresh=True) as program:
         wait_until(lambda: [*compilers(program.pid)])
         (compiler,) = compilers(program.pid)
         wait_until(lambda: cpu_ticks(compiler) > 100)

@@ -92,10 +92,10 @@ def test_the_command_that_was_printed_replays_the_failure() -> None:
 
 
 def test_several_jobs_find_the_same() -> None:
-    words = ["--seeds", "40", "--profile", "hostile", "--no-shrink"]
+    words = ["--seeds", "20", "--profile", "hostile", "--no-shrink"]
     alone, shared = (sim("run", FLAWED, *words, "--jobs", jobs) for jobs in ("1", "2"))
     assert sorted(alone[1][:-1]) == sorted(shared[1][:-1])
-    assert sum("failed at" in line for line in alone[1]) == 8
+    assert sum("failed at" in line for line in alone[1]) == 4
 
 
 def test_fail_fast_ends_at_the_first_failure() -> None:
@@ -307,7 +307,7 @@ def test_a_replay_that_spins_is_ended() -> None:
 def test_ctrl_c_ends_a_replay_that_spins(number: signal.Signals) -> None:
     with started([*TRIO440, "sim", "replay", SPINS, "--seed", "2"]) as program:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while cpu_ticks(program.pid) < 100:
+        while cpu_ticks(program.pid) < 30:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         start = time.monotonic()

@@ -16,13 +16,16 @@ from trio440.cli.demo.screen import Screen
 from trio440.cli.progress import rate
 from trio440.core import REAL_HOST
 from trio440.mining import Found, HashEngine, NonceRange, hash_of
-from trio440.mining.engines import measure_rate, open_engine
+from trio440.mining.engines import EngineName, measure_rate, open_engine
 
 __all__ = ["show"]
 
 LOST_PERCENT: Final = 10
 PROTOCOL: Final = ("--epoch-millis", 200, "--epoch-limit", 10)
 """A silent miner counts as lost after two seconds."""
+
+ENGINE: Final[EngineName] = "auto"
+"""What the miners, and whoever checks their answers, compute with."""
 
 SHARES: Final = (0.5, 0.3, 0.15)
 """The speeds of the miners, as shares of what one core can do."""
@@ -72,7 +75,7 @@ async def show(screen: Screen) -> None:
     Raises:
         ProcessFailed: a process, or an answer, was not as it should be.
     """
-    async with open_engine(lanes=1) as engine:
+    async with open_engine(ENGINE, lanes=1) as engine:
         speed = await measure_rate(engine)
         screen.say(f"This machine does {rate(speed)} on one core, with the engine {engine.name}.")
     limits = [share * speed for share in SHARES]
@@ -92,7 +95,8 @@ async def show(screen: Screen) -> None:
             await processes.enter_async_context(
                 open_command(
                     f"miner {number}",
-                    *("mine", "worker", address, "--lanes", 1, "--limit", limit, *PROTOCOL),
+                    *("mine", "worker", address, "--engine", ENGINE, "--lanes", 1),
+                    *("--limit", limit, *PROTOCOL),
                 )
             )
             for number, limit in enumerate(limits)
@@ -214,7 +218,7 @@ async def _check(screen: Screen, answers: dict[_Job, _Answer]) -> None:
         ProcessFailed: an answer is another, or the huge job did not wait for the small one.
     """
     screen.say("Now one engine computes both alone.")
-    async with open_engine() as engine:
+    async with open_engine(ENGINE) as engine:
         for job, answer in answers.items():
             await _check_one(engine, job, answer.found)
     screen.say("Both answers are right.")

@@ -9,6 +9,6 @@ hashlib  one nonce at a time, one process for each core  nothing
 """
 
 from trio440.mining.engines.numba_engine import warm_up
-from trio440.mining.engines.opening import ENGINES, cores, measure_rate, open_engine
+from trio440.mining.engines.opening import ENGINES, EngineName, cores, measure_rate, open_engine
 
-__all__ = ["ENGINES", "cores", "measure_rate", "open_engine", "warm_up"]
+__all__ = ["ENGINES", "EngineName", "cores", "measure_rate", "open_engine", "warm_up"]
