@@ -139,10 +139,18 @@ class Applier:
         heapq.heappush(self._reads, (index, self._read_number, waiter))
 
     def lose_leadership(self) -> None:
-        """Tell all who wait for a command that nobody here knows any more what becomes of it."""
-        waiting, self.waiting = self.waiting, {}
+        """Tell all who wait for a command that nobody here knows any more what becomes of it.
+
+        What is committed will be applied here: a leader that removes itself leads no more as soon
+        as others have committed that, maybe before its own disk has it.
+        """
+        log, waiting = self._node.log, self.waiting
+        self.waiting = {}
         for index, waiter in waiting.items():
-            waiter.fail(LeadershipLost(index, waiter.term))
+            if index <= log.commit and log.term(index) == waiter.term:
+                self.waiting[index] = waiter
+            else:
+                waiter.fail(LeadershipLost(index, waiter.term))
 
     def stop(self, error: Exception) -> None:
         """Let everybody who waits go on with an error."""
