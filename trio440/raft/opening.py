@@ -17,7 +17,7 @@ import attrs
 from trio440.core.host import Host
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
-from trio440.errors import InvalidParameter, JournalFailed, PeerStopped
+from trio440.errors import BadMessage, InvalidParameter, JournalFailed, PeerStopped
 from trio440.raft.applier import read_whole
 from trio440.raft.desk import Desk
 from trio440.raft.disk_storage import open_disk_storage
@@ -84,6 +84,7 @@ async def open_peer(
         LostStorage: the cluster knows this id with another storage, now or later.
         JournalBusy: another process has it open.
         JournalCorrupt: what had been durable is damaged.
+        PeerStopped: what the directory has is of another kind of state machine.
         JournalFailed: the disk cannot be read or written, now or later.
         AddressError: it cannot listen there.
         RaftViolated: a peer has broken Raft's rules, or this one has lost what it had kept.
@@ -248,7 +249,11 @@ async def _load(config: PeerConfig, storage: Storage, machine: StateMachine, por
         data = await read_whole(storage, stored.snapshot)
         if data is None:
             raise PeerStopped(config.id, "its snapshot cannot be read")
-        machine.restore(data)
+        try:
+            machine.restore(data)
+        except BadMessage as error:
+            problem = f"its snapshot up to {stored.snapshot.index} is none of this state machine"
+            raise PeerStopped(config.id, f"{problem}: {error}") from error
     return stored
 
 
