@@ -12,7 +12,7 @@ from trio440.mining.ranges import MAX_NONCE, NonceRange
 from trio440.mining.scheduler import MAX_JOBS, Scheduler, Send
 from trio440.mining.speed import Speed
 
-MINERS = 1000
+MINERS = 400
 CLIENT = MINERS
 SECOND = 1_000_000
 

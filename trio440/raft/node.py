@@ -220,7 +220,7 @@ class Node:
         """
         leading = self._roles.require_leading()
         if to == self._state.id or to not in self.configuration.voters:
-            raise TransferRefused(f"{to} is no other voter")
+            raise TransferRefused(f"'{to}' is no other voter")
         if leading.transferee not in (None, to):
             raise TransferRefused(f"leadership is on its way to {leading.transferee}")
         if leading.transferee is None:
