@@ -389,9 +389,9 @@ class LeadershipLost(RaftError):
 class NoAnswer(RaftError, TooSlowError):
     """A cluster did not answer in the time that was given; what was asked may still be done."""
 
-    def __init__(self, what: str, seconds: float | None) -> None:
-        """Say what was asked, and how long it was waited for."""
-        super().__init__(f"{what} was not answered within {seconds} s")
+    def __init__(self, what: str, seconds: float | None, why: str = "") -> None:
+        """Say what was asked, how long it was waited for, and what became of the last tries."""
+        super().__init__(f"{what} was not answered within {seconds:g} s{why and f': {why}'}")
         self.seconds = seconds
 
 

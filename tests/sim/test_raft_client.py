@@ -88,12 +88,26 @@ async def test_who_leads_is_known_to_all_that_ask_at_once(world: World) -> None:
 
 
 @simulated(seeds=1, profile="calm", hosts=[*HOSTS, "desk"], duration_seconds=90)
+async def test_why_there_was_no_answer_is_told(world: World) -> None:
+    cluster = cluster_of(world)
+    cluster.start()
+    await cluster.leader()
+    cluster.crash("n2")
+    cluster.crash("n3")
+    async with raft.open_client(ADDRESSES, ports=ports_of(world, "desk")) as client:
+        with pytest.raises(NoAnswer) as caught:
+            await client.propose(b"x", timeout_seconds=5)
+    assert f"n1:{PORT} says that nobody leads" in str(caught.value)
+    assert f"n2:{PORT} cannot be reached" in str(caught.value)
+
+
+@simulated(seeds=1, profile="calm", hosts=[*HOSTS, "desk"], duration_seconds=90)
 async def test_a_cluster_that_is_not_there_is_given_up(world: World) -> None:
     ports = ports_of(world, "desk")
     async with raft.open_client(ADDRESSES, ports=ports) as client:
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoAnswer, match=r"within 3 s: n2:\d+ cannot be reached; n"):
             await client.propose(b"x", timeout_seconds=3)
-        with pytest.raises(NoAnswer):
+        with pytest.raises(NoAnswer, match="n3:"):
             await client.read(b"x", timeout_seconds=3)
         assert await client.status() == []
     cluster_of(world).start()

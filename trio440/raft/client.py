@@ -92,7 +92,7 @@ class Client:
             # A number is given up with its command, so nobody else waits for its result.
             async with self._room:
                 return await self._do(command)
-        raise NoAnswer("the command", timeout_seconds)
+        raise NoAnswer("the command", timeout_seconds, self._endpoints.troubles)
 
     async def _do(self, command: bytes) -> bytes:
         session = await self._require_session()
@@ -144,7 +144,7 @@ class Client:
             if isinstance(outcome, Answered):
                 return outcome.data
             raise BadMessage(f"a peer answered a question with {outcome}")
-        raise NoAnswer("the question", timeout_seconds)
+        raise NoAnswer("the question", timeout_seconds, self._endpoints.troubles)
 
     @asynccontextmanager
     async def watch(
@@ -267,7 +267,7 @@ class Client:
             if isinstance(outcome, Done):
                 return outcome.index
             raise ChangeRefused(getattr(outcome, "problem", str(outcome)))
-        raise NoAnswer("the change", seconds)
+        raise NoAnswer("the change", seconds, self._endpoints.troubles)
 
     def _limit(self, seconds: float | None) -> Any:
         return self._clock.move_on_after(seconds) if seconds is not None else trio.CancelScope()

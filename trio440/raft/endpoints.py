@@ -10,7 +10,7 @@ from typing import Final, TypeVar, final
 
 import trio
 
-from trio440.core.host import Host
+from trio440.core.host import Host, format_address
 from trio440.errors import (
     AnswerLost,
     CallTimedOut,
@@ -73,7 +73,15 @@ class Endpoints:
         self._nursery = nursery
         self._ports = ports
         self._callers: dict[Endpoint, Caller] = {}
+        self._troubles: dict[Endpoint, str] = {}
         self._next = 0
+
+    @property
+    def troubles(self) -> str:
+        """What the last try came to at each address that gave no answer; empty if all did."""
+        return "; ".join(
+            f"{format_address(at)} {trouble}" for at, trouble in self._troubles.items()
+        )
 
     def draw(self) -> int:
         """Return the place of any of the addresses."""
@@ -99,7 +107,7 @@ class Endpoints:
             try:
                 outcome = await self.attempt(address, method, request, repeat=repeat)
             except HandshakeRefused:
-                self._forget(address)
+                self._forget(address, "is of another cluster")
                 if tried >= len(self.addresses):
                     raise
             if isinstance(outcome, final_answers):
@@ -114,7 +122,7 @@ class Endpoints:
         """Ask one peer, and take note of who leads; None: it did not answer."""
         caller = await self.reach(address)
         if caller is None:
-            self._forget(address)
+            self._forget(address, "cannot be reached")
             return None
         seconds = self.attempt_seconds if repeat else None
         try:
@@ -122,20 +130,22 @@ class Endpoints:
         except (CallTimedOut, AnswerLost, RemoteError) as error:
             if isinstance(error, RemoteError) and error.name == NotQueryable.__name__:
                 raise NotQueryable from None
-            self._forget(address)
+            self._forget(address, "has not answered")
             return None if repeat else Unknown(f"whether it was done is not known: {error}")
         if isinstance(outcome, Elsewhere):
-            self._forget(address)
+            self._forget(address, f"says that {outcome.leader or 'nobody'} leads")
             if (place := outcome.place) is not None:
                 self.leader = (place.host, place.port)
         elif isinstance(outcome, Unknown):
-            self._forget(address)
+            self._forget(address, f"says: {outcome.problem}")
         else:
             self.leader = address
+            self._troubles.clear()
         return outcome
 
-    def _forget(self, address: Endpoint) -> None:
-        """Take note that a peer does not lead."""
+    def _forget(self, address: Endpoint, trouble: str) -> None:
+        """Take note that a peer does not lead, and of what was wrong."""
+        self._troubles[address] = trouble
         if self.leader == address:
             self.leader = None
 
