@@ -24,6 +24,7 @@ MODULES = {
     "trio440.__main__": COMMAND,
     "trio440.errors": PURE,
     "trio440.core": FACE,
+    "trio440.core.accepting": SHELL,
     "trio440.core.channels": SHELL,
     "trio440.core.epochs": SHELL,
     "trio440.core.host": PURE,

@@ -15,6 +15,7 @@ from typing import Final
 
 import trio
 
+from trio440.core.accepting import accept_next
 from trio440.core.channels import Chan
 from trio440.core.host import Address, ByteStream, Host, StreamListener
 from trio440.core.lifetimes import open_service_nursery
@@ -33,8 +34,6 @@ REFUSAL_SECONDS: Final = 1.0
 REFUSALS_AT_A_TIME: Final = 64
 """How many such clients are waited for at a time; more are told so and closed at once."""
 READ_BYTES: Final = 65_536
-ACCEPT_AGAIN_SECONDS: Final = 0.1
-"""How long to wait when the process is out of file descriptors."""
 
 
 class Server:
@@ -187,14 +186,8 @@ class _Front:
         self._served.set()
 
     async def _accept(self, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                stream = await self._listener.accept()
-            except trio.ClosedResourceError:
-                return  # finish() was faster than its cancellation
-            except OSError:
-                await self._ports.clock.sleep(ACCEPT_AGAIN_SECONDS)
-                continue
+        # It is closed where finish() is faster than its cancellation.
+        while (stream := await accept_next(self._listener, self._ports.clock)) is not None:
             if self._counters.clients_active >= self._limits.clients:
                 self._counters.clients_refused += 1
                 if self._refusals < REFUSALS_AT_A_TIME:

@@ -6,6 +6,7 @@ from typing import Final, Never, final
 
 import trio
 
+from trio440.core.accepting import accept_next
 from trio440.core.host import Address, ByteStream, Host, StreamListener
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
@@ -20,8 +21,6 @@ __all__ = ["Server", "open_server", "serve"]
 
 REFUSALS_AT_A_TIME: Final = 64
 """How many clients that are too many are told so at a time; more are closed without a word."""
-ACCEPT_AGAIN_SECONDS: Final = 0.1
-"""How long to wait when the process is out of file descriptors."""
 
 
 @final
@@ -143,14 +142,8 @@ class _Front:
 
     async def _accept(self, nursery: trio.Nursery) -> None:
         shared, counters = self._shared, self._shared.counters
-        while True:
-            try:
-                stream = await self._listener.accept()
-            except trio.ClosedResourceError:
-                return  # finish() was faster than its cancellation
-            except OSError:
-                await shared.ports.clock.sleep(ACCEPT_AGAIN_SECONDS)
-                continue
+        # It is closed where finish() is faster than its cancellation.
+        while (stream := await accept_next(self._listener, shared.ports.clock)) is not None:
             full = counters.connections_active >= shared.limits.connections
             if full and not self._evict_idle():
                 counters.busy_refusals += 1
