@@ -1,13 +1,15 @@
 """Commits, reads and snapshots of three Raft peers, each a process on loopback that syncs its disk.
 
     python benchmarks/raft.py                   everything, in some minutes
-    python benchmarks/raft.py commits client    these parts: commits, client, snapshot, memory
+    python benchmarks/raft.py commits client    these parts: commits, settings, client, snapshot,
+                                                memory
 
 Commands have ten bytes. In ``commits`` they are proposed and read in the leader's process, beside
-PySyncObj, whose commands are made in its leader's process, too: as it comes, and as fast as its
-settings allow. It writes nothing to a disk, as it comes; these peers sync every batch. The sides
-take turns; a rate is the median of the rounds, with the least and the greatest. No process is
-pinned to a core.
+PySyncObj, whose commands are made in its leader's process, too: as it comes, and with the settings
+that are its fastest; ``settings`` measures all that were tried. It writes nothing to a disk, as it
+comes; these peers sync every batch. A command that PySyncObj answers with an error counts as
+failed, and not in its rate. The sides take turns; a rate is the median of the rounds, with the
+least and the greatest. No process is pinned to a core.
 """
 
 import argparse
@@ -32,6 +34,16 @@ NAMES: Final = ("n1", "n2", "n3")
 IN_FLIGHT: Final = 5_000
 COMMITS: Final = 150_000
 THEIR_COMMITS: Final = 60_000
+THEIR_SETTINGS: Final = (
+    "default",
+    "unbatched",
+    "short",
+    "short, unbatched",
+    "driven",
+    "driven, unbatched",
+    "spinning",
+)
+THEIR_BEST: Final = ("default", "driven")
 READERS: Final = 500
 SNAPSHOT_BYTES: Final = 100_000_000
 CALM_SECONDS: Final = 8.0
@@ -111,7 +123,7 @@ def ours(*options: str) -> Iterator[Ours]:
 
 @contextmanager
 def theirs(settings: str) -> Iterator[Process]:
-    """Run a cluster of PySyncObj, and give its leader."""
+    """Run a cluster of PySyncObj, and give its leader; say what it complained of."""
     places = [f"127.0.0.1:{port}" for port in free_ports(len(NAMES))]
     with ExitStack() as stack:
         peers: dict[str, Process] = {}
@@ -122,6 +134,8 @@ def theirs(settings: str) -> Iterator[Process]:
         for peer in peers.values():
             peer.answer()
         yield peers[peers[places[0]].ask(do="lead")["leader"]]
+        if found := sum(peer.ask(do="warnings")["warnings"] for peer in peers.values()):
+            print(f"PySyncObj, {settings}: {found:,} warnings in its log")
 
 
 class Table:
@@ -137,12 +151,16 @@ class Table:
 
     def show(self) -> None:
         """Print the medians, and how far the rounds lie apart."""
-        print(f"{'':52} {'a second':>9}   {'least':>8} {'most':>8}   {'p50 ms':>8} {'p99 ms':>8}")
+        print(
+            f"{'':60} {'a second':>9}   {'least':>8} {'most':>8}   {'p50 ms':>8} {'p99 ms':>8}"
+            f" {'failed':>8}"
+        )
         for name, rounds in self._rows.items():
             rates = [found["rate"] for found in rounds]
             p50, p99 = (statistics.median(r[key] for r in rounds) for key in ("p50_ms", "p99_ms"))
             shown = f"{statistics.median(rates):9,.0f}   {min(rates):8,.0f} {max(rates):8,.0f}"
-            print(f"{name:52} {shown}   {p50:8.2f} {p99:8.2f}")
+            failed = sum(found.get("failures", 0) for found in rounds)
+            print(f"{name:60} {shown}   {p50:8.2f} {p99:8.2f} {failed:8,}")
 
 
 def commits(rounds: int) -> None:
@@ -159,12 +177,29 @@ def commits(rounds: int) -> None:
             ):
                 found = ask(do=name, count=count, in_flight=in_flight)
                 table.add(f"{name}, {in_flight:,} in flight", found)
-        for settings, lone in (("default", 20), ("fast", 2_000)):
-            with theirs(settings) as peer:
-                found = peer.ask(do="commits", count=lone, in_flight=1)
-                table.add(f"PySyncObj, {settings}: one commit at a time", found)
-                found = peer.ask(do="commits", count=THEIR_COMMITS, in_flight=IN_FLIGHT)
-                table.add(f"PySyncObj, {settings}: commits, {IN_FLIGHT:,} in flight", found)
+        for settings in THEIR_BEST:
+            their_commits(table, settings)
+    table.show()
+
+
+def their_commits(table: Table, settings: str) -> None:
+    """Measure PySyncObj's commits once."""
+    lone = 20 if settings in {"default", "unbatched"} else 1_000
+    with theirs(settings) as peer:
+        for shown, count, in_flight in (
+            ("one commit at a time", lone, 1),
+            (f"commits, {IN_FLIGHT:,} in flight", THEIR_COMMITS, IN_FLIGHT),
+        ):
+            found = peer.ask(do="commits", count=count, in_flight=in_flight)
+            table.add(f"PySyncObj, {settings}: {shown}", found)
+
+
+def settings(rounds: int) -> None:
+    """Measure PySyncObj's commits with all settings that were tried."""
+    table = Table()
+    for _ in range(rounds):
+        for name in THEIR_SETTINGS:
+            their_commits(table, name)
     table.show()
 
 
@@ -244,6 +279,7 @@ def main() -> None:
     """Measure and print."""
     parts: dict[str, Callable[[int], None]] = {
         "commits": commits,
+        "settings": settings,
         "client": client,
         "snapshot": snapshot,
         "memory": memory,
