@@ -142,7 +142,13 @@ class Client:
                 allowed = f"0 to {LONGEST_TIMEOUT_SECONDS:g}"
                 raise InvalidParameter("timeout_seconds", timeout_seconds, allowed)
             deadline = self._ports.clock.now() + timeout_seconds
-        message = await self._exchange(method, body, deadline)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        link = self._link
+        if deadline is None and link is not None and link.has_room():
+            link.check_size(len(method.wire_name) + len(body))
+            message = await link.call(method.name, method.wire_name, body, NO_DEADLINE)
+        else:
+            message = await self._exchange(method, body, deadline)
         if isinstance(message, Answer):
             self._counters.answers += 1
             return method.result.decode_untrusted(message.body)
@@ -194,7 +200,6 @@ class Client:
         self, method: Method[Any, Any], body: bytes, deadline: float | None
     ) -> Answer | Failure | None:
         """Return what comes back; None: the time is over."""
-        await trio.lowlevel.checkpoint_if_cancelled()
         link, left_us = self._link, NO_DEADLINE
         if link is None or not link.has_room():
             link = await self._wait_link_until(deadline)

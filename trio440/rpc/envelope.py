@@ -14,14 +14,15 @@ Heartbeat  both              I am alive, and had nothing else to say
 Each is one frame (:mod:`trio440.wire.framing`): a byte that says which it is, the fixed fields,
 then names with their length before them, then the body as its method's codec wrote it. The
 functions that encode return whole frames, header included, since one ``pack`` for both is what
-the hot path can afford.
+the hot path can afford; for the same reason the messages are Structs of msgspec, which are made in
+a quarter of the time.
 """
 
 import struct
 from collections.abc import Callable, Mapping
 from typing import Final, TypeAlias
 
-import attrs
+import msgspec
 
 from trio440.errors import BadMessage, InvalidParameter
 
@@ -57,8 +58,7 @@ MAX_DETAIL_BYTES: Final = 1000
 """How much of an error's text travels."""
 
 
-@attrs.frozen
-class Call:
+class Call(msgspec.Struct, frozen=True, gc=False):
     """A request that wants an answer."""
 
     id: int
@@ -69,31 +69,27 @@ class Call:
     body: bytes
 
 
-@attrs.frozen
-class Cancel:
+class Cancel(msgspec.Struct, frozen=True, gc=False):
     """Whoever made the call has gone."""
 
     id: int
 
 
-@attrs.frozen
-class Tell:
+class Tell(msgspec.Struct, frozen=True, gc=False):
     """A message without an answer."""
 
     method: str
     body: bytes
 
 
-@attrs.frozen
-class Answer:
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """The result of a call."""
 
     id: int
     body: bytes
 
 
-@attrs.frozen
-class Failure:
+class Failure(msgspec.Struct, frozen=True, gc=False):
     """A call that has no result, with the name and the text of what went wrong."""
 
     id: int
@@ -101,8 +97,7 @@ class Failure:
     detail: str
 
 
-@attrs.frozen
-class Heartbeat:
+class Heartbeat(msgspec.Struct, frozen=True, gc=False):
     """A sign of life."""
 
 

@@ -101,6 +101,7 @@ class Link:
         self._counters = counters
         self._clock = ports.clock
         self._session = CallingSession[trio.lowlevel.Task](frames)
+        self._waiting = self._session.waiting
         self._outbox = Outbox(
             stream,
             ports.clock,
@@ -111,6 +112,8 @@ class Link:
         self._most_calls = limits.calls_in_flight
         self._promised = 0
         self._room = trio.lowlevel.ParkingLot()
+        self._queue = 0
+        """How many wait for room; what :meth:`call` looks at, in the place of the lot."""
         self._deadlines = Deadlines()
         self._sooner = trio.lowlevel.ParkingLot()
         self._over = trio.Event()
@@ -135,7 +138,7 @@ class Link:
     def has_room(self) -> bool:
         """Whether a call may be made now."""
         return (
-            len(self._session) + self._promised < self._most_calls
+            len(self._waiting) + self._promised < self._most_calls
             and self._outbox.has_room
             and not self.ended
         )
@@ -150,7 +153,11 @@ class Link:
         if self.ended:
             return False
         if len(self._session) + self._promised >= self._most_calls:
-            await self._room.park()
+            self._queue += 1
+            try:
+                await self._room.park()
+            finally:
+                self._queue -= 1
             self._promised -= 1
         return not self.ended
 
@@ -165,13 +172,12 @@ class Link:
             AnswerLost: the connection broke.
             RpcClosed: the client was closed.
         """
-        session, outbox = self._session, self._outbox
-        task = trio.lowlevel.current_task()
-        call_id, frame = session.begin(task, left_us, name, body)
-        if len(session) == 1:
-            outbox.put_alone(frame)
+        session = self._session
+        call_id, frame = session.begin(trio.lowlevel.current_task(), left_us, name, body)
+        if len(self._waiting) == 1:
+            self._outbox.put_alone(frame)
         else:
-            outbox.put(frame)
+            self._outbox.put(frame)
         self._counters.calls += 1
         if left_us != NO_DEADLINE:
             self._add_deadline(left_us, call_id)
@@ -189,7 +195,8 @@ class Link:
         except _LinkEnded:
             raise self._lost(method) from None
         finally:
-            self.pass_on_room()
+            if self._queue:
+                self.pass_on_room()
         if message is None:
             self._tell_cancelled(call_id)
         return message
@@ -312,7 +319,7 @@ class Link:
 
     def _add_deadline(self, left_us: int, call_id: int) -> None:
         deadline = round(self._clock.now() * MICROSECONDS) + left_us
-        waiting = self._session.waiting
+        waiting = self._waiting
         if self._deadlines.add(deadline, call_id, waiting, len(waiting)):
             self._sooner.unpark()
 

@@ -80,7 +80,7 @@ class CallingSession(Generic[WaiterT]):
         waiting = self._waiting
         for payload in self._frames.feed_untrusted(data):
             message = decode_untrusted(payload)
-            if isinstance(message, (Answer, Failure)):
+            if type(message) is Answer or type(message) is Failure:
                 waiter = waiting.pop(message.id, None)
                 if waiter is not None:
                     yield waiter, message
