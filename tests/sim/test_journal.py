@@ -3,9 +3,11 @@
 import errno
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from typing import Literal
 
+import attrs
 import pytest
 import trio
 
@@ -30,6 +32,7 @@ from trio440.journal import Journal, JournalLimits, open_journal
 from trio440.journal.files import Entry, JournalFiles
 from trio440.journal.format import Kind, segment_name
 from trio440.journal.recovery import recover
+from trio440.sim.blocking import SimBlocking
 from trio440.sim.disk import SimDisk
 from trio440.sim.power import PowerCut
 
@@ -127,10 +130,34 @@ async def branches(ports: Host, model: Model) -> None:
         await model.install(journal, [b"d%d" % number for number in range(8)])
 
 
+async def lone_writers(ports: Host, model: Model) -> None:
+    """One task writes by itself, is cancelled at all times, and meets others."""
+    for life in (b"one", b"two"):
+        async with open_journal(DIRECTORY, limits=SMALL, ports=ports) as journal:
+            for number in range(4):
+                await model.append(journal, life + b"%d" % number * 20, alone=True)
+                with ports.clock.move_on_after(0.0003 * number):
+                    await model.append(journal, b"hasty", alone=True)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(model.append, journal, b"first", alone=True))
+                nursery.start_soon(partial(model.append, journal, b"second", alone=True))
+                nursery.start_soon(model.append, journal, b"third")
+            await model.truncate(journal, len(model.now) - 1)
+            await model.append(journal, b"last", alone=True)
+
+
 strides = named("stride", [3, pytest.param(1, marks=pytest.mark.campaign)])
 """Which operations are looked at: every one, or every third."""
 
-WORKLOADS = [appends, compactions, truncations, installations, pipelines, branches]
+WORKLOADS = [
+    appends,
+    compactions,
+    truncations,
+    installations,
+    pipelines,
+    branches,
+    lone_writers,
+]
 Workload = Callable[[Host, Model], Awaitable[None]]
 
 
@@ -667,6 +694,22 @@ async def test_a_cancelled_append_keeps_its_place() -> None:
             scope.cancel()
             await journal.append([b"never"])
     assert await read_log(machine(disk)) in [(b"cancelled", b"kept"), (b"kept",)]
+
+
+@named("seconds", [0.0, 0.5, 1.0, 1.5])
+async def test_what_a_lone_writer_leaves_when_it_is_cancelled_is_written(seconds: float) -> None:
+    """A cancelled task may have given its work to the disk or not: it is seen through."""
+    disk = await fresh()
+    ports = machine(disk)
+    ports = attrs.evolve(ports, blocking=SimBlocking(lambda: 1.0, ports.clock))
+    async with open_journal(DIRECTORY, ports=ports) as journal:
+        with trio.move_on_after(seconds):
+            index = journal.append_nowait([b"left"], alone=True)
+            await journal.sync(index)
+        assert (journal.durable_index == 1) == (seconds > 1)
+        await journal.append([b"more"])
+        assert journal.durable_index == 2
+    assert await read_log(machine(disk)) == (b"left", b"more")
 
 
 async def test_leaving_normally_writes_what_others_have_appended() -> None:

@@ -1,15 +1,16 @@
 """Raft peers whose storage is slow, or fails at the moment that suits nobody."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import attrs
+import pytest
 import trio
 
 from tests.support.raft_world import FAST, HOSTS, PORT, Cluster
 from trio440 import raft
 from trio440.core.host import Host
-from trio440.errors import JournalFailed
+from trio440.errors import JournalFailed, PeerStopped
 from trio440.raft.acquaintance import Acquaintance
 from trio440.raft.kv import KeyValueMap, Put, encode
 from trio440.raft.messages import SnapshotMeta
@@ -62,6 +63,31 @@ class Broken(MemoryStorage):
     async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
         del batch
         await self._fail("note")
+
+
+class Counting(MemoryStorage):
+    """Counts the writes."""
+
+    writes = 0
+
+    async def write(self, batch: Sequence[Ready]) -> None:
+        self.writes += 1
+        await super().write(batch)
+
+
+class Fragile:
+    """Bears no command but one."""
+
+    def apply(self, _index: int, command: bytes) -> bytes:
+        if command == b"break":
+            raise ZeroDivisionError
+        return command
+
+    def snapshot(self) -> Callable[[], bytes]:
+        return bytes
+
+    def restore(self, _data: bytes) -> None:
+        raise AssertionError
 
 
 def config_of(world: World, name: str, members: Sequence[str], **changes: Any) -> raft.PeerConfig:
@@ -124,3 +150,56 @@ async def test_a_disk_that_fails_two_tasks_at_once_is_one_failure(world: World) 
     cluster.start("n2", "n3", is_new=True)
     world.start("n1", live)
     await cluster.until(lambda: ended)
+
+
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=60)
+async def test_a_commit_alone_is_kept_with_the_next_write_or_at_the_next_tick(world: World) -> None:
+    cluster, storage = Cluster(world, ["n1"], directory=None), Counting()
+    config = config_of(world, "n1", ["n1"], is_new=False)
+
+    async def live(ports: Host) -> None:
+        async with raft.open_peer(config, KeyValueMap(), storage=storage, ports=ports) as peer:
+            cluster.peers["n1"] = peer
+            await trio.sleep_forever()
+
+    world.start("n1", live)
+    leader = await cluster.leader()
+    await trio.sleep(1)
+    before = storage.writes
+    for number in range(20):
+        await leader.propose(encode(Put(b"k", b"%d" % number)))
+    assert storage.writes - before == 20
+    await trio.sleep(3 * config.tick_seconds)
+    assert storage.writes - before == 21
+    stored = await storage.load()
+    assert stored is not None
+    assert stored.hard_state.commit == leader.report().commit
+
+
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=60)
+async def test_a_machine_that_fails_ends_its_peer_and_not_who_brought_the_message(
+    world: World,
+) -> None:
+    """Entries are applied in the task that takes in an answer, which belongs to RPC."""
+    cluster = Cluster(world, HOSTS, directory=None)
+    ended: list[str] = []
+
+    def live_as(name: str) -> Callable[[Host], Awaitable[None]]:
+        async def live(ports: Host) -> None:
+            config = config_of(world, name, HOSTS)
+            try:
+                async with raft.open_peer(config, Fragile(), ports=ports) as peer:
+                    cluster.peers[name] = peer
+                    await trio.sleep_forever()
+            except ZeroDivisionError:
+                ended.append(name)
+
+        return live
+
+    for name in HOSTS:
+        world.start(name, live_as(name))
+    leader = await cluster.leader()
+    assert await leader.propose(b"bear") == b"bear"
+    with pytest.raises(PeerStopped):
+        await leader.propose(b"break")
+    await cluster.until(lambda: leader.id in ended)

@@ -95,9 +95,9 @@ class Model:
 
     # What is done to a journal and to the model alike
 
-    async def append(self, journal: Journal, *records: bytes) -> None:
+    async def append(self, journal: Journal, *records: bytes, alone: bool = False) -> None:
         state = self.become((*self.now, *records))
-        index = journal.append_nowait(records)
+        index = journal.append_nowait(records, alone=alone)
         assert index == journal.last_index == len(self.now)
         await journal.sync(index)
         self.acknowledge(state)

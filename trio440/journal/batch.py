@@ -3,7 +3,7 @@
 import attrs
 import trio
 
-from trio440.journal.files import Entry
+from trio440.journal.files import Committed, Entry
 from trio440.journal.format import Kind
 
 __all__ = ["Batch"]
@@ -18,6 +18,10 @@ class Batch:
     bytes: int = 0
     lowest: int | None = None
     """The lowest index that it gives or takes a record."""
+    is_lone: bool = False
+    """Whether one append made all of it, and whoever made that writes it."""
+    committed: Committed | None = None
+    """What the disk made of it, once it has."""
     durable: bool = False
     """Whether it is on disk."""
     done: trio.Event = attrs.Factory(trio.Event)

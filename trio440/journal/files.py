@@ -207,7 +207,7 @@ class JournalFiles:
         count = len(entry.records)
         self._last_index = entry.index + count - 1
         highest = max(self._current.highest, self._last_index)
-        self._current = attrs.evolve(self._current, highest=highest)
+        self._current = SegmentState(self._current.sequence, highest)
         return self._frame(
             Kind.RECORDS, join_records(entry.records), index=entry.index, count=count
         )

@@ -73,7 +73,7 @@ class Applier:
         """
         idle = not (self._is_working or self._work)
         if idle and not isinstance(work, SnapshotMeta) and len(work) <= BATCH:
-            self._apply(work)
+            self._apply(work)  # by the pump, which looks at the node again before it rests
             return
         self._work.append(work)
         self._wake.set()
@@ -88,9 +88,11 @@ class Applier:
                 work = self._work.popleft()
                 if isinstance(work, SnapshotMeta):
                     await self._restore(work)
+                    self._poke()
                     continue
                 for start in range(0, len(work), BATCH):
                     self._apply(work[start : start + BATCH])
+                    self._poke()
                     await trio.lowlevel.checkpoint()
             self._is_working = False
 
@@ -126,7 +128,6 @@ class Applier:
         while self._reads and self._reads[0][0] <= index:
             heapq.heappop(self._reads)[2].wake(True)
         self._watchers.look()
-        self._poke()
 
     # Who waits
 

@@ -137,6 +137,22 @@ def _open_files(received: Received, where: str, kept: Kept | None) -> int:
     return open_files(received, where, kept.file, kept.snapshot)
 
 
+class _Turn:
+    """Lets one task at a time write; a lock's own checkpoint would cost a lone write a hop."""
+
+    def __init__(self) -> None:
+        self._lock = trio.Lock()
+
+    async def __aenter__(self) -> None:
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._lock.release()
+
+
 @final
 class DiskStorage:
     """An open storage, see :class:`~trio440.raft.storage.Storage`; :func:`open_disk_storage`.
@@ -167,7 +183,7 @@ class DiskStorage:
         self._piece_worker, self._state_worker = workers
         self._identity = identity
         self._waiting: HardState | None = None
-        self._turn = trio.Lock()
+        self._turn = _Turn()
         self._failure: OSError | None = None
 
     @property
@@ -194,7 +210,7 @@ class DiskStorage:
         Raises:
             RaftViolated: the storage has been initialized.
         """
-        async with self._in_turn():
+        async with self._turn:
             if self._kept is not None:
                 raise RaftViolated("the storage has been initialized")
             if stored.snapshot.size:
@@ -216,7 +232,7 @@ class DiskStorage:
         A Ready with a ``snapshot`` is the last of its batch: :meth:`install_snapshot` comes
         before what follows.
         """
-        async with self._in_turn():
+        async with self._turn:
             kept = self._require()
             state, records = kept.plan(batch, self._waiting or kept.hard_state)
             chunks = [chunk for ready in batch for chunk in ready.chunks]
@@ -231,13 +247,13 @@ class DiskStorage:
 
     async def acquaint(self, batch: Sequence[Acquaintance]) -> None:
         """Keep what was noted of other peers, in one frame with one sync."""
-        async with self._in_turn():
+        async with self._turn:
             self._require()
             await self._append(batch)
 
     async def compact(self, index: int) -> None:
         """Forget entries up to an index, at most the snapshot's; their segments are removed."""
-        async with self._in_turn():
+        async with self._turn:
             kept = self._require()
             if kept.compact(min(index, kept.snapshot.index)):
                 if kept.dispensable > self._journal.snapshot_index:
@@ -253,7 +269,7 @@ class DiskStorage:
         Raises:
             RaftViolated: there is a snapshot of that index or a greater one.
         """
-        async with self._in_turn():
+        async with self._turn:
             kept = self._require()
             if meta.index <= kept.snapshot.index:
                 raise RaftViolated(f"a snapshot up to {meta.index} would replace a later one")
@@ -291,7 +307,7 @@ class DiskStorage:
                 await self._run(worker, writer.append, data[offset : offset + SLICE])
             if not await self._run(worker, writer.finish):
                 raise RaftViolated(f"a snapshot up to {meta.index} is not what its meta says")
-            async with self._in_turn():
+            async with self._turn:
                 if meta.index > kept.snapshot.index:
                     old, is_named = kept.file, True
                     await self._append([Saved(meta, number)])
@@ -334,23 +350,11 @@ class DiskStorage:
 
     async def finish(self) -> None:
         """Write what waits in memory; for :func:`open_disk_storage`."""
-        async with self._in_turn():
+        async with self._turn:
             self._check()
             if self._waiting is not None:
                 state, self._waiting = self._waiting, None
                 await self._append([state])
-
-    @asynccontextmanager
-    async def _in_turn(self) -> AsyncIterator[None]:
-        """Be the one task that writes; a lock's own checkpoint would cost a lone write a hop."""
-        try:
-            self._turn.acquire_nowait()
-        except trio.WouldBlock:
-            await self._turn.acquire()
-        try:
-            yield
-        finally:
-            self._turn.release()
 
     async def _append(self, records: Sequence[Record]) -> None:
         """Put records into the journal, all or none, and wait until they are on disk."""
@@ -359,7 +363,7 @@ class DiskStorage:
         end = None
         while end is None:
             try:
-                end = journal.append_nowait(encoded)
+                end = journal.append_nowait(encoded, alone=True)
             except trio.WouldBlock:  # calls that were cancelled have left records in the queue
                 await journal.sync()
         for place, record in enumerate(records, end - len(records) + 1):

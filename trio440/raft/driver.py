@@ -9,7 +9,8 @@
 
 What comes together goes out together: inputs only *poke* the driver, and one task then takes all
 that the node has to hand out. One write and one sync are under way at a time; Readys gather
-behind them and are written as one.
+behind them and are written as one. While the disk is at rest a message is taken further in the
+turn of the loop in which it came; commands of one turn always gather.
 """
 
 from collections import deque
@@ -17,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any, Final, final
 
+import attrs
 import trio
 
 from trio440.core.epochs import EpochTimer
@@ -146,6 +148,22 @@ class Driver:
         """Look soon at what the node has to hand out."""
         self._wake.set()
 
+    @property
+    def _is_busy(self) -> bool:
+        """Whether something is being written, or is to be."""
+        return self._is_writing or self._write_wake.is_set()
+
+    def _pump_now(self) -> None:
+        """Look at once at what the node has to hand out, or soon where more gathers anyway."""
+        if self._is_busy or self._violation is not None:
+            self._wake.set()
+            return
+        try:
+            self._pump()
+        except Exception as error:  # noqa: BLE001 - raised by the task that pumps, not by who asked
+            self._violation = error
+            self._wake.set()
+
     def receive(self, message: Message) -> None:
         """Take in a message of another peer; a member that breaks the rules stops this peer.
 
@@ -164,7 +182,7 @@ class Driver:
                 if not concerned <= set(self.node.configuration.members):
                     raise
                 self._violation = error
-            self.poke()
+            self._pump_now()
 
     async def propose(self, command: bytes) -> bytes:
         """Append a command, wait until it is applied, and return its result.
@@ -176,7 +194,7 @@ class Driver:
         if self._stopped is not None:
             self.check()
         index, term = self.node.propose(command)
-        self._wake.set()
+        self._wake.set()  # and not at once: others propose in this turn, for the same write
         waiter = self._wait_for(index, term)
         result: bytes = await waiter.wait()
         return result
@@ -272,6 +290,8 @@ class Driver:
             self._catch_up()
             if self.node.role is not role or not self.node.is_quiet:
                 self.poke()
+            if self._to_write:
+                self._write_wake.set()
 
     # What the node wants
 
@@ -288,19 +308,7 @@ class Driver:
             return
         node, applier = self.node, self.applier
         while (ready := node.ready()) is not None:
-            if ready.committed:
-                applier.give(ready.committed)
-            for message in ready.messages_now:
-                self._send_out(message)
-            self._answer_reads(ready)
-            if ready.chunk_reads:
-                self._chunk_reads += ready.chunk_reads
-                self._chunk_wake.set()
-            if self._is_writing or self._to_write or _has_writes(ready):
-                self._to_write.append(ready)
-                self._write_wake.set()
-            else:
-                self._send_after_sync(ready)
+            self._hand_out(ready)
         if self._led_term not in (None, node.term if node.is_leader else None):
             self._led_term = None
             applier.lose_leadership()
@@ -310,7 +318,27 @@ class Driver:
             applier.applied - node.snapshot_index >= self._snapshot_entries
         ):
             self._snapshot_wake.set()
-        self.changed.unpark_all()
+        if self.changed:
+            self.changed.unpark_all()
+
+    def _hand_out(self, ready: Ready) -> None:
+        if ready.committed:
+            self.applier.give(ready.committed)
+        for message in ready.messages_now:
+            self._send_out(message)
+        self._answer_reads(ready)
+        if ready.chunk_reads:
+            self._chunk_reads += ready.chunk_reads
+            self._chunk_wake.set()
+        if _must_be_written(ready) or (ready.messages_after_sync and self._is_busy):
+            self._to_write.append(ready)
+            self._write_wake.set()
+            return
+        self._send_after_sync(ready)
+        if ready.hard_state is not None:  # a commit, which has no sync of its own: it can wait
+            if ready.messages_after_sync:
+                ready = attrs.evolve(ready, messages_after_sync=())
+            self._to_write.append(ready)
 
     def _answer_reads(self, ready: Ready) -> None:
         for read in ready.read_states:
@@ -337,11 +365,13 @@ class Driver:
     async def _write(self) -> None:
         while True:
             await self._write_wake.wait()
-            self._write_wake = trio.Event()
             self._is_writing = True
-            while self._to_write:
+            while self._write_wake.is_set():
                 batch = self._take_batch()
-                await self._storage.write(batch)
+                if not self._to_write:
+                    self._write_wake = trio.Event()
+                if any(map(_has_writes, batch)):
+                    await self._storage.write(batch)
                 for ready in batch:
                     if ready.entries:
                         self.node.persisted(ready.last_index, ready.last_term)
@@ -391,6 +421,11 @@ class Driver:
             index = await self.applier.snapshot(worker)
             for waiter in waiters:
                 waiter.wake(index)
+
+
+def _must_be_written(ready: Ready) -> bool:
+    """Whether more than a commit is to be kept, which the next write that must be may keep."""
+    return bool(ready.must_sync or ready.chunks or ready.snapshot is not None)
 
 
 def _has_writes(ready: Ready) -> bool:

@@ -3,15 +3,16 @@
 What cannot be sent is dropped and reported to the node; Raft sends again what is needed.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol, final
 
 import trio
 
 from trio440.core.host import Host
 from trio440.errors import BadMessage, MessageTooLarge, RpcClosed, RpcError
+from trio440.raft.batches import encode_entries
 from trio440.raft.membership import is_id
-from trio440.raft.messages import Append, InstallSnapshot, Message
+from trio440.raft.messages import Append, Entry, InstallSnapshot, Message
 from trio440.raft.soundness import check_untrusted, is_address
 from trio440.raft.wire import AppendEntries, Book, Introduced, Introduction, Peers, Place
 from trio440.rpc import Client, ClientLimits, Expected, Identity, Peer, Routes, open_client
@@ -76,6 +77,7 @@ class Transport:
         self._clients: dict[str, Client] = {}
         self._scopes: dict[str, trio.CancelScope] = {}
         self._nursery: trio.Nursery | None = None
+        self._encoded: tuple[Sequence[Entry], bytes] = (), b""
         self._limits = ClientLimits(
             queued_bytes=QUEUED_BYTES,
             connect_seconds=CONNECT_SECONDS,
@@ -172,12 +174,20 @@ class Transport:
             return False
         try:
             if isinstance(message, Append):
-                return client.tell(Peers.append, AppendEntries.of(message))
+                return client.tell(Peers.append, AppendEntries.of(message, self._encode))
             if isinstance(message, InstallSnapshot):
                 return client.tell(Peers.piece, message)
             return client.tell(Peers.message, message)
         except (MessageTooLarge, RpcClosed):
             return False
+
+    def _encode(self, entries: Sequence[Entry]) -> bytes:
+        """Write entries; most are sent to one follower after the other, and written once."""
+        last, batch = self._encoded
+        if entries != last:
+            batch = encode_entries(entries)
+            self._encoded = entries, batch
+        return batch
 
     def tell_places(self) -> None:
         """Tell all peers that can be reached where everybody listens."""

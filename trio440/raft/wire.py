@@ -4,6 +4,7 @@ Peers speak in one-way messages: Raft bears it when they get lost. Each also tel
 and then where everybody listens, so that a new member needs to know one of the old ones only.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import attrs
@@ -14,6 +15,7 @@ from trio440.raft.batches import decode_entries, encode_entries
 from trio440.raft.messages import (
     Append,
     AppendReply,
+    Entry,
     Heartbeat,
     HeartbeatReply,
     InstallSnapshot,
@@ -88,8 +90,10 @@ class AppendEntries:
     """See :mod:`trio440.raft.batches`; empty where there is no entry."""
 
     @classmethod
-    def of(cls, append: Append) -> "AppendEntries":
-        """Write a message."""
+    def of(
+        cls, append: Append, encode: Callable[[Sequence[Entry]], bytes] = encode_entries
+    ) -> "AppendEntries":
+        """Write a message, with what ``encode`` makes of its entries, if it has any."""
         entries = append.entries
         return cls(
             append.sender,
@@ -98,7 +102,7 @@ class AppendEntries:
             append.prev_index,
             append.prev_term,
             append.commit,
-            encode_entries(entries) if entries else b"",
+            encode(entries) if entries else b"",
         )
 
     def read_untrusted(self) -> Append:

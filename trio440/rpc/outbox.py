@@ -5,6 +5,7 @@ expected, frames gather until the writer has its turn, and go out as one burst. 
 caller knows: see :meth:`Outbox.put`, :meth:`Outbox.put_alone` and :meth:`Outbox.put_first`.
 """
 
+import math
 from collections import deque
 from typing import Final
 
@@ -16,6 +17,8 @@ __all__ = ["Outbox", "Stalled"]
 
 BURST_BYTES: Final = 65_536
 """How much is handed to the network at once, and must be taken within the stall time."""
+BURST_SECONDS: Final = 200e-6
+"""Frames that come so soon after one that was written at once are of one burst with it."""
 
 
 class Stalled(Exception):
@@ -46,6 +49,7 @@ class Outbox:
         self._frames: deque[bytes] = deque()
         self._queued = 0
         self._is_writing = False
+        self._burst_until = -math.inf
         self._sleeper: trio.lowlevel.Task | None = None
         self._is_over = False
         self._broken: trio.BrokenResourceError | None = None
@@ -86,10 +90,13 @@ class Outbox:
             self.put(frame[sent:])
 
     def put_first(self, frame: bytes) -> None:
-        """Send at once if nothing waits, and let what others put in this turn gather."""
-        self.put_alone(frame)
-        self._is_writing = True
-        self._wake()
+        """Send at once if nothing waits, and let what others put soon after it gather."""
+        now = self._clock.now()
+        if now < self._burst_until:
+            self.put(frame)
+        else:
+            self._burst_until = now + BURST_SECONDS
+            self.put_alone(frame)
 
     async def wait_room(self) -> None:
         """Wait until :attr:`has_room`. Cancelled: nothing happened."""
