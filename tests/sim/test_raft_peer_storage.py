@@ -203,3 +203,28 @@ async def test_a_machine_that_fails_ends_its_peer_and_not_who_brought_the_messag
     with pytest.raises(PeerStopped):
         await leader.propose(b"break")
     await cluster.until(lambda: leader.id in ended)
+
+
+@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=60)
+async def test_a_commit_that_comes_with_a_message_to_be_answered_is_kept_too(world: World) -> None:
+    cluster = Cluster(world, HOSTS, directory=None)
+    storages = {name: Counting() for name in HOSTS}
+
+    def live_as(name: str) -> Callable[[Host], Awaitable[None]]:
+        async def live(ports: Host) -> None:
+            config, storage = config_of(world, name, HOSTS), storages[name]
+            async with raft.open_peer(config, KeyValueMap(), storage=storage, ports=ports) as peer:
+                cluster.peers[name] = peer
+                await trio.sleep_forever()
+
+        return live
+
+    for name in HOSTS:
+        world.start(name, live_as(name))
+    leader = await cluster.leader()
+    await leader.propose(encode(Put(b"k", b"1")))
+    await trio.sleep(1)
+    for storage in storages.values():
+        stored = await storage.load()
+        assert stored is not None
+        assert stored.hard_state.commit == leader.report().commit
