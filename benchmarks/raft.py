@@ -43,7 +43,7 @@ THEIR_SETTINGS: Final = (
     "driven, unbatched",
     "spinning",
 )
-THEIR_BEST: Final = ("default", "driven")
+THEIR_BEST: Final = ("default", "short", "short, unbatched")
 READERS: Final = 500
 SNAPSHOT_BYTES: Final = 100_000_000
 CALM_SECONDS: Final = 8.0
