@@ -40,6 +40,10 @@ class Last:
         self.last = command
         return command
 
+    def query(self, _request: bytes) -> bytes:
+        """Return what was kept."""
+        return self.last
+
     def snapshot(self) -> Callable[[], bytes]:
         """Take hold of the state."""
         head, ballast = b"%d %s " % (self.count, self.last.hex().encode()), self.ballast
