@@ -102,3 +102,23 @@ def test_a_change_of_members_is_in_doubt_until_something_else_is_committed_in_it
     assert cluster["n2"].commit == index
     watch.look(cluster["n2"])
     assert watch.members_in_doubt() == [first]
+
+
+def test_a_leader_that_is_cut_off_may_promote_whom_others_have_promoted() -> None:
+    cluster = Cluster(4)
+    cluster.elect("n1")
+    cluster.tick(5)
+    cluster["n1"].change_membership(["n1", "n2", "n3"], ["n4"])
+    cluster.tick(5)
+    watch = watched(cluster)
+    watch.look(cluster["n1"])
+    before = cluster["n1"].configuration
+    cluster.isolate("n1")
+    cluster.elect("n2")
+    everybody = ["n1", "n2", "n3", "n4"]
+    for name in ("n2", "n1"):
+        assert cluster[name].is_leader
+        cluster[name].change_membership(everybody)
+        cluster.settle()
+        watch._check_new_voters(cluster[name], before)
+        watch._members.append((cluster[name].configuration_index, cluster[name].configuration))

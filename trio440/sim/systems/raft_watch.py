@@ -319,10 +319,14 @@ class Watch:
             self._fail("committed members are the same everywhere", shown)
 
     def _check_new_voters(self, node: Node, before: Configuration) -> None:
-        """Check that who becomes a voter was a learner, and has what was there when that began."""
+        """Check that who becomes a voter was a learner, and has what was there when that began.
+
+        A leader that is cut off does not know what others have committed meanwhile.
+        """
+        known = [(index, members) for index, members in self._members if index <= node.log.commit]
         for name in set(node.configuration.voters) - {*before.voters, *before.outgoing, node.id}:
             learner_since = None
-            for index, members in reversed(self._members):
+            for index, members in reversed(known):
                 if name not in members.learners:
                     break
                 learner_since = index
