@@ -5,8 +5,10 @@
 """
 
 import ast
-from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import translate
+from functools import cache
 
 import attrs
 
@@ -44,11 +46,21 @@ def matching(touches: list[Touch], patterns: Mapping[str, str]) -> Iterator[tupl
 
     A pattern ``a.b`` covers ``a.b`` and everything below it; ``*`` stands for any characters.
     """
+    covers = _any_of(tuple(patterns))
     for touch in touches:
+        if not covers(touch.name):
+            continue
         for pattern, reason in patterns.items():
-            if fnmatchcase(touch.name, pattern) or fnmatchcase(touch.name, f"{pattern}.*"):
+            if _any_of((pattern,))(touch.name):
                 yield touch, pattern, reason
                 break
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> Callable[[str], object]:
+    """Return what tells whether a name is one that some of the patterns cover."""
+    both = (each for pattern in patterns for each in (pattern, f"{pattern}.*"))
+    return re.compile("|".join(map(translate, both)) or "(?!)").match
 
 
 def cycles(imports: Mapping[str, set[str]]) -> list[list[str]]:

@@ -3,7 +3,8 @@
 A program is a few channels and a few tasks, each a list of operations. The model keeps what Go's
 runtime keeps (a buffer and two queues of waiting tasks for each channel) in plain tuples and
 explores every way a program can go: which task acts next, unless a schedule says so, and which
-of several ready cases a select takes.
+of several ready cases a select takes. States are told apart by hash, so what they are made of
+keeps its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Send:
     """``send``, or ``send_nowait`` if it does not wait."""
 
@@ -56,7 +57,7 @@ class Send:
     waits: bool = True
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Receive:
     """``receive``, or ``receive_nowait`` if it does not wait."""
 
@@ -64,14 +65,14 @@ class Receive:
     waits: bool = True
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Close:
     """``close``."""
 
     channel: int
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Select:
     """``select`` or ``select_nowait``; ``expires`` means that it has a timeout."""
 
@@ -80,14 +81,14 @@ class Select:
     expires: bool = False
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Cancel:
     """Cancel a task: it ends at the operation in which it waits, or at its next one."""
 
     task: int
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Expire:
     """Let the timeout of a task pass, if it waits in a select that has one."""
 
@@ -97,7 +98,7 @@ class Expire:
 Operation: TypeAlias = Send | Receive | Close | Select | Cancel | Expire
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Program:
     """Capacities of the channels, and what each task does."""
 
@@ -105,14 +106,14 @@ class Program:
     tasks: tuple[tuple[Operation, ...], ...]
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Sent:
     """A value was sent, by case ``case`` of a select or by a plain operation (0)."""
 
     case: int = 0
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Got:
     """A value was received."""
 
@@ -120,14 +121,14 @@ class Got:
     case: int = 0
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Ended:
     """There was no value to receive, and there will be none."""
 
     case: int = 0
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class Told:
     """An operation ended with one of the words below."""
 
@@ -144,7 +145,7 @@ WAITS: Final = Told("waits for ever")
 Result: TypeAlias = Sent | Got | Ended | Told
 
 
-@attrs.frozen
+@attrs.frozen(cache_hash=True)
 class ChannelState:
     """One channel: its buffer, whether it is closed, and the tasks in its two queues."""
 
