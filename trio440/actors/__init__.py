@@ -1,0 +1,1 @@
+"""Actors under structured concurrency, on one node and across several."""
