@@ -76,6 +76,7 @@ class World:
         self.now = 0
         self.sent: Counter[str] = Counter()
         self.groups: dict[str, int] = {}
+        self.cut_links: set[frozenset[str]] = set()
         self.machines: dict[str, Machine] = {}
         self._number = 0
         self._lives = 0
@@ -129,6 +130,7 @@ class World:
 
     def heal(self) -> None:
         self.groups = {}
+        self.cut_links = set()
 
     # Time
 
@@ -197,7 +199,8 @@ class World:
         heapq.heappush(self._flying, (at, self._number, to, sender, message))
 
     def _is_cut(self, one: str, other: str) -> bool:
-        return self.groups.get(one, 0) != self.groups.get(other, 0)
+        are_apart = self.groups.get(one, 0) != self.groups.get(other, 0)
+        return are_apart or frozenset((one, other)) in self.cut_links
 
     def _check(self, machine: Machine, event: Event) -> None:
         """Hold the events of a machine against their grammar."""
@@ -235,7 +238,7 @@ class World:
     def first(self, observer: str, kind: type[Event], address: str) -> int | None:
         """Return when an observer first reported an event of an address."""
         for at, event in self.machines[observer].log:
-            if isinstance(event, kind) and not isinstance(event, Superseded):
-                if event.node.address == address:
-                    return at
+            node = event.by if isinstance(event, Superseded) else event.node
+            if isinstance(event, kind) and node.address == address:
+                return at
         return None

@@ -15,7 +15,7 @@ from typing import Final
 import attrs
 
 from trio440.actors.cluster.local import PROBE, Kind, Local
-from trio440.actors.cluster.messages import Ack, Gossip, Nack, Node, Ping, PingReq, State
+from trio440.actors.cluster.messages import Ack, Nack, Node, Ping, PingReq, PushPull, State
 
 __all__ = ["NACK_PERCENT", "Probing"]
 
@@ -108,13 +108,18 @@ class Probing:
     # Probes made by others, and for others
 
     def on_ping(self, message: Ping, now: int) -> None:
-        """Answer for this life only; who means an earlier one is told of this."""
+        """Answer for this life only; who means an earlier one is told of this one, and asked.
+
+        This life may have been started without seeds: those who still probe the earlier one are
+        the members that it looks for.
+        """
         del now
         local, to = self._local, message.source.address
         if message.target == local.node:
             local.post(to, Ack(local.node, message.seq, local.records_for(to, local.node)))
         elif message.target.address == local.node.address:
-            local.post(to, Gossip(local.node, (local.own_record,)))
+            wants_reply = not local.is_leaving
+            local.post(to, PushPull(local.node, wants_reply, (local.own_record,)))
 
     def on_ping_req(self, message: PingReq, now: int) -> None:
         """Probe a member for another; never an address that is none, whoever asks."""
