@@ -49,6 +49,7 @@ class Machine:
     is_up: bool = True
     held: list[tuple[Message, str]] | None = None
     """What arrived while it was paused; None when it is not."""
+    keeps: bool = True
     log: list[tuple[int, Event]] = attrs.field(factory=list)
     states: dict[Node, str] = attrs.field(factory=dict)
     """Of each node, what the events so far make it."""
@@ -108,8 +109,10 @@ class World:
         for name in names:
             self.machines[name].is_up = False
 
-    def pause(self, name: str) -> None:
+    def pause(self, name: str, *, keeps: bool = True) -> None:
+        """Stop a machine; its buffers keep what arrives, or are full."""
         self.machines[name].held = []
+        self.machines[name].keeps = keeps
 
     def resume(self, name: str) -> None:
         machine = self.machines[name]
@@ -160,7 +163,7 @@ class World:
             if machine is None or not machine.is_up or self._is_cut(sender, to):
                 return
             if machine.held is not None:
-                machine.held.append((message, sender))
+                machine.held += [(message, sender)] if machine.keeps else []
                 return
             machine.swim.receive(message, sender, self.now)
         else:
@@ -215,21 +218,22 @@ class World:
     def is_converged(self) -> bool:
         """Whether everybody who is up sees exactly those who are up, and suspects nobody."""
         nodes = {machine.swim.node for machine in self.up}
-        return all(self._sees(machine) == nodes for machine in self.up)
+        return all(
+            self._sees(machine) == nodes and "suspect" not in machine.states.values()
+            for machine in self.up
+        )
 
     def _sees(self, machine: Machine) -> set[Node]:
         live = set(machine.swim.live())
         told = {node for node, state in machine.states.items() if state != "gone"}
         assert told == live - {machine.swim.node}, "events and view agree"
-        return live - {node for node in told if machine.states[node] == "suspect"}
+        return live
 
     def differences(self) -> str:
         nodes = {machine.swim.node for machine in self.up}
-        return "; ".join(
-            f"{machine.name}: {sorted(one.address for one in nodes ^ seen)}"
-            for machine in self.up
-            if (seen := self._sees(machine)) != nodes
-        )
+        wrong = {machine.name: sorted(nodes ^ self._sees(machine), key=str) for machine in self.up}
+        suspects = {machine.name: machine.states for machine in self.up}
+        return f"not agreed on: {wrong}; events: {suspects}"
 
     def count(self, kind: type[Event]) -> int:
         """Return how many events of a kind there were in the present lives."""

@@ -12,40 +12,44 @@ from trio440.actors.cluster import Lost, Superseded
 
 @pytest.mark.parametrize("trial", TRIALS, ids=[trial.__name__ for trial in TRIALS])
 def test_a_cluster_stands(trial: Callable[[int], None]) -> None:
-    trial(1)
+    trial(0)
 
 
 @pytest.mark.campaign
 @pytest.mark.parametrize("trial", TRIALS, ids=[trial.__name__ for trial in TRIALS])
 def test_a_cluster_stands_under_many_seeds(trial: Callable[[int], None]) -> None:
-    for seed in range(2, 150):
+    for seed in range(1, 100):
         trial(seed)
+
+
+def strike(world: World, rng: random.Random) -> None:
+    """Let one thing happen to one machine, or to the network."""
+    names = list(world.machines)
+    world.loss = rng.choice([0, 0, 0.1, 0.4])
+    machine = world.machines[rng.choice(names[1:])]
+    is_running = machine.is_up and machine.held is None
+    match rng.randrange(6):
+        case 0 if is_running and len(world.up) > 2:
+            world.crash(machine.name)
+        case 1 if not machine.is_up:
+            world.start(machine.name, rng.sample(names, 2))
+        case 2 if is_running:
+            world.pause(machine.name, keeps=rng.random() < 0.5)
+        case 3 if machine.is_up and not is_running:
+            world.resume(machine.name)
+        case 4:
+            world.partition(rng.sample(names, rng.randint(1, len(names) - 1)))
+        case 5:
+            world.heal()
 
 
 def hostile_weather(seed: int, count: int, turns: int) -> None:
     """Anything happens to anybody; then nothing does, and all must see who is there."""
     rng = random.Random(f"weather/{seed}")
     world = World(count, seed=seed, delay_us=(500, 150_000), by_wire=True)
-    names = list(world.machines)
     world.run(3)
     for _ in range(turns):
-        world.loss = rng.choice([0, 0, 0.1, 0.4])
-        name = rng.choice(names[1:])
-        machine = world.machines[name]
-        match rng.randrange(6):
-            case 0 if machine.is_up and len(world.up) > 2:
-                if machine.held is None:
-                    world.crash(name)
-            case 1 if not machine.is_up:
-                world.start(name, rng.sample(names, 2))
-            case 2 if machine.is_up and machine.held is None:
-                world.pause(name)
-            case 3 if machine.is_up and machine.held is not None:
-                world.resume(name)
-            case 4:
-                world.partition(rng.sample(names, rng.randint(1, count - 1)))
-            case 5:
-                world.heal()
+        strike(world, rng)
         world.run(rng.uniform(0.1, 15))
     world.heal()
     world.loss = 0
@@ -53,10 +57,13 @@ def hostile_weather(seed: int, count: int, turns: int) -> None:
         if machine.held is not None:
             world.resume(machine.name)
     world.run_until_converged(150)
-    lost = world.count(Lost)
+    converged = world.now
     world.run(10)
     assert world.is_converged()
-    assert world.count(Lost) == lost
+    nodes = {machine.swim.node for machine in world.up}
+    for machine in world.up:
+        later = [event for at, event in machine.log if at > converged]
+        assert not [event for event in later if isinstance(event, Lost) and event.node in nodes]
     assert world.count(Superseded) == 0
 
 
@@ -67,7 +74,7 @@ def test_everybody_is_known_after_any_weather() -> None:
 
 @pytest.mark.campaign
 def test_everybody_is_known_after_much_weather() -> None:
-    for seed in range(3, 300):
+    for seed in range(3, 200):
         hostile_weather(seed, 5, 20)
     for seed in range(20):
         hostile_weather(seed, 12, 25)
@@ -88,11 +95,11 @@ def test_the_same_seed_gives_the_same_run() -> None:
 def test_fifty_members(loss: float) -> None:
     for seed in range(4):
         world = World(50, seed=seed, loss=loss)
-        world.run_until_converged(60) if not loss else world.run(60)
+        world.run(60)
         assert world.count(Lost) == 0
         gone = world["n3"].node
         world.crash("n3")
         world.run(40)
         for machine in world.up:
-            assert gone in {e.node for _, e in machine.log if isinstance(e, Lost)}
+            assert Lost(gone) in [event for _, event in machine.log]
         assert world.count(Lost) == 49

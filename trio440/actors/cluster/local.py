@@ -235,7 +235,8 @@ class Local:
             return
         suspicion = self._suspicions.get(address)
         if suspicion is not None and suspicion.confirm(accuser):
-            self.timers.set((Kind.SUSPICION, address), suspicion.deadline)
+            # That may be over already; a deadline in the past would look like a pause.
+            self.timers.set((Kind.SUSPICION, address), max(now, suspicion.deadline))
             self.tell(record, now)
 
     def postpone(self, microseconds: int) -> None:

@@ -72,9 +72,9 @@ class Members:
         return [one for one in self._gone_since if self._records[one].state is State.LOST]
 
     @property
-    def lost_or_left(self) -> int:
-        """How many members are not live."""
-        return len(self._gone_since)
+    def is_full(self) -> bool:
+        """Whether there is no room for another member, not even an evicted one's."""
+        return len(self._records) >= self._limit and not self._gone_since
 
     def merge(self, record: Record, now: int) -> Change:
         """Take a record in if it holds, and say what it changed."""

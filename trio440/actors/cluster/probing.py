@@ -108,18 +108,24 @@ class Probing:
     # Probes made by others, and for others
 
     def on_ping(self, message: Ping, now: int) -> None:
-        """Answer for this life only; who means an earlier one is told of this one, and asked.
+        """Answer for this life only; who means an earlier one is told of this one.
 
-        This life may have been started without seeds: those who still probe the earlier one are
-        the members that it looks for.
+        A member that is not known here, or does not know this life, is asked for all it knows:
+        this life may have been started without seeds, and the gossip about that member lost.
         """
         del now
         local, to = self._local, message.source.address
         if message.target == local.node:
             local.post(to, Ack(local.node, message.seq, local.records_for(to, local.node)))
+            if local.members.get(to) is None and not local.members.is_full:
+                self._ask(to)
         elif message.target.address == local.node.address:
-            wants_reply = not local.is_leaving
-            local.post(to, PushPull(local.node, wants_reply, (local.own_record,)))
+            self._ask(to)
+
+    def _ask(self, to: str) -> None:
+        local = self._local
+        wants_reply = not local.is_leaving
+        local.post(to, PushPull(local.node, wants_reply, (local.own_record,)))
 
     def on_ping_req(self, message: PingReq, now: int) -> None:
         """Probe a member for another; never an address that is none, whoever asks."""

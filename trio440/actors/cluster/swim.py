@@ -170,6 +170,7 @@ class Swim:
         local = self._local
         if not self._has_begun or self._has_left:
             return
+        self._notice_a_pause(now)
         if message.source.address != sender or sender == self.node.address:
             local.counters.strangers += 1
             return
@@ -190,14 +191,17 @@ class Swim:
     def advance(self, now: int) -> None:
         """Do what is due.
 
-        A member that is called more than ``probe_timeout_us`` late was stopped, or is starved:
-        the time that it missed does not count against the others, and its health gets worse.
+        A member that is called with anything more than ``probe_timeout_us`` after its deadline
+        was stopped, or is starved: the time that it missed does not count against the others, and
+        its health gets worse.
         """
         self._notice_a_pause(now)
         while (key := self._local.timers.pop_due(now)) is not None:
             self._on_timer(key, now)
 
     def _notice_a_pause(self, now: int) -> None:
+        # Before anything else is done with ``now``: deadlines that are set after the pause are not
+        # to be put off.
         local = self._local
         due = local.timers.next_deadline()
         if due is None or now - due <= local.config.probe_timeout_us:
