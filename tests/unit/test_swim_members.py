@@ -71,16 +71,22 @@ def test_the_longest_gone_makes_room_and_the_live_do_not() -> None:
     members = Members(3)
     for address in "abc":
         members.merge(record(State.ALIVE, address=address), 0)
-    assert members.is_full
     refused = members.merge(record(State.ALIVE, address="d"), 1)
     assert refused.verdict is Verdict.REFUSED
     members.merge(record(State.LEFT, address="b"), 2)
     members.merge(record(State.LOST, address="a"), 3)
-    assert not members.is_full
     assert members.merge(record(State.ALIVE, address="d"), 4).evicted == "b"
     assert members.merge(record(State.SUSPECT, address="e"), 5).evicted == "a"
     assert members.merge(record(State.ALIVE, address="f"), 6).verdict is Verdict.REFUSED
     assert [one.node.address for one in members] == ["c", "d", "e"]
+
+
+def test_a_table_is_full_of_the_live_alone() -> None:
+    members = Members(1)
+    members.merge(record(State.ALIVE), 0)
+    full = [members.is_full]
+    members.merge(record(State.LOST), 1)
+    assert [*full, members.is_full] == [True, False]
 
 
 def test_the_gone_are_forgotten_by_when_they_went() -> None:

@@ -125,6 +125,7 @@ class Swim:
             raise InvalidParameter("seeds", count, most)
         if self._local.is_leaving:
             return
+        self._notice_a_pause(now)
         if not self._has_begun:
             self._has_begun = True
             self._set_out(now)
