@@ -53,6 +53,16 @@
     │   ├── HandshakeRefused (BrokenResourceError)   the two sides do not belong together
     │   ├── HandlerFailed                            a handler raised; for the server's own eyes
     │   └── MessageTooLarge (ValueError)             a message passes the limit of a frame
+    ├── ActorError
+    │   ├── ActorStopped (BrokenResourceError)       an actor has ended, or was never there
+    │   ├── ActorFailed                              a handler raised, or a hook did
+    │   ├── StartFailed                              an actor could not be started
+    │   ├── RestartsExhausted                        an actor failed more often than is allowed
+    │   ├── AskTimedOut (TooSlowError)               no answer within the ask's time
+    │   ├── MailboxFull                              an actor has too much to do
+    │   ├── LimitReached                             a system holds as many as it may
+    │   ├── NameTaken                                another actor has the name
+    │   └── SystemStopped (ClosedResourceError)      the actor system has been left
     └── SimulationError
         ├── BadHistory (ValueError)                  a line is no event of a recorded history
         ├── InvariantViolated (AssertionError)       a simulated system broke a promise
@@ -71,10 +81,14 @@ the commands print it as it is.
 from trio import BrokenResourceError, ClosedResourceError, TooSlowError
 
 __all__ = [
+    "ActorError",
+    "ActorFailed",
+    "ActorStopped",
     "AddressError",
     "AddressInUse",
     "AddressUnavailable",
     "AnswerLost",
+    "AskTimedOut",
     "BadHistory",
     "BadMessage",
     "CallTimedOut",
@@ -98,10 +112,13 @@ __all__ = [
     "JournalError",
     "JournalFailed",
     "LeadershipLost",
+    "LimitReached",
     "LostStorage",
     "LspError",
+    "MailboxFull",
     "MessageTooLarge",
     "MiningError",
+    "NameTaken",
     "NoAnswer",
     "NotLeader",
     "NotQueryable",
@@ -115,6 +132,7 @@ __all__ = [
     "RecordTooLarge",
     "RemoteError",
     "ResolutionFailed",
+    "RestartsExhausted",
     "RpcClosed",
     "RpcError",
     "SchedulerUnavailable",
@@ -122,6 +140,8 @@ __all__ = [
     "ServerLost",
     "SessionExpired",
     "SimulationError",
+    "StartFailed",
+    "SystemStopped",
     "TraceFailed",
     "TransferRefused",
     "Trio440Error",
@@ -551,6 +571,106 @@ class MessageTooLarge(RpcError, ValueError):
         super().__init__(f"a message of {size} bytes is too large, the limit is {limit}")
         self.size = size
         self.limit = limit
+
+
+class ActorError(Trio440Error):
+    """Base of the errors of actors; a ``ref`` in them is shown as ``address/counter``."""
+
+
+class ActorStopped(ActorError, BrokenResourceError):
+    """What was asked is not answered: the actor has ended, or there never was one."""
+
+    def __init__(self, ref: object, detail: str) -> None:
+        """Give the reference, and what became of its actor in words that follow it."""
+        super().__init__(f"{ref} {detail}")
+        self.ref = ref
+        self.detail = detail
+
+
+class ActorFailed(ActorError):
+    """An actor raised; the cause is what it raised.
+
+    The asker of the question at which it failed gets it, and so does the system's ``report``.
+    """
+
+    def __init__(self, ref: object, problem: str, consequence: str = "") -> None:
+        """Give the actor, what it raised, and what follows, each in one line."""
+        super().__init__(f"{ref} failed: {problem}{consequence and f'; {consequence}'}")
+        self.ref = ref
+        self.problem = problem
+        self.consequence = consequence
+
+
+class StartFailed(ActorError):
+    """An actor was not spawned: its class or its ``on_start`` raised, which is the cause."""
+
+    def __init__(self, ref: object, problem: str) -> None:
+        """Give the reference that it would have had, and what was raised in one line."""
+        super().__init__(f"{ref} could not be started: {problem}")
+        self.ref = ref
+        self.problem = problem
+
+
+class RestartsExhausted(ActorError):
+    """An actor failed once more than its supervision allows, so its supervisor fails, too."""
+
+    def __init__(self, ref: object, restarts: int, period_seconds: float, problem: str) -> None:
+        """Give the actor, its restarts and within what time, and how it failed the last time."""
+        super().__init__(
+            f"{ref} failed again after {restarts} restarts within {period_seconds:g} s: {problem}"
+        )
+        self.ref = ref
+        self.restarts = restarts
+        self.period_seconds = period_seconds
+
+
+class AskTimedOut(ActorError, TooSlowError):
+    """A question was not answered in its time; it may have been handled, or still be."""
+
+    def __init__(self, ref: object, seconds: float) -> None:
+        """Say who was asked, and how long it had."""
+        super().__init__(f"{ref} gave no answer within {seconds:g} s")
+        self.ref = ref
+        self.seconds = seconds
+
+
+class MailboxFull(ActorError):
+    """An actor's mailbox, or what it has stashed, is at its limit: this was not handled."""
+
+    def __init__(self, ref: object, capacity: int) -> None:
+        """Say whose mailbox, and the limit in messages."""
+        super().__init__(f"the mailbox of {ref} is full, its limit is {capacity} messages")
+        self.ref = ref
+        self.capacity = capacity
+
+
+class LimitReached(ActorError):
+    """A system of actors holds as many of something as its limits allow."""
+
+    def __init__(self, what: str, limit: int) -> None:
+        """Name what it is, and the limit."""
+        super().__init__(f"there are {limit} {what}, which is the limit")
+        self.what = what
+        self.limit = limit
+
+
+class NameTaken(ActorError):
+    """Another actor of this system is registered under the name."""
+
+    def __init__(self, name: str, ref: object) -> None:
+        """Give the name and who has it."""
+        super().__init__(f"the name {name!r} belongs to {ref}")
+        self.name = name
+        self.ref = ref
+
+
+class SystemStopped(ActorError, ClosedResourceError):
+    """The actor system has been left, or is being left: nothing is started or answered there."""
+
+    def __init__(self, address: str) -> None:
+        """Say which system."""
+        super().__init__(f"the actor system {address} has stopped")
+        self.address = address
 
 
 class SimulationError(Trio440Error):

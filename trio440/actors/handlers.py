@@ -1,0 +1,84 @@
+"""Which method of an actor handles which message, read from the annotations. Pure."""
+
+import inspect
+import types
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import attrs
+
+from trio440.actors.messages import MARK, answer_kind
+from trio440.errors import InvalidParameter
+
+__all__ = ["Handler", "Table", "handler", "table_of"]
+
+HANDLES: Final = "__trio440_handler__"
+
+Handler: TypeAlias = Callable[[Any, Any], Coroutine[Any, Any, Any]]
+"""``await handler(actor, message)``; of a question, it returns the answer."""
+
+HandlerT = TypeVar("HandlerT", bound=Callable[..., Coroutine[Any, Any, Any]])
+
+
+@attrs.frozen
+class Table:
+    """The handlers of one class of actors."""
+
+    by_class: Mapping[type, Handler]
+    fallback: Handler | None
+    """For messages of all other classes."""
+
+
+def handler(method: HandlerT) -> HandlerT:
+    """Decorate an async method of an actor: it handles the messages its parameter is of.
+
+    The parameter may be of one registered class or of a union of several. A question's handler
+    returns the answer.
+
+    Raises:
+        InvalidParameter: it is no async function.
+    """
+    if not inspect.iscoroutinefunction(method):
+        raise InvalidParameter("a handler", method, "an async method")
+    vars(method)[HANDLES] = True
+    return method
+
+
+def table_of(cls: type, fallback: Handler | None) -> Table:
+    """Collect the handlers of a class and of those it inherits from.
+
+    Raises:
+        InvalidParameter: a handler's parameter has no annotation, or one that is no message; two
+            handlers are for one class; a question's handler returns something else.
+    """
+    found: dict[type, Handler] = {}
+    for name in dir(cls):
+        method = inspect.getattr_static(cls, name)
+        if not inspect.isfunction(method) or HANDLES not in vars(method):
+            continue
+        for kind in _kinds(method):
+            if kind in found:
+                raise InvalidParameter("a handler", method.__qualname__, f"the only one for {kind}")
+            found[kind] = method
+    return Table(found, fallback)
+
+
+def _kinds(method: Handler) -> list[type]:
+    """Return the classes of messages that a handler is for."""
+    name = getattr(method, "__qualname__", repr(method))
+    parameters = list(inspect.signature(method).parameters)
+    try:
+        hints = get_type_hints(method)
+    except NameError as error:
+        raise InvalidParameter("a handler", name, f"annotated with known names: {error}") from None
+    if len(parameters) != 2 or parameters[1] not in hints:  # noqa: PLR2004 - self and the message
+        raise InvalidParameter("a handler", name, "of one parameter that has an annotation")
+    kind = hints[parameters[1]]
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    for each in kinds:
+        if not isinstance(each, type) or MARK not in vars(each):
+            raise InvalidParameter("a handler", name, f"for classes registered as messages: {each}")
+        answer, given = answer_kind(each), hints.get("return", Any)
+        if answer is not None and given is not Any and given != answer:
+            raise InvalidParameter("a handler", name, f"returning {answer}, which answers {each}")
+    return list(kinds)

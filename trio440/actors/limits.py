@@ -1,0 +1,149 @@
+"""The bounds of actors and systems, what happens at each, and the counts of a system. Pure."""
+
+import math
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import attrs
+
+from trio440.errors import InvalidParameter
+
+__all__ = [
+    "ActorStatistics",
+    "Limits",
+    "MailboxPolicy",
+    "Overflow",
+    "SystemStatistics",
+    "check_count",
+    "check_seconds",
+    "check_text",
+]
+
+MAX_TEXT: Final = 200
+
+Overflow: TypeAlias = Literal["fail_ask", "block_ask", "drop_newest", "drop_oldest"]
+"""What a full mailbox does with one message more. Whatever it is, a ``tell`` neither waits nor
+raises, and each message that is dropped becomes a dead letter.
+
+``fail_ask``: what comes is dropped, and an ask among it fails at once with ``MailboxFull``.
+``block_ask``: an ask waits for room, in the order of arrival, and a tell is dropped.
+``drop_newest``: what comes is dropped as a network would: an ask hears of it at its deadline.
+``drop_oldest``: what has waited longest is dropped, and if that was an ask it fails at once.
+"""
+
+
+def _count(instance: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
+    del instance
+    check_count(attribute.name, value)
+
+
+def _overflow(instance: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
+    del instance
+    if value not in get_args(Overflow):
+        raise InvalidParameter(attribute.name, value, f"one of {', '.join(get_args(Overflow))}")
+
+
+def _seconds(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
+    del instance
+    check_seconds(attribute.name, value)
+
+
+def check_text(name: str, value: object, longest: int = MAX_TEXT) -> None:
+    """Refuse what is no name.
+
+    Raises:
+        InvalidParameter: it is no text, empty, or longer than ``longest`` characters.
+    """
+    if not isinstance(value, str) or not 1 <= len(value) <= longest:
+        raise InvalidParameter(name, value, f"text of 1 to {longest} characters")
+
+
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no number of things.
+
+    Raises:
+        InvalidParameter: it is no whole number of at least 1.
+    """
+    if type(value) is not int or value < 1:
+        raise InvalidParameter(name, value, "a whole number of at least 1")
+
+
+def check_seconds(name: str, value: object) -> None:
+    """Refuse what is no time to wait.
+
+    Raises:
+        InvalidParameter: it is negative, infinite or no number.
+    """
+    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise InvalidParameter(name, value, "0 or more, and finite")
+
+
+@attrs.frozen
+class MailboxPolicy:
+    """The bound of one actor's mailbox, and what happens at it."""
+
+    capacity: int = attrs.field(default=1000, validator=_count)
+    """Messages that wait, the stashed ones included. Notices of watched actors come on top."""
+    overflow: Overflow = attrs.field(default="fail_ask", validator=_overflow)
+
+
+@attrs.frozen(kw_only=True)
+class Limits:
+    """The bounds of a system."""
+
+    actors: int = attrs.field(default=1_000_000, validator=_count)
+    """One more is refused with ``LimitReached``."""
+    timers: int = attrs.field(default=1_000_000, validator=_count)
+    """That run; one more is refused with ``LimitReached``."""
+    open_asks: int = attrs.field(default=1_000_000, validator=_count)
+    """One-shot references that wait; one more is refused with ``LimitReached``."""
+    mailbox: MailboxPolicy = MailboxPolicy()
+    """Of actors that are spawned without one."""
+    stop_seconds: float = attrs.field(default=5.0, validator=_seconds)
+    """For everything to stop when the system is left normally, all actors together. Also what
+    one actor has to finish a message when it is restarted along with a sibling, and to end when
+    its supervisor fails. Who has not ended by then is cancelled."""
+
+
+@attrs.frozen(kw_only=True)
+class SystemStatistics:
+    """What a system holds, and has counted since it was opened."""
+
+    actors: int
+    """That are there."""
+    names: int
+    timers: int
+    open_asks: int
+    """One-shot references that wait for their answer, those of asks included."""
+    sent_by_actors: int
+    sent_from_outside: int
+    bytes_sent: int
+    """Of messages that were encoded."""
+    sent_without_encoding: int
+    """Messages that were shared instead, because they are immutable."""
+    one_shots_used: int
+    """One-shot references that were made, those of asks included."""
+    highest_rate: float
+    """Of any actor to any one reference, in messages: their count, divided by the actor's age in
+    seconds + 1.1, rounded down."""
+    spawned: int
+    ended: int
+    crashes: int
+    restarts: int
+    dead_letters: int
+    dead_by_reason: dict[str, int]
+    dead_letters_unheard: int
+    """That somebody listened for whose channel was full."""
+
+
+@attrs.frozen(kw_only=True)
+class ActorStatistics:
+    """One actor at one moment."""
+
+    name: str | None
+    waiting: int
+    """Messages in its mailbox."""
+    stashed: int
+    handled: int
+    restarts: int
+    children: int
+    watchers: int

@@ -1,0 +1,166 @@
+"""The mailbox of one actor: what waits to be handled, up to a bound, and what was set aside.
+
+It keeps the order of arrival, across asks that wait for room, too: who waits was here first. An
+item is a message, a question with its asker, or a notice of the system.
+"""
+
+from collections import OrderedDict, deque
+from typing import Any, Final, final
+
+from outcome import Error, Value
+
+from trio440.actors.limits import MailboxPolicy
+from trio440.actors.notices import DeadReason, Down
+from trio440.actors.oneshot import Asked, Bury
+from trio440.actors.ref import Ref
+from trio440.core.parking import Parked, WaitQueue
+from trio440.errors import ActorStopped, MailboxFull
+
+__all__ = ["Mailbox", "Notice", "message_of"]
+
+
+@final
+class Notice:
+    """A notice of the system in a mailbox; it finds room in a full one, and is never dropped."""
+
+    __slots__ = ("down",)
+
+    def __init__(self, down: Down) -> None:
+        self.down: Final = down
+
+
+def message_of(item: Any) -> Any:
+    """Return the message in an item."""
+    if type(item) is Asked:
+        return item.message
+    return item.down if type(item) is Notice else item
+
+
+@final
+class Mailbox:
+    """A bounded queue with one reader, made when its first message comes."""
+
+    __slots__ = ("_blocked", "_bury", "_items", "_notices", "_policy", "_ref", "_stashed")
+
+    def __init__(self, ref: Ref[Any], policy: MailboxPolicy, bury: Bury) -> None:
+        self._ref: Final = ref
+        self._policy: Final = policy
+        self._bury: Final = bury
+        self._items: deque[Any] = deque()
+        self._stashed: deque[Any] | None = None
+        self._blocked: WaitQueue[Any] | None = None
+        self._notices = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def stashed(self) -> int:
+        """How many items are set aside."""
+        return 0 if self._stashed is None else len(self._stashed)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether one item more would pass the bound."""
+        return len(self._items) + self.stashed - self._notices >= self._policy.capacity
+
+    def put(self, item: Any, sender: Ref[Any] | None) -> None:
+        """Take a message or question, or drop one as the policy says."""
+        if not self.is_full:
+            self._items.append(item)
+        elif self._policy.overflow == "drop_oldest":
+            self._drop_oldest_for(item, sender)
+        else:
+            self._drop(item, sender)
+
+    async def put_waiting(self, asked: Asked) -> None:
+        """Take a question when there is room for it. Cancelled: it was not taken.
+
+        A checkpoint only if it has to wait.
+
+        Raises:
+            ActorStopped: the mailbox was closed first.
+        """
+        if not self.is_full:
+            self._items.append(asked)
+            return
+        if self._blocked is None:
+            self._blocked = OrderedDict()
+        parked = Parked()
+        parked.join(self._blocked, asked)
+        await parked.wait()
+
+    def put_notice(self, notice: Notice) -> None:
+        """Take a notice; it does not count, and its receiver bounds how many there can be."""
+        self._items.append(notice)
+        self._notices += 1
+
+    def take(self) -> Any:
+        """Take out the oldest item; there must be one."""
+        item = self._items.popleft()
+        if self._notices and type(item) is Notice:
+            self._notices -= 1
+        if self._blocked:
+            self._admit()
+        return item
+
+    def stash(self, item: Any) -> None:
+        """Set aside an item that was just taken.
+
+        Raises:
+            MailboxFull: that would pass the bound.
+        """
+        if self.is_full:
+            raise MailboxFull(self._ref, self._policy.capacity)
+        if self._stashed is None:
+            self._stashed = deque()
+        self._stashed.append(item)
+
+    def unstash(self) -> None:
+        """Put what is set aside before everything else, in its order."""
+        if self._stashed is not None:
+            self._items.extendleft(reversed(self._stashed))
+            self._stashed = None
+
+    def discard(self, reason: DeadReason, detail: str) -> None:
+        """Empty the mailbox: what was in it are dead letters, asks among them fail."""
+        self.unstash()
+        items = list(self._items)
+        self._items.clear()
+        self._notices = 0
+        for item in items:
+            if type(item) is Notice:
+                continue
+            if type(item) is Asked:
+                item.shot.fail(ActorStopped(self._ref, detail))
+            self._bury(self._ref, message_of(item), reason, detail)
+        if self._blocked:
+            self._admit()
+
+    def close(self, reason: DeadReason, detail: str) -> None:
+        """As :meth:`discard`; asks that wait for room fail, too."""
+        while self._blocked:
+            parked, asked = next(iter(self._blocked.items()))
+            self._bury(self._ref, asked.message, reason, detail)
+            parked.wake(Error(ActorStopped(self._ref, detail)))
+        self.discard(reason, detail)
+
+    def _drop_oldest_for(self, item: Any, sender: Ref[Any] | None) -> None:
+        for place, oldest in enumerate(self._items):
+            if type(oldest) is not Notice:
+                del self._items[place]
+                self._items.append(item)
+                self._drop(oldest, None)
+                return
+        self._drop(item, sender)
+
+    def _drop(self, item: Any, sender: Ref[Any] | None) -> None:
+        if type(item) is Asked and self._policy.overflow != "drop_newest":
+            item.shot.fail(MailboxFull(self._ref, self._policy.capacity))
+        self._bury(self._ref, message_of(item), "mailbox_full", sender=sender)
+
+    def _admit(self) -> None:
+        while self._blocked and not self.is_full:
+            parked, asked = next(iter(self._blocked.items()))
+            self._items.append(asked)
+            parked.wake(Value(None))

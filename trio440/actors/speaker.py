@@ -1,0 +1,175 @@
+"""Telling and asking: what an actor's context and the system itself have in common."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final, Generic, TypeVar, final
+
+import attrs
+
+from trio440.actors.limits import check_seconds
+from trio440.actors.messages import Asks
+from trio440.actors.oneshot import OneShot
+from trio440.actors.post import Post
+from trio440.actors.ref import Ref
+from trio440.actors.timers import Timer
+from trio440.errors import AskTimedOut, InvalidParameter
+
+__all__ = ["OpenReply", "Speaker"]
+
+M = TypeVar("M")
+Q = TypeVar("Q")
+R = TypeVar("R")
+
+DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+
+
+@final
+@attrs.frozen(eq=False)
+class OpenReply(Generic[R]):
+    """A one-shot reference and the wait for what is told to it."""
+
+    ref: Ref[R]
+    """To be sent inside a message; the first message told to it is the answer."""
+    _shot: OneShot
+    _post: Post
+
+    async def wait(self, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS) -> R:
+        """Return the answer; always a checkpoint. Cancelled: it can be waited for again.
+
+        Raises:
+            AskTimedOut: it did not come in time; it can be waited for again.
+            SystemStopped: the system has stopped.
+            trio.BusyResourceError: another task waits.
+        """
+        check_seconds("timeout_seconds", timeout_seconds)
+        with self._post.clock.move_on_after(timeout_seconds):
+            answer: R = await self._shot.wait()
+            return answer
+        raise AskTimedOut(self.ref, timeout_seconds)
+
+
+class Speaker:
+    """Sends messages, in its own name."""
+
+    __slots__ = ("_post",)
+
+    def __init__(self, post: Post) -> None:
+        self._post: Final = post
+
+    def _sender(self, ref: Ref[Any]) -> Ref[Any] | None:
+        """Count a message to ``ref``, and say who sends it: None for nobody."""
+        raise NotImplementedError
+
+    def _own_timer(self, timer: Timer) -> None:
+        """Hear of a timer that was started."""
+
+    def tell(self, ref: Ref[M], message: M) -> None:
+        """Send a message; neither waits nor raises, whatever becomes of the receiver.
+
+        It is delivered at most once, after everything that the same sender told the same
+        reference before. What cannot be delivered becomes a dead letter, with its reason.
+        """
+        self._post.tell(ref, message, self._sender(ref))
+
+    async def ask(
+        self,
+        ref: Ref[Q],
+        question: Asks[Q, R],
+        *,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> R:
+        """Send a question and return the answer; always a checkpoint.
+
+        It ends by its time at the latest, room in the mailbox included, and an answer that comes
+        later reaches nobody: it is a dead letter. Cancelled or timed out, the question may have
+        been handled, or still be.
+
+        Raises:
+            AskTimedOut: there was no answer in time.
+            ActorStopped: the actor has ended, ends, or cannot answer this.
+            ActorFailed: its handler raised; the cause is what it raised.
+            MailboxFull: the question found no room.
+            SystemStopped: the system has stopped.
+            LimitReached: as many ask as may.
+            InvalidParameter: the question is no registered message, cannot be encoded, or is for
+                the asking actor itself; the time is negative or infinite.
+            BadMessage: the question's class refuses what it was encoded to.
+        """
+        sender = self._sender(ref)
+        if sender == ref:
+            raise InvalidParameter("ref", ref, "another actor: who asks itself waits for itself")
+        answer: R = await self._post.ask(ref, question, timeout_seconds, sender)
+        return answer
+
+    def tell_after(self, ref: Ref[M], message: M, delay_seconds: float) -> Timer:
+        """Send a message later; what is sent is the message as it is when this is called.
+
+        Args:
+            ref: where to.
+            message: copied at once.
+            delay_seconds: 0 or more.
+
+        Raises:
+            LimitReached: as many timers run as may.
+            InvalidParameter: the delay is out of range, or the message is none.
+            BadMessage: the message's class refuses what it was encoded to.
+        """
+        check_seconds("delay_seconds", delay_seconds)
+        return self._start_timer(ref, message, delay_seconds, None)
+
+    def tell_every(
+        self, ref: Ref[M], message: M, period_seconds: float, *, first_seconds: float | None = None
+    ) -> Timer:
+        """Send a message again and again, on a fixed grid of time.
+
+        When messages are late, the grid stays: those that have been missed entirely are left
+        out. Errors as :meth:`tell_after`.
+
+        Args:
+            ref: where to.
+            message: copied at once.
+            period_seconds: between two messages, more than 0.
+            first_seconds: until the first one, 0 or more; the period when None.
+        """
+        check_seconds("period_seconds", period_seconds)
+        if not period_seconds:
+            raise InvalidParameter("period_seconds", period_seconds, "more than 0")
+        first = period_seconds if first_seconds is None else first_seconds
+        check_seconds("first_seconds", first)
+        return self._start_timer(ref, message, first, period_seconds)
+
+    @contextmanager
+    def open_reply(self, kind: type[R]) -> Iterator[OpenReply[R]]:
+        """Open a one-shot reference: the first message told to it is the answer.
+
+        Any later message, or one after the end of the body, is a dead letter.
+
+        Args:
+            kind: the class of the answer, for the type checker.
+
+        Raises:
+            LimitReached: as many wait as may.
+            SystemStopped: the system has stopped.
+        """
+        del kind
+        shot = self._post.open_shot()
+        try:
+            yield OpenReply[R](shot.ref, shot, self._post)
+        finally:
+            shot.close()
+
+    def lookup(self, name: str) -> Ref[Any] | None:
+        """Return the reference with this name, or None."""
+        return self._post.names.get(name)
+
+    def _start_timer(
+        self, ref: Ref[Any], message: Any, first_seconds: float, period_seconds: float | None
+    ) -> Timer:
+        copied = self._post.copy(None, message)
+
+        def fire(_: Timer) -> None:
+            self._post.tell(ref, copied, self._sender(ref))
+
+        timer = self._post.timers.start(first_seconds, period_seconds, fire)
+        self._own_timer(timer)
+        return timer
