@@ -79,6 +79,7 @@ def _kinds(method: Handler) -> list[type]:
         if not isinstance(each, type) or MARK not in vars(each):
             raise InvalidParameter("a handler", name, f"for classes registered as messages: {each}")
         answer, given = answer_kind(each), hints.get("return", Any)
-        if answer is not None and given is not Any and given != answer:
+        # A reply that is held is returned in the answer's place: Reply[int], or int | Reply[int].
+        if answer is not None and given is not Any and answer not in (given, *get_args(given)):
             raise InvalidParameter("a handler", name, f"returning {answer}, which answers {each}")
     return list(kinds)

@@ -164,7 +164,7 @@ class Inbox:
         current = self._current
         if current is None:
             raise InvalidParameter("stash", "nothing", "called while a message is handled, once")
-        mailbox = self._mailbox or self._open_mailbox()
+        mailbox = self._open_mailbox() if self._mailbox is None else self._mailbox
         mailbox.stash(current.down if type(current) is Notice else current)
         self._current = None
 
