@@ -25,6 +25,7 @@ from trio440.actors.supervision import (
     Strategy,
     Supervisor,
 )
+from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import LimitReached, RestartsExhausted, SystemStopped
 
 __all__ = ["Family", "Interrupted", "Member"]
@@ -95,6 +96,7 @@ class Family:
         self._ended = trio.Event()
         self._rounds: deque[tuple[Member, RestartThese]] = deque()
         self._failure: RestartsExhausted | None = None
+        self._until_failure = trio.CancelScope()
         self._changed = trio.Event()
         self._is_closing = False
 
@@ -119,27 +121,25 @@ class Family:
             RestartsExhausted: a child of the system has used up its restarts.
         """
         try:
-            async with trio.open_nursery() as nursery:
+            async with open_service_nursery() as nursery:
                 self._nursery = nursery
                 if self._is_closing:
                     nursery.cancel_scope.cancel()
                 self._opened.set()
-                await self._do_rounds()
-                if supervisor is None:
-                    nursery.cancel_scope.cancel()
-                else:
-                    await self._fail(supervisor)
+                with self._until_failure:
+                    await self._do_rounds()
+                if self._failure is not None:
+                    await self._fail(self._failure, supervisor)
         finally:
             self._is_closing = True
             self._opened.set()
             self._ended.set()
-        if supervisor is None and self._failure is not None:
-            raise self._failure
 
-    async def _fail(self, supervisor: Interrupted) -> None:
-        """Let the supervisor fail; it has some time to finish what it does."""
-        if self._failure is not None:
-            supervisor.fail(self._failure)
+    async def _fail(self, error: RestartsExhausted, supervisor: Interrupted | None) -> None:
+        """Let the supervisor fail; an actor has some time to finish what it does."""
+        if supervisor is None:
+            raise error
+        supervisor.fail(error)
         await self._post.clock.sleep(self._post.limits.stop_seconds)
         supervisor.interrupt()
         await trio.Event().wait()
@@ -149,15 +149,14 @@ class Family:
         await self._opened.wait()
 
     async def _do_rounds(self) -> None:
-        """Do rounds until a child has used up its restarts."""
-        while self._failure is None:
-            while self._rounds and self._failure is None:
+        """Do one round after the other, for ever."""
+        while True:
+            while self._rounds:
                 member, decision = self._rounds.popleft()
                 if member.is_held:
                     await self._do_round(decision)
-            if self._failure is None:
-                self._changed = trio.Event()
-                await self._changed.wait()
+            self._changed = trio.Event()
+            await self._changed.wait()
 
     async def _do_round(self, decision: RestartThese | None) -> None:
         while decision is not None:
@@ -248,7 +247,7 @@ class Family:
             self._failure = RestartsExhausted(
                 member.ref, decision.restarts, restart.period_seconds, error or "it ended"
             )
-            self._changed.set()
+            self._until_failure.cancel()
         return decision
 
     def begin_round(self, member: Member, decision: RestartThese) -> None:
