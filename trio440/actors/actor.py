@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Coroutine
-from typing import Any, ClassVar, Generic, TypeVar, TypeVarTuple, final, overload
+from typing import Any, Generic, TypeVar, TypeVarTuple, final, overload
 
 import attrs
 import trio
@@ -45,7 +45,7 @@ class Actor(Generic[M_contra]):
     it is given, what it reads in ``on_start``, and what it is told.
     """
 
-    strategy: ClassVar[Strategy] = "one_for_one"
+    strategy: Strategy = "one_for_one"
     """Which of its children are restarted when one of them fails."""
 
     __context: "Context[Any] | None" = None
