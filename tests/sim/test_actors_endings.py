@@ -378,3 +378,49 @@ async def test_an_on_stop_that_hangs_is_cut_short_and_reported() -> None:
         True,
         True,
     ]
+
+
+async def test_what_a_handler_raises_while_the_system_is_cancelled_stays_inside() -> None:
+    reports: list[Exception] = []
+
+    async def with_tasks(_: Context[Add], message: Add) -> None:
+        async def fail_when_cancelled() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ValueError(message)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(fail_when_cancelled)
+
+    with pytest.raises(KeyError, match="of the body"):
+        async with open_actor_system(report=reports.append) as system:
+            system.tell(await system.spawn(with_tasks), Add(1))
+            await settle()
+            raise KeyError("of the body")
+    assert [type(report.__cause__) for report in reports] == [ExceptionGroup]
+    assert system.statistics().actors == 0
+
+
+async def test_who_has_ended_starts_nothing_any_more() -> None:
+    contexts: list[Context[Any]] = []
+
+    class Leaky(Counter):
+        async def on_start(self) -> None:
+            contexts.append(self.context)
+
+    async with open_actor_system() as system:
+        other = await system.spawn(Counter)
+        await system.stop(await system.spawn(Leaky))
+        (context,) = contexts
+        with pytest.raises(ActorStopped, match="starts nothing"):
+            context.tell_after(other, Add(1), 1)
+        with pytest.raises(ActorStopped, match="starts nothing"):
+            context.watch(other)
+        context.tell(other, Add(1))
+        assert await context.ask(other, Get()) == 1
+        assert system.statistics().timers == 0
+        statistics = system.actor_statistics(other)
+        assert statistics is not None
+        assert statistics.watchers == 0

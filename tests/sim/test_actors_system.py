@@ -344,7 +344,9 @@ async def test_a_timer_sends_the_message_as_it_was() -> None:
         items = Items([1])
         system.tell_after(counter, items, 1)
         items.items.append(2)
+        assert system.statistics().bytes_sent == 0
         await trio.sleep(2)
+        assert system.statistics().bytes_sent == len(b"\x81\xa5items\x91\x01")
         assert await system.ask(counter, Get()) == 1
 
 

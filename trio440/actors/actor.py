@@ -16,7 +16,6 @@ from trio440.actors.lives import Lifelike, Recipe
 from trio440.actors.messages import Question
 from trio440.actors.notices import Down, Spawned
 from trio440.actors.oneshot import OneShot
-from trio440.actors.post import Post
 from trio440.actors.ref import Ref
 from trio440.actors.speaker import DEFAULT_TIMEOUT_SECONDS, Speaker
 from trio440.actors.supervision import Restart, Strategy
@@ -150,7 +149,7 @@ class Spawner(Speaker):
         family.check_room()
         post = self._post
         policy = post.limits.mailbox if mailbox is None else mailbox
-        recipe = Recipe(_maker(post, factory, args), restart, policy)
+        recipe = Recipe(_make, factory, args, restart, policy)
         cell = Cell(post, family, recipe, name)
         if name is not None:
             post.register(name, cell.ref)
@@ -307,8 +306,8 @@ class Context(Spawner, Generic[M_contra]):
         self._cell.note_sent(ref)
         return self._cell.ref
 
-    def _own_timer(self, timer: Timer) -> None:
-        timer.belong(self._cell.own.timers)
+    def _owners(self) -> set[Timer]:
+        return self._cell.own.timers
 
 
 @final
@@ -323,21 +322,20 @@ class _FunctionActor(Actor[Any]):
         return await self._function(self.context, message, *self._args)
 
 
-def _maker(
-    post: Post, factory: Callable[..., Any], args: tuple[Any, ...]
-) -> Callable[[Any], tuple[Lifelike, Table]]:
-    is_function = inspect.iscoroutinefunction(factory)
-
-    def make(cell: Cell) -> tuple[Lifelike, Table]:
-        actor = _FunctionActor(factory, args) if is_function else factory(*args)
-        if not isinstance(actor, Actor):
-            raise InvalidParameter("factory", factory, "an async function or what returns an Actor")
-        cls = type(actor)
-        table = post.tables.get(cls)
-        if table is None:
-            fallback: Handler | None = None if cls.receive is Actor.receive else cls.receive
-            table = post.tables[cls] = table_of(cls, fallback)
-        actor._begin(Context(cell))  # noqa: SLF001 - of this module
-        return actor, table
-
-    return make
+def _make(cell: Cell, recipe: Recipe) -> tuple[Lifelike, Table]:
+    """Make an instance for one life."""
+    if inspect.iscoroutinefunction(recipe.factory):
+        actor: Any = _FunctionActor(recipe.factory, recipe.args)
+    else:
+        actor = recipe.factory(*recipe.args)
+    if not isinstance(actor, Actor):
+        what = "an async function or what returns an Actor"
+        raise InvalidParameter("factory", recipe.factory, what)
+    cls = type(actor)
+    table = cell.post.tables.get(cls)
+    if table is None:
+        fallback: Handler | None = None if cls.receive is Actor.receive else cls.receive
+        says_goodbye = cls.on_stop is not Actor.on_stop
+        table = cell.post.tables[cls] = table_of(cls, fallback, says_goodbye=says_goodbye)
+    actor._begin(Context(cell))  # noqa: SLF001 - of this module
+    return actor, table

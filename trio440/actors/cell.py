@@ -31,6 +31,7 @@ from trio440.actors.lives import (
     Recipe,
     consequence_of,
     describe,
+    is_crash,
 )
 from trio440.actors.mailbox import Notice, message_of
 from trio440.actors.notices import Down
@@ -42,7 +43,6 @@ from trio440.errors import (
     ActorError,
     ActorFailed,
     ActorStopped,
-    SimulationError,
     StartFailed,
     SystemStopped,
 )
@@ -139,10 +139,16 @@ class Cell(Signalled):
         try:
             with self._scope:
                 exit_ = await self._act(cause)
-        except SimulationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what a handler raises is supervision's business
+        except Exception as error:
+            if not is_crash(error):
+                raise
             exit_ = Exit(error)
+        except BaseExceptionGroup as group:  # of failures and the cancellation of the system
+            cancelled, failures = group.split(trio.Cancelled)
+            if cancelled is None or failures is None or not is_crash(failures):
+                raise
+            self._report(failures, "it was cancelled")
+            raise cancelled from None
         finally:
             if self._children is not None:
                 await self._children.abort()
@@ -155,7 +161,7 @@ class Cell(Signalled):
         exit_ = NORMAL
         is_begun = False
         try:
-            self._actor, self._table = self._recipe.make(self)
+            self._actor, self._table = self._recipe.make(self, self._recipe)
             if self._is_started:
                 self._restarts += 1
                 self._post.counters.restarts += 1
@@ -165,14 +171,14 @@ class Cell(Signalled):
             is_begun = True
             self._note_started()
             await self._serve(self._actor, self._table)
-        except SimulationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - what a handler raises is supervision's business
+        except Exception as error:
+            if not is_crash(error):
+                raise
             exit_ = Exit(error)
         if self._children is not None:
             await self._children.shut(self._post.limits.stop_seconds)
-        if is_begun and self._actor is not None:
-            await self._say_goodbye(self._actor)
+        if is_begun:
+            await self._say_goodbye()
         return exit_
 
     async def _serve(self, actor: Lifelike, table: Table) -> None:
@@ -249,16 +255,19 @@ class Cell(Signalled):
             self._hold = None
             hold.resumed.set()
 
-    async def _say_goodbye(self, actor: Lifelike) -> None:
+    async def _say_goodbye(self) -> None:
         """Let the actor end its life, in bounded time; what goes wrong there is only reported."""
+        actor, table = self._actor, self._table
+        if actor is None or table is None or not table.says_goodbye:
+            return
         try:
             with self._post.clock.move_on_after(self._post.limits.stop_seconds) as scope:
                 await actor.on_stop()
             if scope.cancelled_caught:
                 self._report(trio.TooSlowError("on_stop took too long"), "it was cancelled")
-        except SimulationError:
-            raise
-        except Exception as error:  # noqa: BLE001 - it ends anyway
+        except Exception as error:
+            if not is_crash(error):
+                raise
             self._report(error, "its life had ended")
 
     def _end_life(self, exit_: Exit) -> None:

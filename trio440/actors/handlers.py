@@ -27,6 +27,8 @@ class Table:
     by_class: Mapping[type, Handler]
     fallback: Handler | None
     """For messages of all other classes."""
+    says_goodbye: bool = True
+    """Whether the class has an ``on_stop`` of its own."""
 
 
 def handler(method: HandlerT) -> HandlerT:
@@ -44,7 +46,7 @@ def handler(method: HandlerT) -> HandlerT:
     return method
 
 
-def table_of(cls: type, fallback: Handler | None) -> Table:
+def table_of(cls: type, fallback: Handler | None, *, says_goodbye: bool = True) -> Table:
     """Collect the handlers of a class and of those it inherits from.
 
     Raises:
@@ -60,7 +62,7 @@ def table_of(cls: type, fallback: Handler | None) -> Table:
             if kind in found:
                 raise InvalidParameter("a handler", method.__qualname__, f"the only one for {kind}")
             found[kind] = method
-    return Table(found, fallback)
+    return Table(found, fallback, says_goodbye)
 
 
 def _kinds(method: Handler) -> list[type]:

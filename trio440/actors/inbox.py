@@ -125,6 +125,8 @@ class Inbox:
     @property
     def own(self) -> Belongings:
         """What belongs to the present life."""
+        if self._is_ended:
+            raise ActorStopped(self.ref, "has stopped, and starts nothing any more")
         if self._own is None:
             self._own = Belongings()
         return self._own

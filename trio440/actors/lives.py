@@ -9,8 +9,19 @@ import trio
 from trio440.actors.handlers import Table
 from trio440.actors.limits import MailboxPolicy
 from trio440.actors.supervision import Decision, Escalate, Restart, RestartThese, Strategy
+from trio440.errors import SimulationError
 
-__all__ = ["KILLED", "NORMAL", "Exit", "Hold", "Lifelike", "Recipe", "consequence_of", "describe"]
+__all__ = [
+    "KILLED",
+    "NORMAL",
+    "Exit",
+    "Hold",
+    "Lifelike",
+    "Recipe",
+    "consequence_of",
+    "describe",
+    "is_crash",
+]
 
 MAX_PROBLEM: Final = 200
 MICROSECONDS: Final = 1_000_000
@@ -20,6 +31,13 @@ def describe(error: BaseException) -> str:
     """Say in one line what was raised."""
     text = " ".join(str(error).split())[:MAX_PROBLEM]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def is_crash(error: BaseException) -> bool:
+    """Whether it is supervision's business; what a simulated world raises is the world's."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_crash, error.exceptions))
+    return isinstance(error, Exception) and not isinstance(error, SimulationError)
 
 
 class Lifelike(Protocol):
@@ -43,8 +61,10 @@ class Lifelike(Protocol):
 class Recipe:
     """How an actor is made, and how it is to be treated."""
 
-    make: Callable[[Any], tuple[Lifelike, Table]]
-    """Given the cell."""
+    make: Callable[[Any, Any], tuple[Lifelike, Table]]
+    """Given the cell and this recipe."""
+    factory: Callable[..., Any]
+    args: tuple[Any, ...]
     restart: Restart
     mailbox: MailboxPolicy
 

@@ -60,8 +60,9 @@ class Speaker:
         """Count a message to ``ref``, and say who sends it: None for nobody."""
         raise NotImplementedError
 
-    def _own_timer(self, timer: Timer) -> None:
-        """Hear of a timer that was started."""
+    def _owners(self) -> set[Timer] | None:
+        """Return the timers of the present life, None for those of a system."""
+        return None
 
     def tell(self, ref: Ref[M], message: M) -> None:
         """Send a message; neither waits nor raises, whatever becomes of the receiver.
@@ -165,11 +166,14 @@ class Speaker:
     def _start_timer(
         self, ref: Ref[Any], message: Any, first_seconds: float, period_seconds: float | None
     ) -> Timer:
-        copied = self._post.copy(None, message)
+        vocabulary = self._post.vocabulary
+        copied = vocabulary.copy(vocabulary.learn(type(message)), message)[0]
 
         def fire(_: Timer) -> None:
             self._post.tell(ref, copied, self._sender(ref))
 
+        owners = self._owners()
         timer = self._post.timers.start(first_seconds, period_seconds, fire)
-        self._own_timer(timer)
+        if owners is not None:
+            timer.belong(owners)
         return timer

@@ -114,13 +114,6 @@ class Escalate:
 Decision: TypeAlias = Leave | RestartThese | Escalate
 
 
-@attrs.define
-class _Child:
-    restart: Restart
-    times: deque[int] | None = None
-    """Of its restarts within the period; never more than the intensity."""
-
-
 class Supervisor:
     """The children of one supervisor, in the order in which they were started, by their numbers."""
 
@@ -132,7 +125,9 @@ class Supervisor:
         """
         check_strategy(strategy)
         self.strategy: Final = strategy
-        self._children: dict[int, _Child] = {}
+        self._children: dict[int, Restart] = {}
+        self._times: dict[int, deque[int]] = {}
+        """Of the restarts of who has had any within its period; never more than the intensity."""
 
     @property
     def children(self) -> tuple[int, ...]:
@@ -141,11 +136,12 @@ class Supervisor:
 
     def add(self, child: int, restart: Restart) -> None:
         """Take one more child; it comes after the others."""
-        self._children[child] = _Child(restart)
+        self._children[child] = restart
 
     def forget(self, child: int) -> None:
         """Drop a child that has ended for good; one that is not there is no error."""
         self._children.pop(child, None)
+        self._times.pop(child, None)
 
     def ended(self, child: int, *, failed: bool, now_us: int) -> Decision:
         """Decide what follows when a child has ended by itself.
@@ -158,26 +154,22 @@ class Supervisor:
             failed: whether it raised, rather than having ended normally.
             now_us: microseconds, never less than at a call before.
         """
-        one = self._children[child]
-        kind = one.restart.kind
-        if kind == "temporary" or (kind == "transient" and not failed):
-            del self._children[child]
+        restart = self._children[child]
+        if restart.kind == "temporary" or (restart.kind == "transient" and not failed):
+            self.forget(child)
             return Leave()
-        times = deque[int]() if one.times is None else one.times
-        one.times = times
-        while times and times[0] <= now_us - round(one.restart.period_seconds * MICROSECONDS):
+        times = self._times.setdefault(child, deque())
+        while times and times[0] <= now_us - round(restart.period_seconds * MICROSECONDS):
             times.popleft()
-        if len(times) >= one.restart.intensity:
-            del self._children[child]
+        if len(times) >= restart.intensity:
+            self.forget(child)
             return Escalate(len(times))
         times.append(now_us)
         stopped = self._along_with(child)
         started = tuple(
-            each
-            for each in stopped
-            if each == child or self._children[each].restart.kind != "temporary"
+            each for each in stopped if each == child or self._children[each].kind != "temporary"
         )
-        return RestartThese(stopped, started, _wait_us(one.restart, len(times)), len(times))
+        return RestartThese(stopped, started, _wait_us(restart, len(times)), len(times))
 
     def _along_with(self, child: int) -> tuple[int, ...]:
         if self.strategy == "one_for_one":
