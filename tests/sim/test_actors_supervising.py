@@ -315,6 +315,15 @@ async def test_two_that_fail_at_once_are_restarted_in_one_round_or_two_and_none_
         assert [await system.ask(ref, Get()) for ref in refs] == [0, 0, 0]
 
 
+async def test_two_that_fail_at_once_are_restarted_once() -> None:
+    log = Log()
+    async with open_actor_system(strategy="one_for_all") as system:
+        for ref in await start_three(system, log):
+            system.tell(ref, Fail())
+        await settle(1)
+        assert sorted(log.lines) == sorted(["a-", "b-", "c-", "a+", "b+", "c+"])
+
+
 async def test_a_member_of_a_round_may_be_stopped_meanwhile() -> None:
     log = Log()
     async with open_actor_system(strategy="one_for_all") as system:
