@@ -184,7 +184,7 @@ async def test_every_message_that_reaches_nobody_is_a_dead_letter_with_its_reaso
     class Picky:
         number: int = attrs.field(validator=attrs.validators.lt(10))
 
-    async with open_actor_system("here") as system:
+    async with open_actor_system(name="here") as system:
         counter: Ref[Any] = await system.spawn(Counter)
         stopped: Ref[Any] = await system.spawn(Counter)
         await system.stop(stopped)
@@ -272,7 +272,7 @@ async def test_names_belong_to_actors_while_they_live() -> None:
 async def test_lives_of_a_system_are_told_apart() -> None:
     refs: list[Ref[Any]] = []
     for _ in range(2):
-        async with open_actor_system("same") as system:
+        async with open_actor_system(name="same") as system:
             refs.append(await system.spawn(Counter))
             system.tell(refs[0], Add(1))
             assert system.incarnation == refs[-1].incarnation
@@ -285,7 +285,7 @@ async def test_lives_of_a_system_are_told_apart() -> None:
 @pytest.mark.parametrize("name", ["", "x" * 201, 5])
 async def test_a_system_has_a_name(name: Any) -> None:
     with pytest.raises(InvalidParameter, match="name"):
-        async with open_actor_system(name):
+        async with open_actor_system(name=name):
             pass
 
 

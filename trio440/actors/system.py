@@ -96,8 +96,8 @@ class ActorSystem(Spawner):
 
 @asynccontextmanager
 async def open_actor_system(
-    name: str = "local",
     *,
+    name: str = "local",
     strategy: Strategy = "one_for_one",
     limits: Limits = DEFAULT_LIMITS,
     report: Report = _ignore,
