@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-import trio
-import trio.testing
 
 from trio440.actors.limits import MailboxPolicy, Overflow
 from trio440.actors.mailbox import Mailbox, Notice
@@ -70,55 +68,49 @@ def test_an_ask_that_is_dropped_fails_unless_it_is_as_if_lost(
     assert len(desk.dead) == 1
 
 
-async def test_a_blocked_ask_waits_for_room_in_its_turn() -> None:
-    desk, order = Desk("block_ask", 1), list[int]()
-    desk.box.put(0, None)
-
-    async def put(number: int) -> None:
-        await desk.box.put_waiting(desk.ask(number))
-        order.append(number)
-
-    async with trio.open_nursery() as nursery:
-        for number in (1, 2, 3):
-            nursery.start_soon(put, number)
-            await trio.testing.wait_all_tasks_blocked()
-        desk.box.put(9, None)
-        assert desk.dead == [(9, "mailbox_full")]
-        assert desk.box.take() == 0
-        await trio.testing.wait_all_tasks_blocked()
-        assert (order, len(desk.box)) == ([1], 1)
-        assert desk.box.take().message == 1
-        assert desk.box.take().message == 2
-        assert desk.box.take().message == 3
-    assert sorted(order) == [1, 2, 3]
-
-
-async def test_a_blocked_ask_that_is_cancelled_leaves_the_queue() -> None:
+def test_a_blocked_ask_waits_for_room_in_its_turn() -> None:
     desk = Desk("block_ask", 1)
     desk.box.put(0, None)
-    with trio.move_on_after(1):
-        await desk.box.put_waiting(desk.ask(1))
-    assert desk.rest() == [0]
-    desk.box.put(2, None)
-    assert desk.rest() == [2]
+    for number in (1, 2, 3):
+        desk.box.put(desk.ask(number), None)
+    desk.box.put(9, None)
+    assert desk.dead == [(9, "mailbox_full")]
+    assert len(desk.box) == 1
+    assert desk.box.take() == 0
+    for number in (1, 2, 3):
+        assert len(desk.box) == 1
+        assert desk.box.take().message == number
+    assert len(desk.box) == 0
+
+
+def test_a_blocked_ask_that_nobody_waits_for_leaves_the_line() -> None:
+    desk = Desk("block_ask", 1)
+    desk.box.put(0, None)
+    asks = [desk.ask(number) for number in (1, 2, 3)]
+    for asked in asks:
+        desk.box.put(asked, None)
+    asks[0].shot.close()
+    asks[1].shot.fail(ValueError())
+    assert desk.box.take() == 0
+    assert desk.rest() == [asks[2]]
+    for _ in range(2):
+        desk.box.put(4, None)
+    late = desk.ask(5)
+    desk.box.put(late, None)
+    late.shot.close()
+    assert not desk.box._line, "what nobody waits for takes no room"
+    assert desk.rest() == [4]
 
 
 async def test_closing_answers_everybody() -> None:
     desk = Desk("block_ask", 2)
-    inside = desk.ask(0)
-    desk.box.put(inside, None)
-    desk.box.put(1, None)
-    async with trio.open_nursery() as nursery:
-
-        async def put() -> None:
-            with pytest.raises(ActorStopped, match="has stopped"):
-                await desk.box.put_waiting(desk.ask(2))
-
-        nursery.start_soon(put)
-        await trio.testing.wait_all_tasks_blocked()
-        desk.box.close("stopped", "has stopped")
-    with pytest.raises(ActorStopped):
-        await inside.shot.wait()
+    inside, outside = desk.ask(0), desk.ask(2)
+    for item in (inside, 1, outside):
+        desk.box.put(item, None)
+    desk.box.close("stopped", "has stopped")
+    for asked in (inside, outside):
+        with pytest.raises(ActorStopped, match="has stopped"):
+            await asked.shot.wait()
     assert sorted(desk.dead) == [(0, "stopped"), (1, "stopped"), (2, "stopped")]
     assert len(desk.box) == 0
 

@@ -89,8 +89,8 @@ class Inbox:
         if self._parked == PARKED_FOR_MAIL:
             self._wake()
 
-    async def accept(self, asked: Asked, sender: Ref[Any] | None) -> None:
-        """Take a question; waits for room where the policy is to block the asking task."""
+    def accept(self, asked: Asked, sender: Ref[Any] | None) -> None:
+        """Take a question."""
         if self._draining:
             self._post.bury(self.ref, asked.message, "stopped", "it is stopping", sender)
             asked.shot.fail(ActorStopped(self.ref, "is stopping"))
@@ -98,10 +98,7 @@ class Inbox:
         mailbox = self._mailbox
         if mailbox is None:
             mailbox = self._open_mailbox()
-        if self._policy.overflow == "block_ask":
-            await mailbox.put_waiting(asked)
-        else:
-            mailbox.put(asked, sender)
+        mailbox.put(asked, sender)
         if self._parked == PARKED_FOR_MAIL:
             self._wake()
 

@@ -4,16 +4,13 @@ It keeps the order of arrival, across asks that wait for room, too: who waits wa
 item is a message, a question with its asker, or a notice of the system.
 """
 
-from collections import OrderedDict, deque
+from collections import deque
 from typing import Any, Final, final
-
-from outcome import Error, Value
 
 from trio440.actors.limits import MailboxPolicy
 from trio440.actors.notices import DeadReason, Down
-from trio440.actors.oneshot import Asked, Bury
+from trio440.actors.oneshot import Asked, Bury, OneShot
 from trio440.actors.ref import Ref
-from trio440.core.parking import Parked, WaitQueue
 from trio440.errors import ActorStopped, MailboxFull
 
 __all__ = ["Mailbox", "Notice", "message_of"]
@@ -40,7 +37,7 @@ def message_of(item: Any) -> Any:
 class Mailbox:
     """A bounded queue with one reader, made when its first message comes."""
 
-    __slots__ = ("_blocked", "_bury", "_items", "_notices", "_policy", "_ref", "_stashed")
+    __slots__ = ("_bury", "_items", "_line", "_notices", "_policy", "_ref", "_stashed")
 
     def __init__(self, ref: Ref[Any], policy: MailboxPolicy, bury: Bury) -> None:
         self._ref: Final = ref
@@ -48,7 +45,7 @@ class Mailbox:
         self._bury: Final = bury
         self._items: deque[Any] = deque()
         self._stashed: deque[Any] | None = None
-        self._blocked: WaitQueue[Any] | None = None
+        self._line: dict[OneShot, Asked] | None = None
         self._notices = 0
 
     def __len__(self) -> int:
@@ -65,30 +62,18 @@ class Mailbox:
         return len(self._items) + self.stashed - self._notices >= self._policy.capacity
 
     def put(self, item: Any, sender: Ref[Any] | None) -> None:
-        """Take a message or question, or drop one as the policy says."""
+        """Take a message or question, let it wait for room, or drop one, as the policy says."""
         if not self.is_full:
             self._items.append(item)
         elif self._policy.overflow == "drop_oldest":
             self._drop_oldest_for(item, sender)
+        elif self._policy.overflow == "block_ask" and type(item) is Asked:
+            if self._line is None:
+                self._line = {}
+            self._line[item.shot] = item
+            item.shot.line = self._line
         else:
             self._drop(item, sender)
-
-    async def put_waiting(self, asked: Asked) -> None:
-        """Take a question when there is room for it. Cancelled: it was not taken.
-
-        A checkpoint only if it has to wait.
-
-        Raises:
-            ActorStopped: the mailbox was closed first.
-        """
-        if not self.is_full:
-            self._items.append(asked)
-            return
-        if self._blocked is None:
-            self._blocked = OrderedDict()
-        parked = Parked()
-        parked.join(self._blocked, asked)
-        await parked.wait()
 
     def put_notice(self, notice: Notice) -> None:
         """Take a notice; it does not count, and its receiver bounds how many there can be."""
@@ -100,7 +85,7 @@ class Mailbox:
         item = self._items.popleft()
         if self._notices and type(item) is Notice:
             self._notices -= 1
-        if self._blocked:
+        if self._line:
             self._admit()
         return item
 
@@ -134,15 +119,15 @@ class Mailbox:
             if type(item) is Asked:
                 item.shot.fail(ActorStopped(self._ref, detail))
             self._bury(self._ref, message_of(item), reason, detail)
-        if self._blocked:
+        if self._line:
             self._admit()
 
     def close(self, reason: DeadReason, detail: str) -> None:
         """As :meth:`discard`; asks that wait for room fail, too."""
-        while self._blocked:
-            parked, asked = next(iter(self._blocked.items()))
+        line, self._line = self._line, None
+        for asked in list((line or {}).values()):
             self._bury(self._ref, asked.message, reason, detail)
-            parked.wake(Error(ActorStopped(self._ref, detail)))
+            asked.shot.fail(ActorStopped(self._ref, detail))
         self.discard(reason, detail)
 
     def _drop_oldest_for(self, item: Any, sender: Ref[Any] | None) -> None:
@@ -160,7 +145,9 @@ class Mailbox:
         self._bury(self._ref, message_of(item), "mailbox_full", sender=sender)
 
     def _admit(self) -> None:
-        while self._blocked and not self.is_full:
-            parked, asked = next(iter(self._blocked.items()))
-            self._items.append(asked)
-            parked.wake(Value(None))
+        while self._line and not self.is_full:
+            shot, asked = next(iter(self._line.items()))
+            del self._line[shot]
+            shot.line = None
+            if shot.is_open:
+                self._items.append(asked)

@@ -22,8 +22,8 @@ class Target(Protocol):
     def deliver(self, message: Any, sender: Ref[Any] | None) -> None:
         """Take a message that was told; never raises, never waits."""
 
-    async def accept(self, asked: "Asked", sender: Ref[Any] | None) -> None:
-        """Take a question; may wait for room in a mailbox that is to block."""
+    def accept(self, asked: "Asked", sender: Ref[Any] | None) -> None:
+        """Take a question; never raises, never waits."""
 
 
 class Bury(Protocol):
@@ -47,7 +47,7 @@ class OneShot:
     ``forget`` is called when it is closed: its reference leads nowhere from then on.
     """
 
-    __slots__ = ("_bury", "_closed", "_forget", "_result", "_task", "ref")
+    __slots__ = ("_bury", "_closed", "_forget", "_result", "_task", "line", "ref")
 
     def __init__(self, ref: Ref[Any], bury: Bury, forget: Callable[[Ref[Any]], None]) -> None:
         self.ref: Final = ref
@@ -56,6 +56,8 @@ class OneShot:
         self._result: Value[Any] | Error | None = None
         self._task: trio.lowlevel.Task | None = None
         self._closed = False
+        self.line: dict[OneShot, Asked] | None = None
+        """Where the question waits for room; it leaves when nobody waits for the answer."""
 
     @property
     def is_open(self) -> bool:
@@ -69,7 +71,7 @@ class OneShot:
         else:
             self._bury(self.ref, message, "already_answered", sender=sender)
 
-    async def accept(self, asked: "Asked", sender: Ref[Any] | None) -> None:
+    def accept(self, asked: "Asked", sender: Ref[Any] | None) -> None:
         """Take the question as an answer; nobody will answer it."""
         self.deliver(asked.message, sender)
         asked.shot.fail(trio.ClosedResourceError("a one-shot reference answers no questions"))
@@ -100,6 +102,8 @@ class OneShot:
         """Wait for nothing any more; idempotent."""
         if not self._closed:
             self._closed = True
+            if self.line is not None:
+                self.line.pop(self, None)
             self._forget(self.ref)
 
     def _settle(self, result: Value[Any] | Error) -> None:

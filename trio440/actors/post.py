@@ -78,6 +78,8 @@ class Post:
         self.vocabulary: Final = Vocabulary()
         self.counters: Final = Counters()
         self.timers: Final = Timers(ports.clock, limits.timers)
+        self.deadlines: Final = Timers(ports.clock, limits.open_asks)
+        """Of asks."""
         self.names: Final[dict[str, Ref[Any]]] = {}
         self.tables: Final = dict[type, Table]()
         """The handlers of the classes of actors that were spawned."""
@@ -202,17 +204,22 @@ class Post:
         copied = self.copy(self._entries.get(type(question)), question)
         shot = self.open_shot()
         try:
-            with self.clock.move_on_after(timeout_seconds):
-                if (target := self.find(ref)) is None:
-                    reason, detail = self.why_dead(ref)
-                    self.bury(ref, copied, reason, detail, sender)
-                    shot.fail(ActorStopped(ref, detail))
-                else:
-                    await target.accept(Asked(copied, shot), sender)
+            # A timer costs half of what a cancel scope does.
+            deadline = self.deadlines.start(
+                timeout_seconds, None, lambda _: shot.fail(AskTimedOut(ref, timeout_seconds))
+            )
+            if (target := self.find(ref)) is None:
+                reason, detail = self.why_dead(ref)
+                self.bury(ref, copied, reason, detail, sender)
+                shot.fail(ActorStopped(ref, detail))
+            else:
+                target.accept(Asked(copied, shot), sender)
+            try:
                 return await shot.wait()
+            finally:
+                deadline.cancel()
         finally:
             shot.close()
-        raise AskTimedOut(ref, timeout_seconds)
 
     def open_shot(self) -> OneShot:
         """Make a one-shot reference; whoever gets it closes it.

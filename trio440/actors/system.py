@@ -132,6 +132,7 @@ async def open_actor_system(
     root = Family(post, strategy, None)
     async with open_service_nursery() as nursery:
         nursery.start_soon(post.timers.run)
+        nursery.start_soon(post.deadlines.run)
         nursery.start_soon(root.run, None)
         await root.wait_opened()
         try:
