@@ -59,7 +59,10 @@ class Mailbox:
     @property
     def is_full(self) -> bool:
         """Whether one item more would pass the bound."""
-        return len(self._items) + self.stashed - self._notices >= self._policy.capacity
+        used = len(self._items) - self._notices
+        if self._stashed is not None:
+            used += len(self._stashed)
+        return used >= self._policy.capacity
 
     def put(self, item: Any, sender: Ref[Any] | None) -> None:
         """Take a message or question, let it wait for room, or drop one, as the policy says."""
