@@ -302,7 +302,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "raft": {"errors", "core", "wire", "journal", "rpc"},
     "actors": {"errors", "core", "wire", "rpc"},
     "mining": {"errors", "core", "wire", "lsp"},
-    "actors": {"errors", "core", "wire", "rpc"},
     "sim": {"errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc"},
     "cli": {"errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "sim"},
     "__main__": {"cli"},
