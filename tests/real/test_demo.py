@@ -117,6 +117,7 @@ def test_the_raft_part() -> None:
     assert directories_of(pid) == []
 
 
+@pytest.mark.campaign
 def test_a_write_that_is_lost_is_noticed() -> None:
     pretend = "real = raft._check; raft._check = lambda c, n, k: real(c, n, [*k, b'lost'])"
     status, _, err = finished(demo("raft", f"raft.WORK_SECONDS = 0.1; {pretend}"))
@@ -152,7 +153,6 @@ def test_a_terminal_is_drawn_on() -> None:
 @pytest.mark.parametrize(
     ("part", "sign", "processes", "number"),
     [
-        ("linekv", "A client asks", 1, signal.SIGINT),
         ("linekv", "A client asks", 1, signal.SIGTERM),
         ("mining", "miner 0 is ready", 4, signal.SIGINT),
         ("raft", "SIGKILL", 2, signal.SIGINT),

@@ -91,6 +91,7 @@ def test_pysyncobj_84_nothing_leaves_before_the_sync_that_covers_it(tmp_path: Pa
     assert found.said["consent"] >= 6
 
 
+@pytest.mark.campaign
 def test_a_peer_that_speaks_before_its_sync_is_found_out(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     found = Findings(trace_of(cluster, [sys.executable, "-c", LATE]), cluster.ports)

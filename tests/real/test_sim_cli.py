@@ -170,9 +170,12 @@ def test_job_processes_that_cannot_start_are_one_line(tmp_path: Path) -> None:
 
 
 @named(
-    "words", [["run", SPINS, "--seeds", "2:99", "--jobs", "2"], ["run", GOOD, "--seeds", "99999"]]
+    ("words", "number"),
+    [
+        (["run", SPINS, "--seeds", "2:99", "--jobs", "2"], signal.SIGINT),
+        (["run", GOOD, "--seeds", "99999"], signal.SIGTERM),
+    ],
 )
-@named("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_everything_within_a_second(words: list[str], number: signal.Signals) -> None:
     with started([*TRIO440, "sim", *words]) as program:
         jobs = wait_for_jobs(program)

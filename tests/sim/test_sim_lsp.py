@@ -6,8 +6,12 @@ from tests.support.sameness import digests_in_processes
 from trio440.sim.outcome import Level, Setup
 from trio440.sim.running import run
 
+IN_CAMPAIGNS = [
+    pytest.param(each, marks=pytest.mark.campaign) for each in ("partitions", "crashes")
+]
 
-@pytest.mark.parametrize("profile", ["calm", "hostile", "partitions", "crashes"])
+
+@pytest.mark.parametrize("profile", ["calm", "hostile", *IN_CAMPAIGNS])
 @pytest.mark.parametrize(("level", "seeds"), [("A", 2), ("B", 1)])
 def test_lsp_keeps_its_promises(level: Level, seeds: int, profile: str) -> None:
     for seed in range(seeds):

@@ -82,7 +82,7 @@ async def test_it(world):
     [
         (PLUGIN, "false"),
         ([*PLUGIN, *PYTEST_TRIO], "true"),
-        ([*PYTEST_TRIO, *PLUGIN], "false"),
+        pytest.param([*PYTEST_TRIO, *PLUGIN], "false", marks=pytest.mark.campaign),
         pytest.param([*PYTEST_TRIO, *PLUGIN], "true", marks=pytest.mark.campaign),
     ],
 )

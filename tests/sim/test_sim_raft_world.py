@@ -7,8 +7,12 @@ from trio440.raft import driver
 from trio440.sim.outcome import Setup
 from trio440.sim.running import run
 
+IN_CAMPAIGNS = [
+    pytest.param(each, marks=pytest.mark.campaign) for each in ("crashes", "partitions")
+]
 
-@pytest.mark.parametrize("profile", ["hostile", "crashes", "partitions", "disks"])
+
+@pytest.mark.parametrize("profile", ["hostile", "disks", *IN_CAMPAIGNS])
 def test_raft_keeps_its_promises(profile: str) -> None:
     for seed in range(1):
         outcome, _ = run(Setup("raft", seed, "B", profile))
