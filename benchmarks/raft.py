@@ -41,7 +41,6 @@ THEIR_SETTINGS: Final = (
     "short, unbatched",
     "driven",
     "driven, unbatched",
-    "spinning",
 )
 THEIR_BEST: Final = ("default", "short", "short, unbatched")
 READERS: Final = 500

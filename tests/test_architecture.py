@@ -36,6 +36,7 @@ MODULES = {
     "trio440.core.real.net": REAL,
     "trio440.core.real.threads": REAL,
     "trio440.core.selecting": SHELL,
+    "trio440.core.tracked_scopes": SHELL,
     "trio440.wire": FACE,
     "trio440.wire.gojson": PURE,
     "trio440.wire.codec": PURE,

@@ -43,6 +43,7 @@
     │   ├── PeerStopped (ClosedResourceError)        this peer has stopped and answers nothing
     │   ├── FellBehind                               a reader of applied entries was too slow
     │   ├── WrongStorage                             a directory is another peer's, or cluster's
+    │   ├── LostStorage                              the cluster knows this id with another storage
     │   ├── TraceFailed                              a trace cannot be written, or only so far
     │   └── RaftViolated (AssertionError)            a peer broke Raft's rules; it must stop
     ├── RpcError

@@ -33,13 +33,12 @@ SETTINGS: Final[dict[str, dict[str, Any]]] = {
         "appendEntriesPeriod": SHORT,
         "appendEntriesUseBatch": False,
     },
-    "spinning": {"autoTick": False, "appendEntriesPeriod": 1e-6},
 }
 """What is given to PySyncObj. ``default``: as it comes. ``unbatched``: a command is sent without
 waiting for others. ``short``: its ticks, and the time between two messages to a follower, are as
 short as they can be. ``driven``: the same, and one thread ticks and makes the commands, in the
-place of two. ``spinning``: that thread never sleeps."""
-TICK_SECONDS: Final = {"driven": SHORT, "driven, unbatched": SHORT, "spinning": 0.0}
+place of two."""
+TICK_SECONDS: Final = {"driven": SHORT, "driven, unbatched": SHORT}
 """How long a tick waits at most, where this program ticks."""
 
 

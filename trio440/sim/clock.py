@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 from typing import Final
 
-import attrs
 import trio
 
 from trio440.core.host import Clock, Scope, WallClock
+from trio440.core.tracked_scopes import TrackedScope
 
 __all__ = ["SimClock", "SimWallClock"]
 
@@ -71,7 +70,7 @@ class SimClock(Clock):
         """Cancel the body when this clock shows ``deadline``."""
         self._check()
         scope = trio.CancelScope(deadline=self._virtual(deadline))
-        return _Deadline(scope, deadline, self._scopes)
+        return TrackedScope(scope, deadline, self._scopes)
 
     def set_drift(self, parts_in_a_million: int) -> None:
         """Run faster, or slower when negative, from now on."""
@@ -91,28 +90,6 @@ class SimClock(Clock):
     def _virtual(self, deadline: float) -> float:
         virtual, local = self._anchor
         return max(virtual + (deadline - local) / self._rate, self._paused_until)
-
-
-@attrs.define
-class _Deadline(AbstractContextManager[Scope, bool]):
-    """A cancel scope that is known to its clock while it is open."""
-
-    _scope: trio.CancelScope
-    _deadline: float
-    _open: dict[trio.CancelScope, float]
-
-    def __enter__(self) -> Scope:
-        self._open[self._scope] = self._deadline
-        return self._scope.__enter__()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        del self._open[self._scope]
-        return self._scope.__exit__(exc_type, exc, traceback)
 
 
 class SimWallClock(WallClock):

@@ -8,7 +8,6 @@ moment just before something happens.
 import random
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import TracebackType
 
 import attrs
 import trio
@@ -17,6 +16,7 @@ import trio.testing
 from trio440.actors.limits import check_seconds
 from trio440.core.host import Clock, Host, Scope
 from trio440.core.real import REAL_HOST
+from trio440.core.tracked_scopes import TrackedScope
 
 __all__ = ["ManualClock", "host_with_clock"]
 
@@ -58,7 +58,7 @@ class ManualClock(Clock):
         scope = trio.CancelScope()
         if deadline <= self._now:
             scope.cancel()
-        return _Deadline(scope, deadline, self._deadlines)
+        return TrackedScope(scope, deadline, self._deadlines)
 
     async def advance(self, seconds: float) -> None:
         """Move it on, one deadline after the other; between them every task runs until it waits.
@@ -80,28 +80,6 @@ class ManualClock(Clock):
                     self._deadlines.pop(scope, None)
             await trio.testing.wait_all_tasks_blocked()
         self._now = end
-
-
-@attrs.define
-class _Deadline(AbstractContextManager[Scope, bool]):
-    """A cancel scope that its clock knows while it is open."""
-
-    _scope: trio.CancelScope
-    _deadline: float
-    _open: dict[trio.CancelScope, float]
-
-    def __enter__(self) -> Scope:
-        self._open[self._scope] = self._deadline
-        return self._scope.__enter__()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        self._open.pop(self._scope, None)
-        return self._scope.__exit__(exc_type, exc, traceback)
 
 
 def host_with_clock(clock: Clock, *, seed: int = 0) -> Host:
