@@ -266,6 +266,7 @@ MODULES = {
     "trio440.sim.systems.raft": PORT,
     "trio440.sim.systems.raft_clients": PURE,
     "trio440.sim.systems.raft_disk": PURE,
+    "trio440.sim.systems.raft_drivers": PORT,
     "trio440.sim.systems.raft_elections": PURE,
     "trio440.sim.systems.raft_losses": PURE,
     "trio440.sim.systems.raft_machines": PURE,

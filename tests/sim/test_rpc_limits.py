@@ -233,6 +233,33 @@ async def test_a_client_that_says_nothing_is_closed_within_the_bound(world: Worl
 
 
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_client_whose_bytes_are_lost_is_closed_within_its_own_bound(world: World) -> None:
+    async with open_pair(world, limits=rpc.ServerLimits(silence_seconds=60)) as pair:
+        stream = await pair.greeted(silence_seconds=2)
+        began = trio.current_time()
+        await receive_to_end(stream)
+        assert 2 <= trio.current_time() - began <= 2.6, "it hears heartbeats, and is not heard"
+        assert pair.server.statistics().silences == 1
+        await stream.aclose()
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_server_whose_bytes_are_lost_is_left_within_its_own_bound(world: World) -> None:
+    took: list[float] = []
+
+    async def greet(stream: ByteStream) -> None:
+        await stream.receive_some(READ_BYTES)
+        await stream.send_all(encode_welcome(Welcome(1, rpc.ANONYMOUS, 2_000_000, 10, 1000)))
+        began = trio.current_time()
+        await receive_to_end(stream)
+        took.append(trio.current_time() - began)
+
+    async with mute_server(world, greet, silence_seconds=60):
+        await until(lambda: took)
+        assert 2 <= took[0] <= 2.6
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_idle_sides_keep_each_other_alive(world: World) -> None:
     server_limits = rpc.ServerLimits(silence_seconds=1)
     client_limits = rpc.ClientLimits(silence_seconds=8)

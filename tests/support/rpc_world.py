@@ -156,11 +156,14 @@ class Pair:
     async def stream(self) -> ByteStream:
         return await self.ports.net.connect_tcp(self.host, PORT)
 
-    async def greeted(self) -> ByteStream:
+    async def greeted(self, *, silence_seconds: int = 1000) -> ByteStream:
         """Do a client's handshake, and nothing more."""
         stream = await self.stream()
         hello = encode_hello(
-            rpc.ANONYMOUS, Expected(), silence_us=1_000_000_000, frame_bytes=1 << 20
+            rpc.ANONYMOUS,
+            Expected(),
+            silence_us=silence_seconds * 1_000_000,
+            frame_bytes=1 << 20,
         )
         await stream.send_all(hello)
         assert await stream.receive_some(READ_BYTES)

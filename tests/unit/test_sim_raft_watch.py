@@ -1,11 +1,15 @@
 """The watch over Raft's worlds, where a disk is lost with what its peer has acknowledged."""
 
+from typing import Any
+
 import pytest
 
 from tests.support.raft_cluster import Cluster, Owner
 from trio440.errors import InvariantViolated
 from trio440.raft.config import Config
-from trio440.raft.messages import AppendReply, VoteReply
+from trio440.raft.messages import AppendReply, Heartbeat, Message, VoteReply
+from trio440.raft.node import Node
+from trio440.sim.systems.raft_drivers import watch_driver
 from trio440.sim.systems.raft_watch import Watch
 
 
@@ -65,6 +69,33 @@ def test_what_a_lost_disk_had_held_counts_for_what_it_had_acknowledged(*, has_it
     else:
         with pytest.raises(InvariantViolated, match="durable on a quorum"):
             watch.look(cluster["n1"])
+
+
+class Taking:
+    """As much of a driver as takes messages in."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.receive = node.step
+
+    def send(self, _: Message) -> bool:
+        return False
+
+    async def wait_readable(self) -> bool:
+        return False
+
+
+def test_messages_that_come_together_are_looked_at_one_by_one() -> None:
+    cluster = cluster_with_an_answer_under_way()
+    watch, node = watched(cluster), cluster["n1"]
+    driver: Any = Taking(node)
+    watch_driver(watch, driver, Durable(cluster.owners["n1"]), is_lost=False)
+    place, term = node.log.last_index, node.term
+    driver.receive(AppendReply("n2", "n1", term, place))
+    driver.receive(Heartbeat("n3", "n1", term + 1, commit=0, round=1))
+    assert (node.commit, node.term) == (place, term + 1)
+    watch.look(node)
+    assert watch.committed == place
 
 
 def test_who_has_lost_its_disk_neither_speaks_nor_takes_part() -> None:

@@ -61,7 +61,7 @@ class ClientLimits:
     """For opening a connection and for the handshake, each: then the next attempt."""
     silence_seconds: float = attrs.field(default=5.0, validator=_silence)
     """A server that says nothing, or takes nothing, for so long is given up, up to a quarter
-    later: the next attempt."""
+    later: the next attempt. Of the silences of both sides the shorter one counts."""
     first_wait_seconds: float = attrs.field(default=0.05, validator=_seconds)
     """Before the second attempt to connect; each wait is up to twice the one before."""
     longest_wait_seconds: float = attrs.field(default=5.0, validator=_seconds)
@@ -93,7 +93,7 @@ class ServerLimits:
     """For a client's hello: then it is closed."""
     silence_seconds: float = attrs.field(default=5.0, validator=_silence)
     """A client that says nothing, or takes nothing, for so long is closed, up to a quarter
-    later, and its handlers are cancelled."""
+    later, and its handlers are cancelled. Of the silences of both sides the shorter one counts."""
     flush_seconds: float = attrs.field(default=5.0, validator=_seconds)
     """For active handlers, and then for their answers, when the server is left normally."""
 

@@ -120,7 +120,7 @@ class Link:
         silence = round(limits.silence_seconds * MICROSECONDS)
         tick = tick_us(silence, welcome.silence_us)
         self._tick_seconds = tick / MICROSECONDS
-        self._pulse = Pulse(silence, tick)
+        self._pulse = Pulse()
         self._scope = trio.CancelScope()
 
     @property

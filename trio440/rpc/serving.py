@@ -204,9 +204,8 @@ class Serving:
             outbox=self._outbox,
         )
         self._session = AnsweringSession[trio.CancelScope](self._frames, limits.concurrency)
-        silence = round(limits.silence_seconds * MICROSECONDS)
-        tick = tick_us(silence, hello.silence_us)
-        self._pulse = Pulse(silence, tick)
+        tick = tick_us(round(limits.silence_seconds * MICROSECONDS), hello.silence_us)
+        self._pulse = Pulse()
         with self._scope:
             async with trio.open_nursery() as nursery:
                 self._hands = Hands(nursery, self._take_turn)

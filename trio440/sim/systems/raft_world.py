@@ -31,7 +31,6 @@ from trio440.errors import (
     TransferRefused,
 )
 from trio440.raft.disk_storage import open_disk_storage
-from trio440.raft.driver import Driver
 from trio440.raft.kv import (
     Changed,
     CompareAndSet,
@@ -41,10 +40,10 @@ from trio440.raft.kv import (
     decode_result,
     encode,
 )
-from trio440.raft.messages import Message
 from trio440.sim.checking.history import Call, History
 from trio440.sim.checking.linearizability import check_linearizable
 from trio440.sim.checking.models import KeyValue
+from trio440.sim.systems.raft_drivers import watch_driver
 from trio440.sim.systems.raft_losses import Losses, host_of, successor_of
 from trio440.sim.systems.raft_machines import Ledger, Machine
 from trio440.sim.systems.raft_mirror import Mirror
@@ -204,7 +203,7 @@ class _Game:
             async with raft.open_peer(
                 config, machine, storage=mirror, recorder=self._recorder, ports=ports
             ) as peer:
-                self._watch_over(peer._driver, mirror, is_lost=is_lost)  # noqa: SLF001 - see above
+                watch_driver(self._watch, peer._driver, mirror, is_lost=is_lost)  # noqa: SLF001 - see above
                 running = self._suspects if is_lost else self.peers
                 running[name] = peer
                 try:
@@ -212,28 +211,6 @@ class _Game:
                 finally:
                     if running.get(name) is peer:
                         del running[name]
-
-    def _watch_over(self, driver: Driver, mirror: Mirror, *, is_lost: bool) -> None:
-        """Look at what a peer comes back with, and at all that it says."""
-        send, node = driver.send, driver.node
-
-        def watched(message: Message) -> bool:
-            self._watch.sent(message)
-            return send(message)
-
-        if not is_lost:
-            self._watch.started(node, mirror, node.snapshot_index, lambda: None)
-        ask = driver.wait_readable
-
-        async def asked() -> bool:
-            committed = self._watch.committed
-            may_read = await ask()
-            if may_read:
-                self._watch.read(node.id, driver.applier.applied, committed)
-            return may_read
-
-        driver.send = watched
-        driver.wait_readable = asked  # type: ignore[method-assign]
 
     def up(self) -> list[raft.Peer[Machine]]:
         """Return the peers that run."""
