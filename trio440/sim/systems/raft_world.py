@@ -82,7 +82,7 @@ class _Game:
         self._ledger = Ledger(world.require)
         self.peers: dict[str, raft.Peer[Machine]] = {}
         self.names = [name for name in world.machines if name not in CLIENTS]
-        self.voters = tuple(self.names[: rng.choice([3, 3, 5])])
+        self.voters = tuple(self.names[: rng.choice([3, 3, 5, 7])])
         self.answers_after_heal = dict.fromkeys(CLIENTS, 0)
         self._started: set[str] = set()
         self._losses = Losses(world.rng("losses"), may_happen=True)
