@@ -187,6 +187,7 @@ MODULES = {
     "trio440.actors.post": SHELL,
     "trio440.actors.rates": PURE,
     "trio440.actors.ref": PURE,
+    "trio440.actors.reporting": SHELL,
     "trio440.actors.signals": SHELL,
     "trio440.actors.speaker": SHELL,
     "trio440.actors.supervision": PURE,
@@ -423,6 +424,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "trio.BrokenResourceError": "trio's word for what the other side did",
         "trio.ClosedResourceError": "trio's word for what this side did",
         "trio.TooSlowError": "trio's word for what took too long",
+    },
+    "trio440.actors.reporting": {
+        "logging": "a crash is heard of by default; what is shown is the application's business",
     },
     "trio440.sim.timeline.page": {
         "importlib": "the page's template, style and script are files of the package",

@@ -158,7 +158,7 @@ async def play(world: World, system: ActorSystem, refs: list[Ref[Any]]) -> None:
         await system.stop(guard, drain=True)
 
 
-class Boss(Actor[Note]):
+class Boss(Actor[Any]):
     """Spawns the workers, with a strategy and policies by chance."""
 
     def __init__(self, world: World, refs: list[Ref[Any]]) -> None:

@@ -162,7 +162,7 @@ async def test_who_has_ended_or_never_was_gives_its_down_at_once() -> None:
             assert (await system.wait_stopped(each)).reason == "unknown"
 
 
-class Fickle(Actor[Watch | Leave | Down | Wait | Add]):
+class Fickle(Actor[Watch | Leave | Down | Wait]):
     """Watches twice, and unwatches one of them when it is told to leave off."""
 
     def __init__(self, heard: list[Down]) -> None:

@@ -10,7 +10,7 @@ import trio
 from trio440.actors.belongings import Reply
 from trio440.actors.cell import Cell
 from trio440.actors.family import Family
-from trio440.actors.handlers import Handler, Table, table_of
+from trio440.actors.handlers import Handler, Table, declared_by, table_of
 from trio440.actors.limits import MailboxPolicy, check_seconds
 from trio440.actors.lives import Lifelike, Recipe
 from trio440.actors.messages import Question
@@ -37,7 +37,8 @@ class Actor(Generic[M_contra]):
 
     Messages are handled one at a time, in the order in which they came: by the method that is
     decorated with :func:`~trio440.actors.handler` for their class, otherwise by
-    :meth:`receive`. A handler may wait, and its mailbox waits meanwhile. What a handler raises
+    :meth:`receive`. A class that has neither for a message in its type argument cannot be
+    spawned. A handler may wait, and its mailbox waits meanwhile. What a handler raises
     ends the actor's life, and supervision decides what follows.
 
     The class of a restarted actor is called again with the same arguments: a life has only what
@@ -65,10 +66,16 @@ class Actor(Generic[M_contra]):
         raise NotImplementedError
 
     async def on_start(self) -> None:
-        """Begin the first life; runs before the first message, and ``spawn`` waits for it."""
+        """Begin the first life; runs before the first message, and ``spawn`` waits for it.
+
+        It has ``Limits.start_seconds``; who takes longer has failed to start. What is to take
+        longer belongs behind it: the actor tells itself a message here.
+        """
 
     async def on_restart(self, error: Exception | None) -> None:
         """Begin a later life, with a new instance; calls :meth:`on_start` unless it is overridden.
+
+        It has ``Limits.start_seconds``, too; to take longer is one more failure.
 
         Args:
             error: what the life before failed with; None when it ended normally, or along with a
@@ -137,8 +144,9 @@ class Spawner(Speaker):
             mailbox: its bound, and what happens there; ``Limits.mailbox`` when None.
 
         Raises:
-            StartFailed: the factory or ``on_start`` raised, which is the cause. Nothing is left
-                of the actor, and it is not restarted.
+            StartFailed: the factory or ``on_start`` raised, which is the cause, or took longer
+                than ``Limits.start_seconds``; its class has no handler for what it declares.
+                Nothing is left of the actor, and it is not restarted.
             ActorStopped: it was stopped before it had started.
             NameTaken: another actor has the name.
             LimitReached: there are as many actors as may be.
@@ -335,7 +343,13 @@ def _make(cell: Cell, recipe: Recipe) -> tuple[Lifelike, Table]:
     table = cell.post.tables.get(cls)
     if table is None:
         fallback: Handler | None = None if cls.receive is Actor.receive else cls.receive
-        says_goodbye = cls.on_stop is not Actor.on_stop
-        table = cell.post.tables[cls] = table_of(cls, fallback, says_goodbye=says_goodbye)
+        starts, restarts = cls.on_start is Actor.on_start, cls.on_restart is Actor.on_restart
+        table = cell.post.tables[cls] = table_of(
+            cls,
+            fallback,
+            declared=declared_by(cls, Actor),
+            says_goodbye=cls.on_stop is not Actor.on_stop,
+            says_hello=not (starts and restarts),
+        )
     actor._begin(Context(cell))  # noqa: SLF001 - of this module
     return actor, table

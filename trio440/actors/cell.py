@@ -165,9 +165,8 @@ class Cell(Signalled):
             if self._is_started:
                 self._restarts += 1
                 self._post.counters.restarts += 1
-                await self._actor.on_restart(cause)
-            else:
-                await self._actor.on_start()
+            if self._table.says_hello:
+                await self._say_hello(self._actor, cause)
             is_begun = True
             self._note_started()
             await self._serve(self._actor, self._table)
@@ -254,6 +253,17 @@ class Cell(Signalled):
         if hold is not None and hold.go:
             self._hold = None
             hold.resumed.set()
+
+    async def _say_hello(self, actor: Lifelike, cause: Exception | None) -> None:
+        """Let the actor begin its life, in bounded time: its siblings may wait for it."""
+        seconds = self._post.limits.start_seconds
+        with self._post.clock.move_on_after(seconds) as scope:
+            if self._is_started:
+                await actor.on_restart(cause)
+            else:
+                await actor.on_start()
+        if scope.cancelled_caught:
+            raise trio.TooSlowError(f"it had not started within {seconds:g} s")
 
     async def _say_goodbye(self) -> None:
         """Let the actor end its life, in bounded time; what goes wrong there is only reported."""

@@ -2,7 +2,7 @@
 
 import inspect
 import types
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -10,7 +10,7 @@ import attrs
 from trio440.actors.messages import MARK, answer_kind
 from trio440.errors import InvalidParameter
 
-__all__ = ["Handler", "Table", "handler", "table_of"]
+__all__ = ["Handler", "Table", "declared_by", "handler", "table_of"]
 
 HANDLES: Final = "__trio440_handler__"
 
@@ -29,6 +29,8 @@ class Table:
     """For messages of all other classes."""
     says_goodbye: bool = True
     """Whether the class has an ``on_stop`` of its own."""
+    says_hello: bool = True
+    """Whether it has an ``on_start`` or an ``on_restart`` of its own."""
 
 
 def handler(method: HandlerT) -> HandlerT:
@@ -46,12 +48,20 @@ def handler(method: HandlerT) -> HandlerT:
     return method
 
 
-def table_of(cls: type, fallback: Handler | None, *, says_goodbye: bool = True) -> Table:
+def table_of(
+    cls: type,
+    fallback: Handler | None,
+    *,
+    declared: tuple[type, ...] = (),
+    says_goodbye: bool = True,
+    says_hello: bool = True,
+) -> Table:
     """Collect the handlers of a class and of those it inherits from.
 
     Raises:
         InvalidParameter: a handler's parameter has no annotation, or one that is no message; two
-            handlers are for one class; a question's handler returns something else.
+            handlers are for one class; a question's handler returns something else; nothing
+            handles a class that is declared.
     """
     found: dict[type, Handler] = {}
     for name in dir(cls):
@@ -62,7 +72,34 @@ def table_of(cls: type, fallback: Handler | None, *, says_goodbye: bool = True) 
             if kind in found:
                 raise InvalidParameter("a handler", method.__qualname__, f"the only one for {kind}")
             found[kind] = method
-    return Table(found, fallback, says_goodbye)
+    missing = ", ".join(kind.__name__ for kind in declared if kind not in found)
+    if missing and fallback is None:
+        what = f"one with a handler, or a receive, for {missing}, which it declares"
+        raise InvalidParameter("an actor", cls.__name__, what)
+    return Table(found, fallback, says_goodbye, says_hello)
+
+
+def declared_by(cls: type, base: type) -> tuple[type, ...]:
+    """Return the classes of messages in the type argument that a class gives to a generic base.
+
+    Read from its own bases and from those that it inherits. What is no class registered as a
+    message, such as ``Any``, a type variable or a name in quotes, declares nothing.
+    """
+    return tuple(
+        kind
+        for each in cls.__mro__
+        for declaration in vars(each).get("__orig_bases__", ())
+        if get_origin(declaration) is base
+        for kind in _alternatives(get_args(declaration)[0])
+        if isinstance(kind, type) and MARK in vars(kind)
+    )
+
+
+def _alternatives(kind: Any) -> Iterator[Any]:
+    if get_origin(kind) in (Union, types.UnionType):
+        yield from get_args(kind)
+    else:
+        yield kind
 
 
 def _kinds(method: Handler) -> list[type]:
@@ -75,8 +112,7 @@ def _kinds(method: Handler) -> list[type]:
         raise InvalidParameter("a handler", name, f"annotated with known names: {error}") from None
     if len(parameters) != 2 or parameters[1] not in hints:  # noqa: PLR2004 - self and the message
         raise InvalidParameter("a handler", name, "of one parameter that has an annotation")
-    kind = hints[parameters[1]]
-    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    kinds = list(_alternatives(hints[parameters[1]]))
     for each in kinds:
         if not isinstance(each, type) or MARK not in vars(each):
             raise InvalidParameter("a handler", name, f"for classes registered as messages: {each}")
@@ -84,4 +120,4 @@ def _kinds(method: Handler) -> list[type]:
         # A reply that is held is returned in the answer's place: Reply[int], or int | Reply[int].
         if answer is not None and given is not Any and answer not in (given, *get_args(given)):
             raise InvalidParameter("a handler", name, f"returning {answer}, which answers {each}")
-    return list(kinds)
+    return kinds

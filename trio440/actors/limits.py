@@ -98,6 +98,9 @@ class Limits:
     """One-shot references that wait; one more is refused with ``LimitReached``."""
     mailbox: MailboxPolicy = MailboxPolicy()
     """Of actors that are spawned without one."""
+    start_seconds: float = attrs.field(default=60.0, validator=_seconds)
+    """For ``on_start`` or ``on_restart`` of one actor, children that it spawns there included.
+    Who takes longer is cancelled there and has failed to start."""
     stop_seconds: float = attrs.field(default=5.0, validator=_seconds)
     """For everything to stop when the system is left normally, all actors together. Also what
     one actor has to finish a message when it is restarted along with a sibling, and to end when

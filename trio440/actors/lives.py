@@ -28,8 +28,11 @@ MICROSECONDS: Final = 1_000_000
 
 
 def describe(error: BaseException) -> str:
-    """Say in one line what was raised."""
-    text = " ".join(str(error).split())[:MAX_PROBLEM]
+    """Say in one line what was raised; of a group, what is in it."""
+    if isinstance(error, BaseExceptionGroup):
+        text = ", ".join(map(describe, error.exceptions))[:MAX_PROBLEM]
+    else:
+        text = " ".join(str(error).split())[:MAX_PROBLEM]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

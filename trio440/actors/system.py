@@ -11,6 +11,7 @@ from trio440.actors.limits import ActorStatistics, Limits, SystemStatistics, che
 from trio440.actors.notices import DeadLetter, Spawned
 from trio440.actors.post import Post, Report
 from trio440.actors.ref import Ref
+from trio440.actors.reporting import log_failure
 from trio440.actors.supervision import Strategy, check_strategy
 from trio440.core.channels import Chan
 from trio440.core.host import Host
@@ -21,10 +22,6 @@ __all__ = ["ActorSystem", "open_actor_system"]
 
 DEFAULT_LIMITS: Final = Limits()
 LIFE_BITS: Final = 10
-
-
-def _ignore(_: Exception) -> None:
-    pass
 
 
 @final
@@ -100,7 +97,7 @@ async def open_actor_system(
     name: str = "local",
     strategy: Strategy = "one_for_one",
     limits: Limits = DEFAULT_LIMITS,
-    report: Report = _ignore,
+    report: Report = log_failure,
     on_spawn: Callable[[Spawned], None] | None = None,
     ports: Host = REAL_HOST,
 ) -> AsyncIterator[ActorSystem]:
@@ -115,7 +112,8 @@ async def open_actor_system(
         strategy: which of its own actors are restarted when one of them fails.
         limits: its bounds.
         report: hears an ``ActorFailed`` for each failure, with what follows from it; must not
-            raise.
+            raise. By default it is one line at level ERROR of the standard logger
+            ``trio440.actors``, whose DEBUG has the traceback.
         on_spawn: hears of each actor that is spawned; must not raise.
         ports: the machine.
 
