@@ -60,7 +60,7 @@ def demo(part: str, changes: str = "") -> list[str]:
 
 def test_the_linekv_part() -> None:
     status, out, err = finished(demo("linekv"))
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), err
     assert re.search(r"^A server listens on 127\.0\.0\.1:\d+; ", out, re.MULTILINE)
     rounds = re.search(r"Meanwhile 3 clients did (\d+) rounds", out)
     assert rounds is not None
@@ -76,7 +76,7 @@ def test_the_mining_part() -> None:
     with started(demo("mining")) as program:
         assert program.line().startswith("== mining: ")
         status, out, err = program.end()
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), err
     results = re.findall(r"^(a \w+ job), after ([\d.]+) s: Result (\d+) (\d+)$", out, re.MULTILINE)
     assert sorted(result[0] for result in results) == ["a huge job", "a small job"]
     for text, _, found_hash, nonce in results:
@@ -95,7 +95,7 @@ def test_the_raft_part() -> None:
     with started(demo("raft", "raft.WORK_SECONDS = 0.3")) as program:
         pid = program.pid
         status, out, err = program.end()
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, ""), err
     leader = re.search(r"^(n\d) leads in term (\d+); 3 clients write\.$", out, re.MULTILINE)
     assert leader is not None
     killed = re.search(rf"SIGKILL for {leader[1]}, the leader, after (\d+) writes", out)
