@@ -91,6 +91,13 @@ def test_the_mining_part() -> None:
     assert "Now one engine computes both alone.\nBoth answers are right.\n" in out
 
 
+def test_a_peer_that_is_lost_ends_the_raft_part_with_one_line() -> None:
+    program = demo("raft", "raft.decode_result = lambda _: None")
+    status, _, err = finished(program)
+    assert (status, err.count("\n")) == (1, 1), err
+    assert "was answered with None" in err
+
+
 def test_the_raft_part() -> None:
     with started(demo("raft", "raft.WORK_SECONDS = 0.3")) as program:
         pid = program.pid

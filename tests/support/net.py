@@ -1,9 +1,15 @@
 """Small helpers for tests on real sockets."""
 
+import random
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
+
+RARE_PORTS = range(10_000, 32_000)
+"""Below those that the kernel gives to whoever connects, or binds port 0: so nobody else takes one
+while the process that had it is down."""
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
@@ -11,10 +17,11 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
     For what must know a port before it is bound; whatever can should bind port 0 instead.
     """
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-    return port
+    while True:
+        port = random.choice(RARE_PORTS)
+        with socket.socket(socket.AF_INET, kind) as sock, suppress(OSError):
+            sock.bind(("127.0.0.1", port))
+            return port
 
 
 async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:

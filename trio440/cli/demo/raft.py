@@ -7,15 +7,16 @@ peer. The peers keep their state in directories that are gone after the show.
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Final
 
 import attrs
-import trio
 
 from trio440.cli.demo.processes import Process, ProcessFailed, open_command
 from trio440.cli.demo.screen import Screen
 from trio440.core import REAL_HOST
+from trio440.core.lifetimes import open_service_nursery
+from trio440.errors import AddressError
 from trio440.raft import Client, Report, open_client
 from trio440.raft.kv import Changed, Found, List, Put, decode_result, encode
 
@@ -28,6 +29,7 @@ WORK_SECONDS: Final = 1.2
 ELECTION_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 0.02
 PAGE: Final = 1000
+RARE_PORTS: Final = range(10_000, 32_000)
 
 
 async def show(screen: Screen) -> None:
@@ -51,13 +53,19 @@ async def show(screen: Screen) -> None:
 
 
 async def _free_ports() -> dict[str, int]:
-    """Choose a port for each peer: they must know each other's before they listen."""
-    ports = {}
+    """Choose a port for each peer: they must know each other's before they listen.
+
+    Of ports that the kernel gives to nobody, so that a peer that is down finds its own again.
+    """
+    ports: dict[str, int] = {}
     async with AsyncExitStack() as listeners:
         for name in NAMES:
-            listener = await REAL_HOST.net.listen_tcp()
-            listeners.push_async_callback(listener.aclose)
-            ports[name] = listener.local_address[1]
+            while name not in ports:
+                with suppress(AddressError):
+                    port = REAL_HOST.rng.choice(RARE_PORTS)
+                    listener = await REAL_HOST.net.listen_tcp(port=port)
+                    listeners.push_async_callback(listener.aclose)
+                    ports[name] = port
     return ports
 
 
@@ -111,7 +119,7 @@ class _Writers:
 async def _live(screen: Screen, cluster: _Cluster) -> None:
     """Write, kill the leader, go on, and let it come back."""
     writers = _Writers()
-    async with open_client(cluster.addresses()) as client, trio.open_nursery() as nursery:
+    async with open_client(cluster.addresses()) as client, open_service_nursery() as nursery:
         leader = await _wait_leader(client, lambda _: True)
         screen.say(f"{leader.id} leads in term {leader.term}; {WRITERS} clients write.")
         for number in range(WRITERS):
