@@ -16,7 +16,7 @@ from trio440.errors import InvalidParameter
         ({"indirect_probes": True}, "indirect_probes must be a whole number from 0 to 64"),
         ({"indirect_probes": -1}, "indirect_probes must be a whole number from 0 to 64"),
         ({"max_datagram_bytes": 1279}, "max_datagram_bytes must be a whole number from 1280"),
-        ({"max_datagram_bytes": 65_508}, "to 65507, not 65508"),
+        ({"max_datagram_bytes": 65_500}, "to 65499, not 65500"),
         ({"max_members": 0}, "max_members must be a whole number from 1"),
         (
             {"probe_timeout_us": 500_001},

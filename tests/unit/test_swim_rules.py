@@ -473,3 +473,14 @@ def test_seeds_out_of_range_are_refused() -> None:
     with pytest.raises(InvalidParameter, match="seeds must be of 1 to 255 bytes each"):
         swim.join([""], 0)
     assert swim.next_deadline() is None
+
+
+def test_a_member_cut_off_alone_has_no_losses_to_tell() -> None:
+    """What it lost comes in a full exchange, which is doubted, and not as news."""
+    bench = Bench(A, B)
+    bench.pass_time(120 * SECOND)
+    assert bench.swim.live() == (ME,)
+    assert bench.swim.statistics().queued == 0
+    [(_, ack)] = bench.answers(Ping(A, ME, 7))
+    assert isinstance(ack, Ack)
+    assert ack.records == (Record(A, State.LOST, 0),), "so that it can refute that"

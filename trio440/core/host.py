@@ -11,9 +11,11 @@ This module holds Protocols and plain values only.
 import random
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Literal, Protocol, TypeAlias, TypeVar, TypeVarTuple
+from typing import Final, Literal, Protocol, TypeAlias, TypeVar, TypeVarTuple
 
 import attrs
+
+from trio440.errors import InvalidParameter
 
 __all__ = [
     "Address",
@@ -31,6 +33,7 @@ __all__ = [
     "WallClock",
     "Worker",
     "format_address",
+    "parse_address",
 ]
 
 Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
@@ -38,6 +41,8 @@ Address: TypeAlias = tuple[str, int] | tuple[str, int, int, int]
 
 Datagram: TypeAlias = tuple[bytes, Address]
 """The bytes of one UDP datagram and the address it came from or goes to."""
+
+MAX_PORT: Final = 65_535
 
 T = TypeVar("T")
 Args = TypeVarTuple("Args")
@@ -47,6 +52,22 @@ def format_address(address: Address) -> str:
     """Write an address as ``HOST:PORT``, an IPv6 host in brackets."""
     host, port = address[0], address[1]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """Split ``HOST:PORT``, a name or a literal, into the host, without brackets, and the port.
+
+    Raises:
+        InvalidParameter: it has another form, or the port is not 1 to 65535.
+    """
+    host, _, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    is_host = bool(bare) and (":" not in bare or bare != host)
+    is_port = port.isascii() and port.isdigit() and len(port) <= len(str(MAX_PORT))
+    if not is_host or not is_port or not 1 <= int(port) <= MAX_PORT:
+        allowed = f"HOST:PORT with a port from 1 to {MAX_PORT}, an IPv6 host in brackets"
+        raise InvalidParameter("address", text, allowed)
+    return bare, int(port)
 
 
 class Scope(Protocol):

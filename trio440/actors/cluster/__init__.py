@@ -1,4 +1,4 @@
-"""Who is in the cluster: SWIM with Lifeguard's refinements, as a core without input or output."""
+"""Who is in the cluster: SWIM with Lifeguard's refinements, as a pure core and over UDP."""
 
 from trio440.actors.cluster.config import Config
 from trio440.actors.cluster.events import (
@@ -11,6 +11,7 @@ from trio440.actors.cluster.events import (
     Superseded,
     Suspected,
 )
+from trio440.actors.cluster.gossip import Membership, MembershipStatistics, open_membership
 from trio440.actors.cluster.messages import (
     CODEC,
     Ack,
@@ -38,6 +39,8 @@ __all__ = [
     "Joined",
     "Left",
     "Lost",
+    "Membership",
+    "MembershipStatistics",
     "Message",
     "Nack",
     "Node",
@@ -50,4 +53,5 @@ __all__ = [
     "Superseded",
     "Suspected",
     "Swim",
+    "open_membership",
 ]

@@ -13,7 +13,8 @@ __all__ = ["Config"]
 
 LEAST_DATAGRAM = 1280
 """Room for the longest addresses and one record."""
-MOST_DATAGRAM = 65_507
+MOST_DATAGRAM = 65_499
+"""UDP's 65507, less what stands before each message in its datagram."""
 
 
 def _within(least: int, most: int = 1 << 53) -> Any:
@@ -67,7 +68,7 @@ class Config:
     max_datagram_bytes: int = attrs.field(
         default=1400, validator=_within(LEAST_DATAGRAM, MOST_DATAGRAM)
     )
-    """No message is longer in its wire form."""
+    """No message is longer in its wire form; its datagram has 8 bytes more."""
     max_members: int = attrs.field(default=4096, validator=_within(1, 1 << 20))
     """Known members, those lost and left included, which make room for others; one more is
     refused and counted."""

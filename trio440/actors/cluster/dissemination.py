@@ -43,6 +43,12 @@ class Dissemination:
         if tier is not None:
             del self._tiers[tier][address]
 
+    def drop_all_but(self, address: str) -> None:
+        """Tell nothing more of any other address."""
+        for other in list(self._tier_of):
+            if other != address:
+                self.drop(other)
+
     def take(self, room: int, limit: int, without: str = "") -> list[Record]:
         """Choose records of up to ``room`` bytes together, and count them as sent once more.
 

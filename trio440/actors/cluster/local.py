@@ -118,7 +118,9 @@ class Local:
         return (about, *rest)
 
     def tell(self, record: Record, now: int) -> None:
-        """Let a record ride on the next messages."""
+        """Let a record ride on the next messages, if there is somebody to tell."""
+        if not len(self.ring) and record.node != self.node:
+            return
         self.queue.put(record)
         if GOSSIP not in self.timers:
             self.timers.set(GOSSIP, now + self.config.gossip_interval_us)
@@ -192,6 +194,10 @@ class Local:
             self.ring.add(address)
         elif was_live and record.state in GONE:
             self.ring.remove(address)
+            if not len(self.ring):
+                # Whoever is cut off alone loses all others. Told as news after the partition, not
+                # in a full exchange, that would be believed.
+                self.queue.drop_all_but(self.node.address)
         self._report(before, record)
         if self._suspicions.pop(address, None) is not None:
             self.timers.cancel((Kind.SUSPICION, address))

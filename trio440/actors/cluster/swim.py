@@ -87,6 +87,13 @@ class Swim:
         live = [one.node for one in self._local.members if one.state in LIVE]
         return tuple(sorted([self.node, *live], key=lambda node: node.address))
 
+    def find(self, address: str) -> Node | None:
+        """Return the live member at an address, this node at its own."""
+        if address == self.node.address:
+            return self.node
+        known = self._local.members.get(address)
+        return known.node if known is not None and known.state in LIVE else None
+
     def records(self) -> tuple[Record, ...]:
         """Return all that is known, of this node too, by address."""
         records = [self._local.own_record, *self._local.members]
