@@ -188,7 +188,7 @@ class Cell(Signalled):
             if self._signalled and self._must_end():
                 return
             mailbox = self._mailbox
-            if not mailbox:
+            if mailbox is None or not mailbox.items:
                 if self._draining:
                     self._stopping = True
                     return

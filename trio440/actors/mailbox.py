@@ -37,19 +37,21 @@ def message_of(item: Any) -> Any:
 class Mailbox:
     """A bounded queue with one reader, made when its first message comes."""
 
-    __slots__ = ("_bury", "_items", "_line", "_notices", "_policy", "_ref", "_stashed")
+    __slots__ = ("_bury", "_capacity", "_line", "_notices", "_policy", "_ref", "_stashed", "items")
 
     def __init__(self, ref: Ref[Any], policy: MailboxPolicy, bury: Bury) -> None:
         self._ref: Final = ref
         self._policy: Final = policy
         self._bury: Final = bury
-        self._items: deque[Any] = deque()
+        self.items: Final = deque[Any]()
+        """What waits, the oldest first; to be looked at only."""
+        self._capacity: Final = policy.capacity
         self._stashed: deque[Any] | None = None
         self._line: dict[OneShot, Asked] | None = None
         self._notices = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     @property
     def stashed(self) -> int:
@@ -59,15 +61,15 @@ class Mailbox:
     @property
     def is_full(self) -> bool:
         """Whether one item more would pass the bound."""
-        used = len(self._items) - self._notices
-        if self._stashed is not None:
-            used += len(self._stashed)
-        return used >= self._policy.capacity
+        return len(self.items) - self._notices + self.stashed >= self._capacity
 
     def put(self, item: Any, sender: Ref[Any] | None) -> None:
         """Take a message or question, let it wait for room, or drop one, as the policy says."""
-        if not self.is_full:
-            self._items.append(item)
+        # The room of most mailboxes is told without a call: this is the path of every message.
+        if len(self.items) < self._capacity and self._stashed is None:
+            self.items.append(item)
+        elif not self.is_full:
+            self.items.append(item)
         elif self._policy.overflow == "drop_oldest":
             self._drop_oldest_for(item, sender)
         elif self._policy.overflow == "block_ask" and type(item) is Asked:
@@ -80,12 +82,12 @@ class Mailbox:
 
     def put_notice(self, notice: Notice) -> None:
         """Take a notice; it does not count, and its receiver bounds how many there can be."""
-        self._items.append(notice)
+        self.items.append(notice)
         self._notices += 1
 
     def take(self) -> Any:
         """Take out the oldest item; there must be one."""
-        item = self._items.popleft()
+        item = self.items.popleft()
         if self._notices and type(item) is Notice:
             self._notices -= 1
         if self._line:
@@ -107,14 +109,14 @@ class Mailbox:
     def unstash(self) -> None:
         """Put what is set aside before everything else, in its order."""
         if self._stashed is not None:
-            self._items.extendleft(reversed(self._stashed))
+            self.items.extendleft(reversed(self._stashed))
             self._stashed = None
 
     def discard(self, reason: DeadReason, detail: str) -> None:
         """Empty the mailbox: what was in it are dead letters, asks among them fail."""
         self.unstash()
-        items = list(self._items)
-        self._items.clear()
+        items = list(self.items)
+        self.items.clear()
         self._notices = 0
         for item in items:
             if type(item) is Notice:
@@ -134,10 +136,10 @@ class Mailbox:
         self.discard(reason, detail)
 
     def _drop_oldest_for(self, item: Any, sender: Ref[Any] | None) -> None:
-        for place, oldest in enumerate(self._items):
+        for place, oldest in enumerate(self.items):
             if type(oldest) is not Notice:
-                del self._items[place]
-                self._items.append(item)
+                del self.items[place]
+                self.items.append(item)
                 self._drop(oldest, None)
                 return
         self._drop(item, sender)
@@ -153,4 +155,4 @@ class Mailbox:
             del self._line[shot]
             shot.line = None
             if shot.is_open:
-                self._items.append(asked)
+                self.items.append(asked)
