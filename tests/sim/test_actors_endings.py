@@ -424,3 +424,19 @@ async def test_who_has_ended_starts_nothing_any_more() -> None:
         statistics = system.actor_statistics(other)
         assert statistics is not None
         assert statistics.watchers == 0
+
+
+async def test_a_one_shot_reference_that_is_closed_is_waited_for_no_more() -> None:
+    async with open_actor_system() as system, trio.open_nursery() as nursery:
+        with system.open_reply(Add) as reply:
+
+            async def wait() -> None:
+                with pytest.raises(trio.ClosedResourceError):
+                    await reply.wait(timeout_seconds=1e6)
+
+            nursery.start_soon(wait)
+            await settle()
+        with pytest.raises(trio.ClosedResourceError):
+            await reply.wait(timeout_seconds=1e6)
+        await settle()
+        assert trio.current_time() < 1e6

@@ -15,7 +15,10 @@ REF: Ref[Any] = Ref("a", 1, 1)
 
 
 class Desk:
-    """A mailbox and what it has buried."""
+    """A mailbox and what it has buried; the home of its one-shot references."""
+
+    address = "a"
+    incarnation = 1
 
     def __init__(self, overflow: Overflow = "fail_ask", capacity: int = 2) -> None:
         self.dead: list[tuple[Any, str]] = []
@@ -29,7 +32,10 @@ class Desk:
         self.dead.append((message, reason))
 
     def ask(self, message: Any) -> Asked:
-        return Asked(message, OneShot(Ref("a", 9, 1), self.bury, lambda _: None))
+        return Asked(message, OneShot(9, self))
+
+    def forget_shot(self, counter: int) -> None:
+        assert counter == 9
 
     def rest(self) -> list[Any]:
         return [self.box.take() for _ in range(len(self.box))]

@@ -19,6 +19,7 @@ __all__ = [
 ]
 
 MAX_TEXT: Final = 200
+NUMBER: Final = (int, float)
 
 Overflow: TypeAlias = Literal["fail_ask", "block_ask", "drop_newest", "drop_oldest"]
 """What a full mailbox does with one message more. Whatever it is, a ``tell`` neither waits nor
@@ -73,7 +74,7 @@ def check_seconds(name: str, value: object) -> None:
     Raises:
         InvalidParameter: it is negative, infinite or no number.
     """
-    if not isinstance(value, int | float) or not 0 <= value < math.inf:
+    if not isinstance(value, NUMBER) or not 0 <= value < math.inf:
         raise InvalidParameter(name, value, "0 or more, and finite")
 
 

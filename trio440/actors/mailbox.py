@@ -66,9 +66,7 @@ class Mailbox:
     def put(self, item: Any, sender: Ref[Any] | None) -> None:
         """Take a message or question, let it wait for room, or drop one, as the policy says."""
         # The room of most mailboxes is told without a call: this is the path of every message.
-        if len(self.items) < self._capacity and self._stashed is None:
-            self.items.append(item)
-        elif not self.is_full:
+        if (len(self.items) < self._capacity and self._stashed is None) or not self.is_full:
             self.items.append(item)
         elif self._policy.overflow == "drop_oldest":
             self._drop_oldest_for(item, sender)

@@ -1,15 +1,16 @@
 """One-shot references: something to wait for one answer, and for one only."""
 
-from collections.abc import Callable
 from typing import Any, Final, Protocol, final
 
 import trio
-from outcome import Error, Value
 
 from trio440.actors.notices import DeadReason
 from trio440.actors.ref import Ref
+from trio440.errors import AskTimedOut
 
-__all__ = ["Asked", "Bury", "OneShot", "Target"]
+__all__ = ["Asked", "Bury", "Home", "OneShot", "Target"]
+
+CLOSED: Final = "this one-shot reference is closed"
 
 
 class Target(Protocol):
@@ -40,36 +41,74 @@ class Bury(Protocol):
         """Note a dead letter."""
 
 
+class Home(Protocol):
+    """The system of a one-shot reference."""
+
+    @property
+    def address(self) -> str:
+        """Of the system."""
+
+    @property
+    def incarnation(self) -> int:
+        """Of the system."""
+
+    @property
+    def bury(self) -> Bury:
+        """Take a dead letter."""
+
+    def forget_shot(self, counter: int) -> None:
+        """Let a one-shot reference lead nowhere."""
+
+
 @final
 class OneShot:
     """Waits for one answer or one error; what comes later, or after its close, is a dead letter.
 
-    ``forget`` is called when it is closed: its reference leads nowhere from then on.
+    Its reference leads nowhere once it is closed. An ask makes one and seldom needs the
+    reference, which is therefore made where it is asked for.
     """
 
-    __slots__ = ("_bury", "_closed", "_forget", "_result", "_task", "line", "ref")
+    __slots__ = (
+        "_asked",
+        "_closed",
+        "_counter",
+        "_error",
+        "_home",
+        "_seconds",
+        "_settled",
+        "_task",
+        "_value",
+        "line",
+    )
 
-    def __init__(self, ref: Ref[Any], bury: Bury, forget: Callable[[Ref[Any]], None]) -> None:
-        self.ref: Final = ref
-        self._bury = bury
-        self._forget = forget
-        self._result: Value[Any] | Error | None = None
+    def __init__(self, counter: int, home: Home) -> None:
+        self._counter: Final = counter
+        self._home: Final = home
+        self._settled = False
+        self._value: Any = None
+        self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
         self._closed = False
         self.line: dict[OneShot, Asked] | None = None
         """Where the question waits for room; it leaves when nobody waits for the answer."""
 
     @property
+    def ref(self) -> Ref[Any]:
+        """Its reference."""
+        return Ref(self._home.address, self._counter, self._home.incarnation)
+
+    @property
     def is_open(self) -> bool:
         """Whether an answer would still reach somebody."""
-        return self._result is None and not self._closed
+        return not (self._settled or self._closed)
 
     def deliver(self, message: Any, sender: Ref[Any] | None) -> None:
         """Answer with a message."""
-        if self.is_open:
-            self._settle(Value(message))
+        if self._settled or self._closed:
+            self._home.bury(self.ref, message, "already_answered", sender=sender)
         else:
-            self._bury(self.ref, message, "already_answered", sender=sender)
+            self._value = message
+            self._settle()
 
     def accept(self, asked: "Asked", sender: Ref[Any] | None) -> None:
         """Take the question as an answer; nobody will answer it."""
@@ -79,35 +118,59 @@ class OneShot:
     def fail(self, error: Exception) -> None:
         """Answer with an error; nothing happens when there is an answer already."""
         if self.is_open:
-            self._settle(Error(error))
+            self._error = error
+            self._settle()
+
+    def limit(self, asked: Ref[Any], seconds: float) -> None:
+        """Say whom it waits for and how long, for the error when its time is over."""
+        self._asked = asked
+        self._seconds = seconds
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the end of its time would be heard of."""
+        return not (self._settled or self._closed)
+
+    def fire(self, now: float) -> None:
+        """Hear that its time is over."""
+        del now
+        self.fail(AskTimedOut(self._asked, self._seconds))
 
     async def wait(self) -> Any:
         """Return the answer or raise the error; always a checkpoint.
 
         Raises:
             trio.BusyResourceError: another task waits.
+            trio.ClosedResourceError: it was closed.
         """
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            raise trio.ClosedResourceError(CLOSED)
         if self._task is not None:
             raise trio.BusyResourceError("another task waits for this answer")
-        if self._result is None:
+        if self._settled:
+            await trio.lowlevel.checkpoint()
+        else:
             self._task = trio.lowlevel.current_task()
             await trio.lowlevel.wait_task_rescheduled(self._abort)
-        else:
-            await trio.lowlevel.checkpoint()
-        if self._result is None:  # pragma: no cover - only a settled wait is rescheduled
-            raise AssertionError("woken without an answer")
-        return self._result.unwrap() if type(self._result) is Error else self._result.value
+        if self._error is not None:
+            raise self._error
+        return self._value
 
     def close(self) -> None:
         """Wait for nothing any more; idempotent."""
         if not self._closed:
             self._closed = True
+            self._error = None  # whose traceback leads here again
+            if self._task is not None:
+                self._error = trio.ClosedResourceError(CLOSED)
+                self._settle()
             if self.line is not None:
                 self.line.pop(self, None)
-            self._forget(self.ref)
+            self._home.forget_shot(self._counter)
 
-    def _settle(self, result: Value[Any] | Error) -> None:
-        self._result = result
+    def _settle(self) -> None:
+        self._settled = True
         if self._task is not None:
             task, self._task = self._task, None
             trio.lowlevel.reschedule(task)

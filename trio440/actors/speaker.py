@@ -40,6 +40,7 @@ class OpenReply(Generic[R]):
             AskTimedOut: it did not come in time; it can be waited for again.
             SystemStopped: the system has stopped.
             trio.BusyResourceError: another task waits.
+            trio.ClosedResourceError: the body of ``open_reply`` has ended.
         """
         check_seconds("timeout_seconds", timeout_seconds)
         with self._post.clock.move_on_after(timeout_seconds):
@@ -97,7 +98,7 @@ class Speaker:
             BadMessage: the question's class refuses what it was encoded to.
         """
         sender = self._sender(ref)
-        if sender == ref:
+        if sender is not None and sender == ref:
             raise InvalidParameter("ref", ref, "another actor: who asks itself waits for itself")
         answer: R = await self._post.ask(ref, question, timeout_seconds, sender)
         return answer

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, Protocol, final
 
 import trio
 
@@ -13,6 +13,17 @@ __all__ = ["Timer", "Timers"]
 
 FIRES_PER_TURN: Final = 64
 COMPACT_FROM: Final = 64
+
+
+class Due(Protocol):
+    """What has a time at which it hears of it."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it still wants to."""
+
+    def fire(self, now: float) -> float | None:
+        """Hear of it, and return when it is due again, if it is."""
 
 
 @final
@@ -57,21 +68,21 @@ class Timer:
         owners.add(self)
         self._owners = owners
 
-    def fire(self, now: float) -> bool:
-        """Send the message, and say whether there is another one to come.
+    def fire(self, now: float) -> float | None:
+        """Send the message, and return when the next one is due, if there is one to come.
 
         The next one of a periodic timer is due on the grid of its periods; those that have been
         missed entirely are left out.
         """
         if (fire := self._fire) is None:
-            return False
+            return None
         if self.period_seconds is None:
             self.cancel()
         else:
             missed = int((now - self.deadline) / self.period_seconds)
             self.deadline += self.period_seconds * (missed + 1)
         fire(self)
-        return self.is_running
+        return self.deadline if self.is_running else None
 
 
 @final
@@ -81,7 +92,7 @@ class Timers:
     def __init__(self, clock: Clock, limit: int) -> None:
         self._clock = clock
         self._limit = limit
-        self._heap: list[tuple[float, int, Timer]] = []
+        self._heap: list[tuple[float, int, Due]] = []
         self._running = 0
         self._number = 0
         self._sleeper: trio.lowlevel.Task | None = None
@@ -100,11 +111,18 @@ class Timers:
         if self._running >= self._limit:
             raise LimitReached("timers", self._limit)
         timer = Timer(self, self._clock.now() + seconds, period_seconds, fire)
-        self._running += 1
-        self._push(timer)
-        if self._heap[0][2] is timer:
-            self._wake()
+        self._begin(timer.deadline, timer)
         return timer
+
+    def limit(self, due: Due, seconds: float) -> None:
+        """Let somebody hear in ``seconds``, unless :meth:`note_end` is called before."""
+        self._begin(self._clock.now() + seconds, due)
+
+    def _begin(self, deadline: float, due: Due) -> None:
+        self._running += 1
+        self._push(deadline, due)
+        if self._sleeper is not None and self._heap[0][2] is due:
+            self._wake()
 
     def note_end(self) -> None:
         """Hear that a timer has ended; its place in the heap is freed with others, later."""
@@ -129,16 +147,16 @@ class Timers:
     async def _fire_due(self, now: float) -> None:
         fired = 0
         while self._heap and self._heap[0][0] <= now:
-            timer = heapq.heappop(self._heap)[2]
-            if timer.fire(now):
-                self._push(timer)
+            due = heapq.heappop(self._heap)[2]
+            if (again := due.fire(now)) is not None:
+                self._push(again, due)
             fired += 1
             if fired % FIRES_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
 
-    def _push(self, timer: Timer) -> None:
+    def _push(self, deadline: float, due: Due) -> None:
         self._number += 1
-        heapq.heappush(self._heap, (timer.deadline, self._number, timer))
+        heapq.heappush(self._heap, (deadline, self._number, due))
 
     async def _sleep(self) -> None:
         self._sleeper = trio.lowlevel.current_task()
