@@ -104,7 +104,7 @@ def test_a_blocked_ask_that_nobody_waits_for_leaves_the_line() -> None:
     late = desk.ask(5)
     desk.box.put(late, None)
     late.shot.close()
-    assert not desk.box._line, "what nobody waits for takes no room"
+    assert not desk.box.line, "what nobody waits for takes no room"
     assert desk.rest() == [4]
 
 

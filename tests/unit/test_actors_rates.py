@@ -23,4 +23,4 @@ def test_space_is_bounded_and_the_busiest_is_kept() -> None:
         rates.count(number)
     rates.count("busy")
     assert rates.highest(0) == 6
-    assert len(rates._counts) <= MAX_TARGETS
+    assert len(rates.counts) <= MAX_TARGETS

@@ -244,7 +244,7 @@ class Context(Spawner, Generic[M_contra]):
     __slots__ = ("_cell",)
 
     def __init__(self, cell: Cell) -> None:
-        super().__init__(cell.post)
+        super().__init__(cell.post, cell)
         self._cell = cell
 
     def __repr__(self) -> str:
@@ -309,10 +309,6 @@ class Context(Spawner, Generic[M_contra]):
 
     async def _family(self) -> Family:
         return await self._cell.children()
-
-    def _sender(self, ref: Ref[Any]) -> Ref[Any]:
-        self._cell.note_sent(ref)
-        return self._cell.ref
 
     def _owners(self) -> set[Timer]:
         return self._cell.own.timers

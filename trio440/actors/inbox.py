@@ -131,9 +131,14 @@ class Inbox:
     def note_sent(self, ref: Ref[Any]) -> None:
         """Count a message that it tells."""
         self._post.counters.sent_by_actors += 1
-        if self._rates is None:
-            self._rates = Rates()
-        self._rates.count(ref.counter if ref.address == self.ref.address else ref)
+        if (rates := self._rates) is None:
+            rates = self._rates = Rates()
+        target = ref.counter if ref.address == self.ref.address else ref
+        counts = rates.counts
+        if target in counts:
+            counts[target] += 1
+        else:
+            rates.count(target)
 
     def watch(self, ref: Ref[Any]) -> int:
         """Begin to watch; see ``Context.watch``."""

@@ -37,18 +37,21 @@ def message_of(item: Any) -> Any:
 class Mailbox:
     """A bounded queue with one reader, made when its first message comes."""
 
-    __slots__ = ("_bury", "_capacity", "_line", "_notices", "_policy", "_ref", "_stashed", "items")
+    __slots__ = ("_bury", "_capacity", "_policy", "_ref", "_stashed", "items", "line", "notices")
 
     def __init__(self, ref: Ref[Any], policy: MailboxPolicy, bury: Bury) -> None:
         self._ref: Final = ref
         self._policy: Final = policy
         self._bury: Final = bury
         self.items: Final = deque[Any]()
-        """What waits, the oldest first; to be looked at only."""
+        """What waits, the oldest first. Whoever finds neither notices nor a line may take it
+        from here."""
         self._capacity: Final = policy.capacity
         self._stashed: deque[Any] | None = None
-        self._line: dict[OneShot, Asked] | None = None
-        self._notices = 0
+        self.line: dict[OneShot, Asked] | None = None
+        """Asks that wait for room."""
+        self.notices = 0
+        """How many of the items are notices."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -61,7 +64,7 @@ class Mailbox:
     @property
     def is_full(self) -> bool:
         """Whether one item more would pass the bound."""
-        return len(self.items) - self._notices + self.stashed >= self._capacity
+        return len(self.items) - self.notices + self.stashed >= self._capacity
 
     def put(self, item: Any, sender: Ref[Any] | None) -> None:
         """Take a message or question, let it wait for room, or drop one, as the policy says."""
@@ -71,24 +74,24 @@ class Mailbox:
         elif self._policy.overflow == "drop_oldest":
             self._drop_oldest_for(item, sender)
         elif self._policy.overflow == "block_ask" and type(item) is Asked:
-            if self._line is None:
-                self._line = {}
-            self._line[item.shot] = item
-            item.shot.line = self._line
+            if self.line is None:
+                self.line = {}
+            self.line[item.shot] = item
+            item.shot.line = self.line
         else:
             self._drop(item, sender)
 
     def put_notice(self, notice: Notice) -> None:
         """Take a notice; it does not count, and its receiver bounds how many there can be."""
         self.items.append(notice)
-        self._notices += 1
+        self.notices += 1
 
     def take(self) -> Any:
         """Take out the oldest item; there must be one."""
         item = self.items.popleft()
-        if self._notices and type(item) is Notice:
-            self._notices -= 1
-        if self._line:
+        if self.notices and type(item) is Notice:
+            self.notices -= 1
+        if self.line:
             self._admit()
         return item
 
@@ -115,19 +118,19 @@ class Mailbox:
         self.unstash()
         items = list(self.items)
         self.items.clear()
-        self._notices = 0
+        self.notices = 0
         for item in items:
             if type(item) is Notice:
                 continue
             if type(item) is Asked:
                 item.shot.fail(ActorStopped(self._ref, detail))
             self._bury(self._ref, message_of(item), reason, detail)
-        if self._line:
+        if self.line:
             self._admit()
 
     def close(self, reason: DeadReason, detail: str) -> None:
         """As :meth:`discard`; asks that wait for room fail, too."""
-        line, self._line = self._line, None
+        line, self.line = self.line, None
         for asked in list((line or {}).values()):
             self._bury(self._ref, asked.message, reason, detail)
             asked.shot.fail(ActorStopped(self._ref, detail))
@@ -148,9 +151,9 @@ class Mailbox:
         self._bury(self._ref, message_of(item), "mailbox_full", sender=sender)
 
     def _admit(self) -> None:
-        while self._line and not self.is_full:
-            shot, asked = next(iter(self._line.items()))
-            del self._line[shot]
+        while self.line and not self.is_full:
+            shot, asked = next(iter(self.line.items()))
+            del self.line[shot]
             shot.line = None
             if shot.is_open:
                 self.items.append(asked)

@@ -15,22 +15,23 @@ class Rates:
     is forgotten. The highest rate is exact while a sender has no more receivers than that.
     """
 
-    __slots__ = ("_counts",)
+    __slots__ = ("counts",)
 
     def __init__(self) -> None:
-        self._counts: dict[Hashable, int] = {}
+        self.counts: dict[Hashable, int] = {}
+        """By receiver. Who finds its receiver here may count by itself."""
 
     def count(self, target: Hashable) -> None:
         """Note one message more."""
-        counts = self._counts
+        counts = self.counts
         if target in counts:
             counts[target] += 1
             return
         if len(counts) >= MAX_TARGETS:
             kept = sorted(counts, key=counts.__getitem__, reverse=True)[: MAX_TARGETS // 2]
-            self._counts = counts = {each: counts[each] for each in kept}
+            self.counts = counts = {each: counts[each] for each in kept}
         counts[target] = 1
 
     def highest(self, age_seconds: float) -> float:
         """Return the highest rate to one receiver: its count, divided by floor(age + 1.1)."""
-        return max(self._counts.values(), default=0) / int(age_seconds + 1.1)
+        return max(self.counts.values(), default=0) / int(age_seconds + 1.1)

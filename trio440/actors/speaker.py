@@ -6,6 +6,7 @@ from typing import Any, Final, Generic, TypeVar, final
 
 import attrs
 
+from trio440.actors.inbox import Inbox
 from trio440.actors.limits import check_seconds
 from trio440.actors.messages import Asks
 from trio440.actors.oneshot import OneShot
@@ -50,16 +51,22 @@ class OpenReply(Generic[R]):
 
 
 class Speaker:
-    """Sends messages, in its own name."""
+    """Sends messages, in the name of an actor or in nobody's."""
 
-    __slots__ = ("_post",)
+    __slots__ = ("_inbox", "_post")
 
-    def __init__(self, post: Post) -> None:
+    def __init__(self, post: Post, inbox: Inbox | None) -> None:
         self._post: Final = post
+        self._inbox: Final = inbox
 
     def _sender(self, ref: Ref[Any]) -> Ref[Any] | None:
         """Count a message to ``ref``, and say who sends it: None for nobody."""
-        raise NotImplementedError
+        inbox = self._inbox
+        if inbox is None:
+            self._post.counters.sent_from_outside += 1
+            return None
+        inbox.note_sent(ref)
+        return inbox.ref
 
     def _owners(self) -> set[Timer] | None:
         """Return the timers of the present life, None for those of a system."""
@@ -71,7 +78,13 @@ class Speaker:
         It is delivered at most once, after everything that the same sender told the same
         reference before. What cannot be delivered becomes a dead letter, with its reason.
         """
-        self._post.tell(ref, message, self._sender(ref))
+        inbox = self._inbox
+        if inbox is None:
+            self._post.counters.sent_from_outside += 1
+            self._post.tell(ref, message, None)
+        else:
+            inbox.note_sent(ref)
+            self._post.tell(ref, message, inbox.ref)
 
     async def ask(
         self,

@@ -34,7 +34,7 @@ class ActorSystem(Spawner):
     __slots__ = ("_root",)
 
     def __init__(self, post: Post, root: Family) -> None:
-        super().__init__(post)
+        super().__init__(post, None)
         self._root = root
 
     def __repr__(self) -> str:
@@ -85,10 +85,6 @@ class ActorSystem(Spawner):
 
     async def _family(self) -> Family:
         return self._root
-
-    def _sender(self, ref: Ref[Any]) -> None:
-        del ref
-        self._post.counters.sent_from_outside += 1
 
 
 @asynccontextmanager
