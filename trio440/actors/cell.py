@@ -202,6 +202,8 @@ class Cell(Signalled):
             self._current = item
             if (handler := handlers.get(type(item))) is not None:
                 await handler(actor, item)
+            elif type(item) is Asked:
+                await self._answer(item, actor, table)
             else:
                 await self._handle_other(item, actor, table)
             self._current = None
@@ -212,10 +214,7 @@ class Cell(Signalled):
                 await trio.lowlevel.checkpoint()
 
     async def _handle_other(self, item: Any, actor: Lifelike, table: Table) -> None:
-        """Handle a question, a notice, or what there is no handler of its own for."""
-        if type(item) is Asked:
-            await self._answer(item, actor, table)
-            return
+        """Handle a notice, or what there is no handler of its own for."""
         message = item
         if type(item) is Notice:
             message = item.down

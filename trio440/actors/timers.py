@@ -120,7 +120,8 @@ class Timers:
 
     def _begin(self, deadline: float, due: Due) -> None:
         self._running += 1
-        self._push(deadline, due)
+        self._number = number = self._number + 1
+        heapq.heappush(self._heap, (deadline, number, due))
         if self._sleeper is not None and self._heap[0][2] is due:
             self._wake()
 
@@ -149,14 +150,11 @@ class Timers:
         while self._heap and self._heap[0][0] <= now:
             due = heapq.heappop(self._heap)[2]
             if (again := due.fire(now)) is not None:
-                self._push(again, due)
+                self._number += 1
+                heapq.heappush(self._heap, (again, self._number, due))
             fired += 1
             if fired % FIRES_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
-
-    def _push(self, deadline: float, due: Due) -> None:
-        self._number += 1
-        heapq.heappush(self._heap, (deadline, self._number, due))
 
     async def _sleep(self) -> None:
         self._sleeper = trio.lowlevel.current_task()
