@@ -350,47 +350,61 @@ def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
+class Spent:
+    """Seconds from when it is made."""
+
+    def __init__(self) -> None:
+        self._wall, self._processor = time.perf_counter(), time.process_time()
+
+    def __str__(self) -> str:
+        """Give seconds by the clock and of the processor."""
+        wall = time.perf_counter() - self._wall
+        return f"{wall} {time.process_time() - self._processor}"
+
+
 async def crowd(count: int) -> None:
     """Print an idle actor's bytes, and the seconds to start all and to stop all."""
     async with actors.open_actor_system() as system:
         await system.spawn(Counter)
         gc.collect()
-        before, began = resident(), time.perf_counter()
+        before, spent = resident(), Spent()
         for _ in range(count):
             await system.spawn(Counter)
-        started = time.perf_counter()
+        started = str(spent)
         gc.collect()
         size = (resident() - before) / count
-        stopping = time.perf_counter()
-    print(size, started - began, time.perf_counter() - stopping)
+        spent = Spent()
+    print(size, started, spent)
 
 
 def pykka_crowd(count: int) -> None:
     """Print the same of Pykka's actors."""
     PykkaCounter.start()
     gc.collect()
-    before, began = resident(), time.perf_counter()
+    before, spent = resident(), Spent()
     for _ in range(count):
         PykkaCounter.start()
-    started = time.perf_counter()
+    started = str(spent)
     gc.collect()
     size = (resident() - before) / count
-    stopping = time.perf_counter()
+    spent = Spent()
     pykka.ActorRegistry.stop_all()
-    print(size, started - began, time.perf_counter() - stopping)
+    print(size, started, spent)
 
 
 def measure_crowd(count: int) -> bool:
     """Print what idle actors take; return whether the targets are met."""
     met = True
-    print(f"{'idle actors':22} {'':>9} {'memory each':>12} {'start':>9} {'stop':>9}")
+    print(f"{'idle actors':15} {'memory each':>18} {'to start':>9} {'to stop':>9}   processor time")
     for who, many in (("ours", count), ("Pykka", min(count, 1_000))):
         command = [sys.executable, __file__, "--crowd", who, "--actors", str(many)]
         out = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        size, start, stop = map(float, out.split())
-        print(f"{who:22} {many:9,} {size / 1024:9.1f} KB {start:7.2f} s {stop:7.2f} s", flush=True)
+        size, start, start_processor, stop, stop_processor = map(float, out.split())
+        line = f"{who:7} {many:9,} {size / 1024:13.1f} KB {start:7.2f} s {stop:7.2f} s"
+        print(f"{line} {start_processor:8.2f} s and {stop_processor:.2f} s", flush=True)
         if who == "ours":
-            met &= size < MOST_BYTES and (start + stop) * 100_000 / many < MOST_SECONDS
+            seconds = (start_processor + stop_processor) * 100_000 / many
+            met &= size < MOST_BYTES and seconds < MOST_SECONDS
     print(f"target: {MOST_BYTES // 1024} KB, and {MOST_SECONDS:.0f} s for 100 000 of ours")
     return met
 
