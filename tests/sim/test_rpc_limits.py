@@ -260,6 +260,16 @@ async def test_a_server_whose_bytes_are_lost_is_left_within_its_own_bound(world:
 
 
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_server_that_leaves_sends_no_heartbeat_behind_its_end(world: World) -> None:
+    async with open_pair(world) as pair:
+        stream = await pair.greeted(silence_seconds=1)
+        left = trio.current_time()
+    assert 0.25 <= trio.current_time() - left, "it waited for this side's end, and a beat was due"
+    assert await receive_to_end(stream) == b""
+    await stream.aclose()
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_idle_sides_keep_each_other_alive(world: World) -> None:
     server_limits = rpc.ServerLimits(silence_seconds=1)
     client_limits = rpc.ClientLimits(silence_seconds=8)

@@ -223,6 +223,7 @@ class Serving:
             while len(self._session):
                 await self._room.park()
             await self._outbox.wait_empty()
+            self._outbox.give_up()  # a heartbeat behind the end of the stream would be an error
             await linger(self._stream, self._shared.ports)
 
     async def _write(self) -> None:
