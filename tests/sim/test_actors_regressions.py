@@ -1,7 +1,5 @@
 """What was seen to go wrong in released actor libraries, each by its name."""
 
-import gc
-from collections import Counter as Tally
 from typing import Any
 
 import pytest
@@ -314,35 +312,3 @@ async def test_what_was_stashed_is_kept_by_a_restart_and_comes_first() -> None:
         system.tell(ref, Add(5))
         await settle()
         assert log.lines == ["-", "items [0]", "items [1]", "items [2]", "5"]
-
-
-async def test_memory_and_tasks_are_flat_over_spawns_and_stops_and_asks_that_time_out() -> None:
-    class Nest(Counter):
-        async def on_start(self) -> None:
-            self.context.watch(await self.context.spawn(Counter))
-            self.context.tell_after(self.context.ref, Add(1), 1e6)
-
-    async with open_actor_system() as system:
-        silent = await system.spawn(Counter, mailbox=MailboxPolicy(1, "drop_oldest"))
-        system.tell(silent, Wait())
-
-        async def one_round(count: int) -> tuple[Tally[str], int]:
-            for _ in range(count):
-                nest = await system.spawn(Nest, name="nest")
-                await system.stop(nest)
-                with pytest.raises(AskTimedOut):
-                    await system.ask(silent, Get(), timeout_seconds=1)
-            gc.collect()
-            kinds = Tally(type(each).__qualname__ for each in gc.get_objects())
-            return kinds, trio.lowlevel.current_statistics().tasks_living
-
-        before, tasks_before = await one_round(20)
-        after, tasks_after = await one_round(100)
-        grown = {kind: count for kind, count in (after - before).items() if count > 70}
-        grown.pop("CancelScope", None)  # trio sweeps those of deadlines that are over by the 1000
-        grown.pop("tuple", None)  # of which each has one
-        assert grown == {}, "no more than the timers that wait to be swept, 64"
-        assert tasks_after == tasks_before
-        counts = system.statistics()
-        assert (counts.actors, counts.timers, counts.open_asks, counts.names) == (1, 0, 0, 0)
-        await system.stop(silent, timeout_seconds=0)
