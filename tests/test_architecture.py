@@ -246,6 +246,9 @@ MODULES = {
     "trio440.sim.machine": PORT,
     "trio440.sim.world": PORT,
     "trio440.sim.running": PORT,
+    "trio440.sim.systems.actors": PORT,
+    "trio440.sim.systems.actors_stage": PURE,
+    "trio440.sim.systems.actors_watch": PURE,
     "trio440.sim.systems.core": PORT,
     "trio440.sim.systems.core_draws": PURE,
     "trio440.sim.systems.core_fairness": PORT,
@@ -308,7 +311,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "raft": {"errors", "core", "wire", "journal", "rpc"},
     "actors": {"errors", "core", "wire", "rpc"},
     "mining": {"errors", "core", "wire", "lsp"},
-    "sim": {"errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc"},
+    "sim": {
+        *("errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "actors")
+    },
     "cli": {"errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "sim"},
     "__main__": {"cli"},
     "": {"errors", "core"},

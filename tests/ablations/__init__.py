@@ -1,6 +1,7 @@
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""
 
 from tests.ablations import (
+    actors,
     core,
     journal,
     linekv,
@@ -13,6 +14,7 @@ from tests.ablations import (
 )
 
 ABLATIONS = [
+    *actors.ABLATIONS,
     *core.ABLATIONS,
     *journal.ABLATIONS,
     *linekv.ABLATIONS,

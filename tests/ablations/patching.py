@@ -8,7 +8,7 @@ from unittest.mock import patch
 from trio440.sim.ablating import Ablation
 from trio440.sim.outcome import Level
 
-__all__ = ["Bugs", "raft_ablations", "replaced", "together"]
+__all__ = ["Bugs", "ablations_of", "replaced", "together"]
 
 Bugs = dict[Callable[[], Any], tuple[str, str, int]]
 """By what applies a bug: its description, the profile and the number of seeds."""
@@ -30,12 +30,12 @@ def together(*patches: AbstractContextManager[Any]) -> Iterator[None]:
         yield
 
 
-def raft_ablations(bugs: Bugs, level: Level) -> list[Ablation]:
-    """Return Raft's ablations, each with the name of the function that applies it."""
+def ablations_of(system: str, level: Level, bugs: Bugs) -> list[Ablation]:
+    """Return a system's ablations, each with the name of the function that applies it."""
     return [
         Ablation(
-            name=f"raft-{bug.__name__.replace('_', '-')}",
-            system="raft",
+            name=f"{system}-{bug.__name__.replace('_', '-')}",
+            system=system,
             level=level,
             profile=profile,
             description=description,

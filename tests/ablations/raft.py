@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import attrs
 
-from tests.ablations.patching import Bugs, raft_ablations, replaced
+from tests.ablations.patching import Bugs, ablations_of, replaced
 from trio440.raft import node, replication
 from trio440.raft.acquaintance import Acquaintances, Admission, Opinion, Verdict
 from trio440.raft.election import Election
@@ -382,5 +382,5 @@ BUGS: Final[Bugs] = {
     compaction_past_the_snapshot: ("compacts what no snapshot holds", "hostile", 20),
 }
 
-ABLATIONS: Final = raft_ablations(BUGS, "A")
+ABLATIONS: Final = ablations_of("raft", "A", BUGS)
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""

@@ -7,7 +7,7 @@ import attrs
 import trio
 
 from tests.ablations.journal import syncs_when_it_closes
-from tests.ablations.patching import Bugs, raft_ablations, replaced
+from tests.ablations.patching import Bugs, ablations_of, replaced
 from trio440.errors import JournalFailed
 from trio440.raft import dedupe, opening
 from trio440.raft.applier import Applier
@@ -251,5 +251,5 @@ BUGS: Final[Bugs] = {
     sessions_are_not_in_the_snapshot: ("leaves sessions out of snapshots", "crashes", 8),
 }
 
-ABLATIONS: Final = raft_ablations(BUGS, "B")
+ABLATIONS: Final = ablations_of("raft", "B", BUGS)
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""

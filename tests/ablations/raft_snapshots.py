@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import attrs
 
-from tests.ablations.patching import Bugs, raft_ablations, replaced
+from tests.ablations.patching import Bugs, ablations_of, replaced
 from trio440.raft.following import Following
 from trio440.raft.membership import Configuration, Configurations
 from trio440.raft.messages import InstallSnapshot, SnapshotMeta
@@ -78,5 +78,5 @@ BUGS: Final[Bugs] = {
     snapshots_are_installed_without_their_members: ("keeps its old members", "shuffled", 60),
 }
 
-ABLATIONS: Final = raft_ablations(BUGS, "A")
+ABLATIONS: Final = ablations_of("raft", "A", BUGS)
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""

@@ -3,7 +3,7 @@
 from typing import Any, Final
 from unittest.mock import patch
 
-from tests.ablations.patching import Bugs, raft_ablations, replaced
+from tests.ablations.patching import Bugs, ablations_of, replaced
 from trio440.raft.config import Config
 from trio440.raft.election import Election
 from trio440.raft.messages import RequestVote, VoteReply
@@ -234,5 +234,5 @@ BUGS: Final[Bugs] = {
     who_was_removed_goes_on_leading: ("leads on when it was removed", "hostile", 40),
 }
 
-ABLATIONS: Final = raft_ablations(BUGS, "A")
+ABLATIONS: Final = ablations_of("raft", "A", BUGS)
 """Deliberate bugs that the simulator has to find: ``trio440 sim ablations``."""

@@ -11,6 +11,7 @@ from trio440.sim.systems.base import System
 __all__ = ["SYSTEMS", "load_system"]
 
 SYSTEMS: Final = {
+    "actors": "trio440.sim.systems.actors:SYSTEM",
     "core": "trio440.sim.systems.core:SYSTEM",
     "linekv": "trio440.sim.systems.linekv:SYSTEM",
     "lsp": "trio440.sim.systems.lsp:SYSTEM",
