@@ -22,6 +22,7 @@ from trio440.actors.timers import Timers
 from trio440.core.channels import Chan
 from trio440.core.host import Host
 from trio440.errors import (
+    ActorFailed,
     ActorStopped,
     BadMessage,
     InvalidParameter,
@@ -32,7 +33,7 @@ from trio440.errors import (
 
 __all__ = ["Counters", "Post", "Report"]
 
-Report: TypeAlias = Callable[[Exception], None]
+Report: TypeAlias = Callable[[ActorFailed], None]
 
 
 @attrs.define

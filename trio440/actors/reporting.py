@@ -7,12 +7,14 @@ Without any, Python's last resort writes the lines to standard error.
 import logging
 from typing import Final
 
+from trio440.errors import ActorFailed
+
 __all__ = ["log_failure"]
 
 LOGGER: Final = logging.getLogger("trio440.actors")
 
 
-def log_failure(failure: Exception) -> None:
+def log_failure(failure: ActorFailed) -> None:
     """Log one line at level ERROR, and the traceback of the cause at DEBUG.
 
     A crash loop logs each of its restarts. It cannot flood the log: a child's budget of restarts
