@@ -314,7 +314,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sim": {
         *("errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "actors")
     },
-    "cli": {"errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "sim"},
+    "cli": {
+        *("errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "actors"),
+        "sim",
+    },
     "__main__": {"cli"},
     "": {"errors", "core"},
 }

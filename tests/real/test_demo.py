@@ -49,7 +49,7 @@ def demo(part: str, changes: str = "") -> list[str]:
     program = f"""if True:
         import sys
         from trio440.cli import demo, running
-        from trio440.cli.demo import linekv, mining, raft
+        from trio440.cli.demo import actors, linekv, mining, raft
         demo.LIMIT_SECONDS = dict.fromkeys(demo.PARTS, {PATIENCE_SECONDS})
         mining.SHARES, mining.HUGE_SECONDS = (0.1, 0.06, 0.03), 4.0
         {changes}
@@ -122,6 +122,26 @@ def test_the_raft_part() -> None:
     ]
     assert "SIGTERM: all three ended with status 0.\n" in out
     assert directories_of(pid) == []
+
+
+def test_the_actors_part() -> None:
+    status, out, err = finished(demo("actors", "actors.WORK_SECONDS = 0.4"))
+    assert (status, err) == (0, ""), err
+    for job in (50, 150, 250, 350):
+        assert f"Job {job} has crashed 3 lives of workers: it is given up.\n" in out
+    done = re.search(r"^([\d,]+) jobs are done, each once; 4 are given up\.$", out, re.MULTILINE)
+    assert done is not None
+    assert int(done[1].replace(",", "")) >= 350
+    assert "12 crashes, 12 restarts; all 32 workers are alive.\n" in out
+    assert "no actor outlives it.\n" in out
+
+
+@pytest.mark.campaign
+def test_a_job_that_is_lost_is_noticed() -> None:
+    pretend = "actors.Pool.note_crash = lambda pool, number: None"
+    status, _, err = finished(demo("actors", f"actors.WORK_SECONDS = 0.1; {pretend}"))
+    assert status == 1
+    assert re.fullmatch(r"trio440: error: of \d+ jobs, \d+ have ended\n", err)
 
 
 @pytest.mark.campaign

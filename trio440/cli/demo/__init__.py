@@ -1,8 +1,9 @@
 """``trio440 demo``: each system at work, for a person to watch and for a script to check.
 
 A part starts this package's own commands as processes, on loopback sockets, shows what they do
-and checks what they answer. It means to take 15 seconds at most, is given up after twice as long
-and fails with one line when something was not as it should be.
+and checks what they answer; the part of the actors has all of them in this process. It means to
+take 15 seconds at most, is given up after twice as long and fails with one line when something was
+not as it should be.
 """
 
 import sys
@@ -26,10 +27,11 @@ PARTS: Final = {
     "linekv": "a key-value server, busy clients, and one that does not read",
     "mining": "a hash search over bad datagrams, with a miner that dies",
     "raft": "a replicated map whose leader is killed, and comes back",
+    "actors": "a supervised pool of workers, and jobs that crash each of them",
 }
 """The parts in the order of the show; the module of each has its name and a ``show``."""
 
-LIMIT_SECONDS: Final = {"linekv": 30.0, "mining": 30.0, "raft": 20.0}
+LIMIT_SECONDS: Final = {"linekv": 30.0, "mining": 30.0, "raft": 20.0, "actors": 20.0}
 """When each part is given up; it means to take a half of that at most."""
 
 
@@ -46,9 +48,10 @@ def command(part: str | None) -> int:
     linekv  a key-value server, clients, and one that does not read
     mining  a hash search over bad datagrams, with a miner that dies
     raft    a replicated map whose leader is killed, and comes back
+    actors  a supervised pool of workers, and jobs that crash each of them
 
-    A part that is not over after 30 seconds is given up, with one line and status 1; raft after
-    20 seconds.
+    A part that is not over after 30 seconds is given up, with one line and status 1; raft and
+    actors after 20 seconds.
     """
     names = [*PARTS] if part is None else [part]
     return run(lambda: _show_all(names))
