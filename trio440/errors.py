@@ -63,7 +63,8 @@
     │   ├── MailboxFull                              an actor has too much to do
     │   ├── LimitReached                             a system holds as many as it may
     │   ├── NameTaken                                another actor has the name
-    │   └── SystemStopped (ClosedResourceError)      the actor system has been left
+    │   ├── SystemStopped (ClosedResourceError)      the actor system has been left
+    │   └── SystemSuperseded                         a later life has its address
     └── SimulationError
         ├── BadHistory (ValueError)                  a line is no event of a recorded history
         ├── InvariantViolated (AssertionError)       a simulated system broke a promise
@@ -143,6 +144,7 @@ __all__ = [
     "SimulationError",
     "StartFailed",
     "SystemStopped",
+    "SystemSuperseded",
     "TraceFailed",
     "TransferRefused",
     "Trio440Error",
@@ -671,6 +673,15 @@ class SystemStopped(ActorError, ClosedResourceError):
     def __init__(self, address: str) -> None:
         """Say which system."""
         super().__init__(f"the actor system {address} has stopped")
+        self.address = address
+
+
+class SystemSuperseded(ActorError):
+    """Others know a later life of this system at its address, and listen to this one no more."""
+
+    def __init__(self, address: str) -> None:
+        """Say which system."""
+        super().__init__(f"a later life of the actor system {address} is known to the others")
         self.address = address
 
 

@@ -115,6 +115,7 @@ async def test_closing_answers_everybody() -> None:
         desk.box.put(item, None)
     desk.box.close("stopped", "has stopped")
     for asked in (inside, outside):
+        assert isinstance(asked.shot, OneShot)
         with pytest.raises(ActorStopped, match="has stopped"):
             await asked.shot.wait()
     assert sorted(desk.dead) == [(0, "stopped"), (1, "stopped"), (2, "stopped")]

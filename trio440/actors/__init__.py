@@ -13,6 +13,7 @@ from trio440.actors.limits import (
 from trio440.actors.messages import Asks, Question, message
 from trio440.actors.notices import DeadLetter, DeadReason, Down, DownReason, Spawned
 from trio440.actors.ref import Ref
+from trio440.actors.remote.limits import Delivery, LinkLimits, LinkStatistics, Networking
 from trio440.actors.speaker import OpenReply, Speaker
 from trio440.actors.supervision import Restart, Strategy
 from trio440.actors.system import ActorSystem, open_actor_system
@@ -26,10 +27,14 @@ __all__ = [
     "Context",
     "DeadLetter",
     "DeadReason",
+    "Delivery",
     "Down",
     "DownReason",
     "Limits",
+    "LinkLimits",
+    "LinkStatistics",
     "MailboxPolicy",
+    "Networking",
     "OpenReply",
     "Overflow",
     "Question",

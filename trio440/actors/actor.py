@@ -10,7 +10,7 @@ import trio
 from trio440.actors.belongings import Reply
 from trio440.actors.cell import Cell
 from trio440.actors.family import Family
-from trio440.actors.handlers import Handler, Table, declared_by, table_of
+from trio440.actors.handlers import Handler, Table, declared_by, table_of, taken_by
 from trio440.actors.limits import MailboxPolicy, check_seconds
 from trio440.actors.lives import Lifelike, Recipe
 from trio440.actors.messages import Question
@@ -178,7 +178,8 @@ class Spawner(Speaker):
         """End an actor and its children, and wait until they have ended; it is not restarted.
 
         Stopping who has stopped already is no error. Always a checkpoint. Cancelled: it still ends
-        as soon as the message that it handles is done.
+        as soon as the message that it handles is done. An actor of another system counts as ended
+        when that system is lost.
 
         Args:
             ref: whom.
@@ -192,6 +193,10 @@ class Spawner(Speaker):
                 negative or infinite.
         """
         check_seconds("timeout_seconds", timeout_seconds)
+        if (far := self._post.far_for(ref)) is not None:
+            far.stop(ref, timeout_seconds, drain=drain)
+            await self.wait_stopped(ref)
+            return
         cell = self._post.find(ref)
         if not isinstance(cell, Cell):
             await trio.lowlevel.checkpoint()
@@ -213,16 +218,20 @@ class Spawner(Speaker):
             SystemStopped: the system has stopped.
         """
         shot, watch = self._post.open_shot(), self._post.next_watch()
-        cell = self._post.find(ref)
+        cell, far = self._post.find(ref), self._post.far_for(ref)
         try:
-            if not isinstance(cell, Cell):
+            if far is not None:
+                far.watch(ref, watch, _Waiter(shot))
+            elif not isinstance(cell, Cell):
                 shot.deliver(Down(ref, "unknown", watch, self._post.why_dead(ref)[1]), None)
             else:
                 cell.add_watcher(watch, _Waiter(shot))
             down: Down = await shot.wait()
             return down
         finally:
-            if isinstance(cell, Cell):
+            if far is not None:
+                far.unwatch(watch)
+            elif isinstance(cell, Cell):
                 cell.remove_watcher(watch)
             shot.close()
 
@@ -330,6 +339,9 @@ def _make(cell: Cell, recipe: Recipe) -> tuple[Lifelike, Table]:
     """Make an instance for one life."""
     if inspect.iscoroutinefunction(recipe.factory):
         actor: Any = _FunctionActor(recipe.factory, recipe.args)
+        if recipe.factory not in cell.post.functions:
+            cell.post.functions.add(recipe.factory)
+            cell.post.vocabulary.learn_all(taken_by(recipe.factory))
     else:
         actor = recipe.factory(*recipe.args)
     if not isinstance(actor, Actor):
@@ -339,13 +351,15 @@ def _make(cell: Cell, recipe: Recipe) -> tuple[Lifelike, Table]:
     table = cell.post.tables.get(cls)
     if table is None:
         fallback: Handler | None = None if cls.receive is Actor.receive else cls.receive
+        declared = declared_by(cls, Actor)
         starts, restarts = cls.on_start is Actor.on_start, cls.on_restart is Actor.on_restart
         table = cell.post.tables[cls] = table_of(
             cls,
             fallback,
-            declared=declared_by(cls, Actor),
+            declared=declared,
             says_goodbye=cls.on_stop is not Actor.on_stop,
             says_hello=not (starts and restarts),
         )
+        cell.post.vocabulary.learn_all([*table.by_class, *declared])
     actor._begin(Context(cell))  # noqa: SLF001 - of this module
     return actor, table

@@ -5,7 +5,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar, final
 
 from trio440.actors.messages import Vocabulary
 from trio440.actors.notices import Down
-from trio440.actors.oneshot import OneShot
+from trio440.actors.oneshot import Shot
 from trio440.actors.ref import Ref
 from trio440.actors.timers import Timer
 from trio440.errors import ActorFailed, ActorStopped
@@ -28,7 +28,7 @@ class Reply(Generic[R]):
     def __init__(
         self,
         ref: Ref[Any],
-        shot: OneShot,
+        shot: Shot,
         vocabulary: Vocabulary,
         settled: Callable[[Any], None],
     ) -> None:

@@ -10,7 +10,7 @@ import attrs
 from trio440.actors.messages import MARK, answer_kind
 from trio440.errors import InvalidParameter
 
-__all__ = ["Handler", "Table", "declared_by", "handler", "table_of"]
+__all__ = ["Handler", "Table", "declared_by", "handler", "table_of", "taken_by"]
 
 HANDLES: Final = "__trio440_handler__"
 
@@ -92,6 +92,21 @@ def declared_by(cls: type, base: type) -> tuple[type, ...]:
         if get_origin(declaration) is base
         for kind in _alternatives(get_args(declaration)[0])
         if isinstance(kind, type) and MARK in vars(kind)
+    )
+
+
+def taken_by(function: Callable[..., Any]) -> tuple[type, ...]:
+    """Return the classes of messages that an async function takes as an actor, as far as it says.
+
+    Read from the annotation of its second parameter.
+    """
+    parameters = list(inspect.signature(function).parameters)
+    try:
+        kind = get_type_hints(function).get(parameters[1]) if parameters[1:] else None
+    except NameError:  # of names that are not there at run time
+        return ()
+    return tuple(
+        each for each in _alternatives(kind) if isinstance(each, type) and MARK in vars(each)
     )
 
 

@@ -147,6 +147,8 @@ class Inbox:
         if isinstance(target, Inbox):
             self.own.watching[watch] = target
             target.add_watcher(watch, self)
+        elif (far := self._post.far_for(ref)) is not None:
+            self.own.watching[watch] = far.watch(ref, watch, self)
         else:
             self.own.watching[watch] = None
             self.notify(Down(ref, "unknown", watch, self._post.why_dead(ref)[1]))

@@ -9,7 +9,7 @@ from typing import Any, Final, final
 
 from trio440.actors.limits import MailboxPolicy
 from trio440.actors.notices import DeadReason, Down
-from trio440.actors.oneshot import Asked, Bury, OneShot
+from trio440.actors.oneshot import Asked, Bury, Shot
 from trio440.actors.ref import Ref
 from trio440.errors import ActorStopped, MailboxFull
 
@@ -48,7 +48,7 @@ class Mailbox:
         from here."""
         self._capacity: Final = policy.capacity
         self._stashed: deque[Any] | None = None
-        self.line: dict[OneShot, Asked] | None = None
+        self.line: dict[Shot, Asked] | None = None
         """Asks that wait for room."""
         self.notices = 0
         """How many of the items are notices."""

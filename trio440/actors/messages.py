@@ -18,7 +18,7 @@ the way down. A message that is shared goes to its receiver as it is, unchecked.
 
 import enum
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -42,7 +42,16 @@ from trio440.actors.ref import Ref
 from trio440.errors import BadMessage, InvalidParameter
 from trio440.wire.codec import INT64_MAX, INT64_MIN, Codec
 
-__all__ = ["Asks", "Entry", "Question", "Vocabulary", "answer_kind", "is_shareable", "message"]
+__all__ = [
+    "MARK",
+    "Asks",
+    "Entry",
+    "Question",
+    "Vocabulary",
+    "answer_kind",
+    "is_shareable",
+    "message",
+]
 
 T = TypeVar("T")
 Q_co = TypeVar("Q_co", covariant=True)
@@ -136,6 +145,22 @@ class Vocabulary:
         entry = Entry(name, version, cls, Codec[Any](cls), is_shareable(cls))
         self.entries[cls] = self._by_name[name, version] = entry
         return entry
+
+    def knows(self, name: str, version: int) -> bool:
+        """Whether a class has the name and version."""
+        return (name, version) in self._by_name
+
+    def learn_all(self, kinds: Iterable[type]) -> None:
+        """Meet classes of messages, and those that answer the questions among them.
+
+        Raises:
+            InvalidParameter: as :meth:`learn`.
+        """
+        for kind in kinds:
+            self.learn(kind)
+            answer = answer_kind(kind)
+            if isinstance(answer, type) and MARK in vars(answer):
+                self.learn(answer)
 
     def copy(self, entry: Entry, value: Any) -> tuple[Any, int]:
         """Return a message as its receiver gets it, and the bytes it took: 0 when shared.

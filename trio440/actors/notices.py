@@ -9,9 +9,10 @@ from trio440.actors.ref import Ref
 
 __all__ = ["DeadLetter", "DeadReason", "Down", "DownReason", "Spawned"]
 
-DownReason: TypeAlias = Literal["stopped", "crashed", "unknown"]
+DownReason: TypeAlias = Literal["stopped", "crashed", "unknown", "lost"]
 """``stopped``: by itself or by somebody; ``crashed``: and was not restarted; ``unknown``: there
-was no such actor when the watch began, or none any more."""
+was no such actor when the watch began, or none any more; ``lost``: its system is, or cannot be
+reached: whether the actor has ended is not known."""
 
 
 @message("trio440.Down")
@@ -36,6 +37,7 @@ DeadReason: TypeAlias = Literal[
     "unknown_actor",
     "other_life",
     "unreachable",
+    "link_full",
     "mailbox_full",
     "unhandled",
     "restarted",
@@ -49,7 +51,8 @@ DeadReason: TypeAlias = Literal[
 
 ``stopped``: the actor has ended, is draining, or ended before its turn came; ``unknown_actor``:
 there has never been such an actor; ``other_life``: the reference is of another life of this
-system; ``unreachable``: of a system that is not known here; ``mailbox_full``: dropped by the
+system; ``unreachable``: of a system that is lost, or that no link leads to; ``link_full``: too much
+waits for that system already, or the message is too long for it; ``mailbox_full``: dropped by the
 mailbox's policy; ``unhandled``: the actor has no handler for it; ``restarted``: it waited in a
 mailbox that its actor does not keep; ``interrupted``: its handler was cut short;
 ``unknown_message``: its class is not registered; ``unencodable``: it holds what has no wire form;

@@ -8,7 +8,7 @@ from trio440.actors.notices import DeadReason
 from trio440.actors.ref import Ref
 from trio440.errors import AskTimedOut
 
-__all__ = ["Asked", "Bury", "Home", "OneShot", "Target"]
+__all__ = ["Asked", "Bury", "Home", "OneShot", "Shot", "Target"]
 
 CLOSED: Final = "this one-shot reference is closed"
 
@@ -25,6 +25,26 @@ class Target(Protocol):
 
     def accept(self, asked: "Asked", sender: Ref[Any] | None) -> None:
         """Take a question; never raises, never waits."""
+
+
+class Shot(Protocol):
+    """Waits for the answer to a question, here or elsewhere."""
+
+    line: "dict[Shot, Asked] | None"
+    """Where the question waits for room; it leaves when nobody waits for the answer."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer would still reach somebody."""
+
+    def deliver(self, message: Any, sender: Ref[Any] | None) -> None:
+        """Answer with a message or a plain value."""
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error; nothing happens when there is an answer already."""
+
+    def close(self) -> None:
+        """Wait for nothing any more; idempotent."""
 
 
 class Bury(Protocol):
@@ -89,8 +109,7 @@ class OneShot:
         self._error: Exception | None = None
         self._task: trio.lowlevel.Task | None = None
         self._closed = False
-        self.line: dict[OneShot, Asked] | None = None
-        """Where the question waits for room; it leaves when nobody waits for the answer."""
+        self.line: dict[Shot, Asked] | None = None
 
     @property
     def ref(self) -> Ref[Any]:
@@ -186,6 +205,6 @@ class Asked:
 
     __slots__ = ("message", "shot")
 
-    def __init__(self, message: Any, shot: OneShot) -> None:
+    def __init__(self, message: Any, shot: Shot) -> None:
         self.message: Final = message
         self.shot: Final = shot

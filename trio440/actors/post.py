@@ -7,18 +7,18 @@ of dead letters. It knows nothing of lives and supervision.
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias, final
+from typing import Any, Final, Protocol, TypeAlias, final
 
 import attrs
 import trio
 
+from trio440.actors.belongings import Watched, Watcher
 from trio440.actors.handlers import Table
 from trio440.actors.limits import Limits, SystemStatistics, check_count, check_seconds, check_text
 from trio440.actors.messages import Entry, Vocabulary
 from trio440.actors.notices import DeadLetter, DeadReason, Spawned
 from trio440.actors.oneshot import Asked, OneShot, Target
 from trio440.actors.ref import Ref
-from trio440.actors.reporting import LOUD, Losses
 from trio440.actors.timers import Timers
 from trio440.core.channels import Chan
 from trio440.core.host import Host
@@ -32,9 +32,38 @@ from trio440.errors import (
     SystemStopped,
 )
 
-__all__ = ["Counters", "Post", "Report"]
+__all__ = ["Counters", "Far", "Post", "Report"]
 
 Report: TypeAlias = Callable[[ActorFailed], None]
+
+
+class Far(Protocol):
+    """The way to actors of other systems."""
+
+    def tell(self, ref: Ref[Any], message: Any, sender: Ref[Any] | None) -> None:
+        """Encode a message and send it; never raises, never waits."""
+
+    def ask(
+        self,
+        ref: Ref[Any],
+        question: Any,
+        shot: OneShot,
+        timeout_seconds: float,
+        sender: Ref[Any] | None,
+    ) -> None:
+        """Encode a question and send it; raises what ``Speaker.ask`` does for one that is none."""
+
+    def forget(self, shot: OneShot) -> None:
+        """Hear that nobody waits for an answer any more."""
+
+    def watch(self, ref: Ref[Any], watch: int, watcher: Watcher) -> Watched:
+        """Let somebody hear of an end; the watch may be over at once."""
+
+    def unwatch(self, watch: int) -> None:
+        """Forget a watch."""
+
+    def stop(self, ref: Ref[Any], timeout_seconds: float, *, drain: bool) -> None:
+        """Let an actor end."""
 
 
 @attrs.define
@@ -84,12 +113,15 @@ class Post:
         self.names: Final[dict[str, Ref[Any]]] = {}
         self.tables: Final = dict[type, Table]()
         """The handlers of the classes of actors that were spawned."""
+        self.functions: Final = set[Any]()
+        """The functions that were spawned as actors."""
+        self.far: Far | None = None
+        """None where there is no way to other systems."""
         self.is_closed = False
         self._entries: Final = self.vocabulary.entries
         self._targets: Final[dict[int, Target]] = {}
         self._shots: Final[dict[int, OneShot]] = {}
         self._listeners: Final[dict[Chan[DeadLetter], None]] = {}
-        self._losses: Final = Losses()
         self._last_counter = 0
         self._last_watch = 0
 
@@ -128,6 +160,10 @@ class Post:
             return self._targets.get(ref.counter) or self._shots.get(ref.counter)
         return None
 
+    def far_for(self, ref: Ref[Any]) -> Far | None:
+        """Return the way to an actor of another system; None for one here, or without a way."""
+        return None if ref.address == self.address else self.far
+
     def why_dead(self, ref: Ref[Any]) -> tuple[DeadReason, str]:
         """Say why a reference leads nowhere, as a reason and in words that follow it."""
         if self.is_closed:
@@ -163,6 +199,9 @@ class Post:
 
     def tell(self, ref: Ref[Any], message: Any, sender: Ref[Any] | None) -> None:
         """Copy a message and put it where its reference leads; never raises, never waits."""
+        if ref.address != self.address and self.far is not None:
+            self.far.tell(ref, message, sender)
+            return
         entry = self._entries.get(type(message))
         if entry is not None and entry.shared:
             self.counters.sent_without_encoding += 1
@@ -170,8 +209,7 @@ class Post:
             try:
                 message = self.copy(entry, message)
             except (InvalidParameter, BadMessage) as error:
-                reason = self._why_not_copied(message, error)
-                self.bury(ref, message, reason, str(error), sender)
+                self.bury_uncopied(ref, message, error, sender)
                 return
         # What find and route do, without their calls: this is the path of every message.
         if ref.incarnation == self.incarnation and ref.address == self.address:
@@ -202,23 +240,42 @@ class Post:
         self.counters.sent_without_encoding += not size
         return copied
 
-    def _why_not_copied(self, message: Any, error: Exception) -> DeadReason:
-        if isinstance(error, BadMessage):
-            return "undecodable"
-        return "unencodable" if type(message) in self._entries else "unknown_message"
+    def encode(self, message: Any) -> tuple[Entry, bytes]:
+        """Return what is known of a message's class, and its wire form; counts its bytes.
+
+        Raises:
+            InvalidParameter: it is no message, or cannot be encoded.
+        """
+        entry = self._entries.get(type(message)) or self.vocabulary.learn(type(message))
+        data = entry.codec.encode(message)
+        self.counters.bytes_sent += len(data)
+        return entry, data
+
+    def bury_uncopied(
+        self, ref: Ref[Any], message: Any, error: Exception, sender: Ref[Any] | None
+    ) -> None:
+        """Bury a message that could not be copied, or encoded."""
+        reason: DeadReason = "undecodable"
+        if not isinstance(error, BadMessage):
+            reason = "unencodable" if type(message) in self._entries else "unknown_message"
+        self.bury(ref, message, reason, str(error), sender)
 
     async def ask(
         self, ref: Ref[Any], question: Any, timeout_seconds: float, sender: Ref[Any] | None
     ) -> Any:
         """Ask, and return the answer; see ``Speaker.ask``."""
         check_seconds("timeout_seconds", timeout_seconds)
-        copied = self.copy(self._entries.get(type(question)), question)
+        far, copied = self.far_for(ref), question
+        if far is None:
+            copied = self.copy(self._entries.get(type(question)), question)
         shot = self.open_shot()
         try:
             # A place in a heap costs a third of what a cancel scope does.
             shot.limit(ref, timeout_seconds)
             self.deadlines.limit(shot, timeout_seconds)
-            if (target := self.find(ref)) is None:
+            if far is not None:
+                far.ask(ref, question, shot, timeout_seconds, sender)
+            elif (target := self.find(ref)) is None:
                 reason, detail = self.why_dead(ref)
                 self.bury(ref, copied, reason, detail, sender)
                 shot.fail(ActorStopped(ref, detail))
@@ -226,6 +283,8 @@ class Post:
                 target.accept(Asked(copied, shot), sender)
             return await shot.wait()
         finally:
+            if far is not None:
+                far.forget(shot)
             shot.close()
             self.deadlines.note_end()
 
@@ -245,6 +304,16 @@ class Post:
         shot = self._shots[counter] = OneShot(counter, self)
         return shot
 
+    def answer(self, counter: int, value: Any, sender: Ref[Any]) -> None:
+        """Give a one-shot reference, by its counter, the answer that was waited for."""
+        if (shot := self._shots.get(counter)) is not None:
+            shot.deliver(value, sender)
+
+    def refuse(self, counter: int, error: Exception) -> None:
+        """Give a one-shot reference, by its counter, an error in the place of an answer."""
+        if (shot := self._shots.get(counter)) is not None:
+            shot.fail(error)
+
     # Dead letters
 
     def bury(
@@ -257,8 +326,6 @@ class Post:
     ) -> None:
         """Count a message that reached nobody, and tell who listens."""
         self.counters.dead[reason] += 1
-        if reason in LOUD:
-            self._losses.note(ref, message, reason, detail)
         if self._listeners:
             letter = DeadLetter(ref, message, reason, detail, sender)
             for listener in self._listeners:

@@ -8,7 +8,7 @@ import attrs
 
 from trio440.actors.inbox import Inbox
 from trio440.actors.limits import check_seconds
-from trio440.actors.messages import Asks
+from trio440.actors.messages import MARK, Asks
 from trio440.actors.oneshot import OneShot
 from trio440.actors.post import Post
 from trio440.actors.ref import Ref
@@ -160,13 +160,15 @@ class Speaker:
         Any later message, or one after the end of the body, is a dead letter.
 
         Args:
-            kind: the class of the answer, for the type checker.
+            kind: the class of the answer, for the type checker and for an answer that comes from
+                another system.
 
         Raises:
             LimitReached: as many wait as may.
             SystemStopped: the system has stopped.
         """
-        del kind
+        if MARK in vars(kind):
+            self._post.vocabulary.learn(kind)
         shot = self._post.open_shot()
         try:
             yield OpenReply[R](shot.ref, shot, self._post)

@@ -1,26 +1,36 @@
 """The actor system: opened with ``async with``, it owns every actor that is spawned in it."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, asynccontextmanager
-from typing import Any, Final, final
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
+from typing import Any, Final, final, get_args
 
 from trio440.actors.actor import Spawner
 from trio440.actors.cell import Cell
+from trio440.actors.cluster import Node
 from trio440.actors.family import Family
 from trio440.actors.limits import ActorStatistics, Limits, SystemStatistics, check_text
 from trio440.actors.notices import DeadLetter, Spawned
 from trio440.actors.post import Post, Report
 from trio440.actors.ref import Ref
+from trio440.actors.remote.limits import Delivery, LinkStatistics, Networking
+from trio440.actors.remote.opening import Front, open_front
 from trio440.actors.reporting import log_failure
 from trio440.actors.supervision import Strategy, check_strategy
 from trio440.core.channels import Chan
 from trio440.core.host import Host
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
+from trio440.errors import InvalidParameter
 
 __all__ = ["ActorSystem", "open_actor_system"]
 
 DEFAULT_LIMITS: Final = Limits()
+DEFAULT_NETWORKING: Final = Networking()
 LIFE_BITS: Final = 10
 
 
@@ -31,11 +41,12 @@ class ActorSystem(Spawner):
     Any number of tasks of one trio run may share it.
     """
 
-    __slots__ = ("_root",)
+    __slots__ = ("_front", "_root")
 
-    def __init__(self, post: Post, root: Family) -> None:
+    def __init__(self, post: Post, root: Family, front: Front | None) -> None:
         super().__init__(post, None)
         self._root = root
+        self._front = front
 
     def __repr__(self) -> str:
         return f"<ActorSystem {self.address}, {self._post.actors} actors>"
@@ -83,14 +94,62 @@ class ActorSystem(Spawner):
         cell = self._post.find(ref)
         return cell.statistics() if isinstance(cell, Cell) else None
 
+    # Other systems
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """The systems of the cluster that are there, as far as is known, this one included."""
+        return () if self._front is None else self._front.membership.live()
+
+    def join(self, seeds: Iterable[str]) -> None:
+        """Ask those at ``HOST:PORT`` addresses, too, who else there is.
+
+        Raises:
+            InvalidParameter: one is no address, there are too many, or this system is reached by
+                nobody.
+        """
+        self._require_front().membership.join(seeds)
+
+    def set_delivery(self, address: str, delivery: Delivery) -> None:
+        """Say how messages to the system at an address are delivered, from now on.
+
+        Raises:
+            InvalidParameter: it is no way of delivery, or this system is reached by nobody.
+        """
+        if delivery not in get_args(Delivery):
+            raise InvalidParameter("delivery", delivery, f"one of {', '.join(get_args(Delivery))}")
+        self._require_front().network.set_delivery(address, delivery)
+
+    def links(self) -> list[LinkStatistics]:
+        """Return the state of each link to another system, by address."""
+        return [] if self._front is None else self._front.network.statistics()
+
+    def learn(self, *kinds: type) -> None:
+        """Let messages of these classes be read, of which none was told here so far.
+
+        What actors here declare, handle or are annotated with is known without this.
+
+        Raises:
+            InvalidParameter: one is no message, or another class has its name and version.
+        """
+        self._post.vocabulary.learn_all(kinds)
+
+    def _require_front(self) -> Front:
+        if self._front is None:
+            raise InvalidParameter("host", None, "given to a system that others reach")
+        return self._front
+
     async def _family(self) -> Family:
         return self._root
 
 
 @asynccontextmanager
 async def open_actor_system(
+    host: str | None = None,
+    port: int = 0,
     *,
     name: str = "local",
+    networking: Networking = DEFAULT_NETWORKING,
     strategy: Strategy = "one_for_one",
     limits: Limits = DEFAULT_LIMITS,
     report: Report = log_failure,
@@ -99,12 +158,17 @@ async def open_actor_system(
 ) -> AsyncIterator[ActorSystem]:
     """Open a system of actors that lives as long as the body.
 
-    Left normally, its actors are stopped from the last spawned to the first, all within
-    ``limits.stop_seconds``, and then cancelled; left by an exception or a cancellation, they are
-    cancelled at once. Either way none is left, and every ask that waits has its answer.
+    Left normally, its actors are stopped from the last spawned to the first, and then what waits
+    for other systems is sent, all within ``limits.stop_seconds``, and then cancelled; left by an
+    exception or a cancellation, they are cancelled at once. Either way none is left, and every ask
+    that waits has its answer.
 
     Args:
-        name: the address in references of this system.
+        host: where other systems reach it; None: they do not, and no socket is opened.
+        port: for TCP and for UDP; 0 takes any that is free for both.
+        name: the address in references of a system that is not reached by others; else it is
+            ``HOST:PORT``.
+        networking: how it finds others, and how it sends.
         strategy: which of its own actors are restarted when one of them fails.
         limits: its bounds.
         report: hears an ``ActorFailed`` for each failure, with what follows from it; must not
@@ -114,24 +178,45 @@ async def open_actor_system(
         ports: the machine.
 
     Raises:
+        AddressError: it cannot listen there.
         RestartsExhausted: an actor of the system failed once more than its supervision allows;
             the body is cancelled.
-        InvalidParameter: the name is empty or the strategy none.
+        SystemSuperseded: the others know a later life at this address and listen to this one no
+            more; the body is cancelled.
+        InvalidParameter: the name is empty, the strategy none, the port out of range, or a seed
+            is no address.
     """
     check_text("name", name)
     check_strategy(strategy)
-    microseconds = ports.wall.now_ns() // 1000
-    incarnation = microseconds << LIFE_BITS | ports.rng.getrandbits(LIFE_BITS)
-    post = Post(name, incarnation, limits=limits, ports=ports, report=report, on_spawn=on_spawn)
-    root = Family(post, strategy, None)
+    async with AsyncExitStack() as stack:
+        front = None
+        microseconds = ports.wall.now_ns() // 1000
+        incarnation = microseconds << LIFE_BITS | ports.rng.getrandbits(LIFE_BITS)
+        if host is not None:
+            front = await stack.enter_async_context(open_front(host, port, networking, ports))
+            name = front.address
+            incarnation = max(incarnation, await front.latest() + 1)
+        post = Post(name, incarnation, limits=limits, ports=ports, report=report, on_spawn=on_spawn)
+        async with _open(post, Family(post, strategy, None), front) as system:
+            yield system
+
+
+@asynccontextmanager
+async def _open(post: Post, root: Family, front: Front | None) -> AsyncIterator[ActorSystem]:
+    """Run a system, with a way to others or without one."""
+    clock, seconds = post.clock, post.limits.stop_seconds
     async with open_service_nursery() as nursery:
         nursery.start_soon(post.timers.run)
         nursery.start_soon(post.deadlines.run)
         nursery.start_soon(root.run, None)
         await root.wait_opened()
-        try:
-            yield ActorSystem(post, root)
-            await root.shut(limits.stop_seconds)
-        finally:
-            post.close()
-            await root.abort()
+        async with nullcontext() if front is None else front.serve(post):
+            try:
+                yield ActorSystem(post, root, front)
+                deadline = clock.now() + seconds
+                await root.shut(seconds)
+                if front is not None:
+                    await front.leave(deadline)
+            finally:
+                post.close()
+                await root.abort()

@@ -180,6 +180,25 @@ class Client:
         self._counters.tells_dropped += 1
         return False
 
+    def may_tell(self) -> bool:
+        """Whether :meth:`tell` would hand a message to a connection now."""
+        return self._link is not None and self._link.may_tell
+
+    async def wait_tell(self) -> bool:
+        """Wait until :meth:`may_tell`; False: there is no connection any more.
+
+        Cancelled: nothing happened.
+        """
+        await trio.lowlevel.checkpoint()
+        link = self._link
+        return link is not None and await link.wait_tell()
+
+    async def wait_disconnected(self) -> None:
+        """Wait until the present connection is over; returns where there is none."""
+        await trio.lowlevel.checkpoint()
+        if self._link is not None:
+            await self._link.wait_ended()
+
     def statistics(self) -> ClientStatistics:
         """Return what the client has seen so far."""
         counts: dict[str, Any] = attrs.asdict(self._counters)

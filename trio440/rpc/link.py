@@ -218,6 +218,21 @@ class Link:
         self._outbox.put_first(encode_tell(name, body))
         return True
 
+    @property
+    def may_tell(self) -> bool:
+        """Whether a one-way message would be taken now."""
+        return not self.ended and self._outbox.has_room
+
+    async def wait_tell(self) -> bool:
+        """Wait until a one-way message would be taken; False: the connection is over."""
+        while not self.ended and not self._outbox.has_room:
+            await self._outbox.wait_room()
+        return not self.ended
+
+    async def wait_ended(self) -> None:
+        """Wait until the connection is over."""
+        await self._over.wait()
+
     async def finish(self) -> None:
         """Send what is queued, say that nothing more comes, and wait until the server has closed.
 

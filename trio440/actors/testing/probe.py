@@ -10,7 +10,7 @@ import trio
 from trio440.actors.actor import Actor, Context
 from trio440.actors.belongings import Reply
 from trio440.actors.limits import check_seconds
-from trio440.actors.messages import Question
+from trio440.actors.messages import MARK, Question
 from trio440.actors.ref import Ref
 from trio440.actors.system import ActorSystem
 from trio440.core.channels import Chan
@@ -120,7 +120,8 @@ async def open_probe(
 
     Args:
         system: where.
-        kind: the class of messages that it may be told, for the type checker.
+        kind: the class of messages that it may be told: for the type checker, and for those
+            that come from other systems; other classes are known by ``ActorSystem.learn``.
         name: under which ``lookup`` finds it.
         clock: that of the system, when it has another one than this machine's.
 
@@ -128,7 +129,8 @@ async def open_probe(
         NameTaken: another actor has the name.
         SystemStopped: the system is ending.
     """
-    del kind
+    if kind is not None and MARK in vars(kind):
+        system.learn(kind)
     box, contexts = Chan[Received](CAPACITY), list[Context[Any]]()
     ref = await system.spawn(_ProbeActor, box, contexts, name=name)
     try:

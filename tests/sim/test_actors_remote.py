@@ -1,0 +1,300 @@
+"""Actors of several systems: messages, questions, watches and ends across simulated networks."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from itertools import count
+from typing import Any, Final
+
+import attrs
+import pytest
+import trio
+
+from tests.support.rpc_world import ports_of, until
+from trio440 import actors
+from trio440.actors.testing import open_probe
+from trio440.core.host import Host
+from trio440.errors import ActorFailed, ActorStopped, AskTimedOut, MailboxFull
+from trio440.sim import simulated
+from trio440.sim.faults import Partition
+from trio440.sim.world import World
+
+HOSTS: Final = ("one", "two", "three")
+PORT: Final = 7000
+SEEDS: Final = 2
+
+
+@actors.message("test.Add")
+@attrs.frozen
+class Add:
+    amount: int
+
+
+@actors.message("test.Names")
+@attrs.define
+class Names:
+    """No message that may be shared."""
+
+    names: list[str]
+
+
+@actors.message("test.Get")
+@attrs.frozen
+class Get(actors.Question[int]):
+    pass
+
+
+@actors.message("test.GetNames")
+@attrs.frozen
+class GetNames(actors.Question[Names]):
+    pass
+
+
+@actors.message("test.Slow")
+@attrs.frozen
+class Slow(actors.Question[int]):
+    seconds: float
+
+
+class Counter(actors.Actor[Add | Names | Get | GetNames | Slow]):
+    def __init__(self) -> None:
+        self.total = 0
+        self.names: list[str] = []
+
+    @actors.handler
+    async def add(self, message: Add) -> None:
+        if message.amount < 0:
+            raise ValueError(message.amount)
+        self.total += message.amount
+
+    @actors.handler
+    async def add_names(self, message: Names) -> None:
+        self.names += message.names
+
+    @actors.handler
+    async def get(self, message: Get) -> int:  # noqa: ARG002 - says only what it is
+        return self.total
+
+    @actors.handler
+    async def get_names(self, message: GetNames) -> Names:  # noqa: ARG002 - the same
+        return Names(self.names)
+
+    @actors.handler
+    async def slow(self, message: Slow) -> int:
+        await trio.sleep(message.seconds)
+        return self.total
+
+
+@asynccontextmanager
+async def system_on(world: World, host: str, **options: Any) -> AsyncIterator[actors.ActorSystem]:
+    """A system on a simulated machine, in the cluster of the first one."""
+    seeds = (f"{world.machines[HOSTS[0]].address}:{PORT}",)
+    networking = options.pop("networking", actors.Networking(seeds=seeds))
+    async with actors.open_actor_system(
+        world.machines[host].address,
+        PORT,
+        networking=networking,
+        ports=ports_of(world, host),
+        **options,
+    ) as system:
+        yield system
+
+
+places = count(99)  # behind those of the plan
+
+
+@contextmanager
+def cut(world: World, host: str) -> Iterator[None]:
+    """Lose everything between one machine and the others."""
+    fabric, now, place = world.network.fabric, world.now(), next(places)
+    fault = Partition(start=now, end=now + 10**9, side=(host,))
+    fabric.begin(place, fault)
+    yield
+    fabric.end(place, fault)
+    world.network.ring()
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_messages_and_questions_go_to_actors_of_other_systems(world: World) -> None:
+    async with system_on(world, "one") as one, system_on(world, "two") as two:
+        counter = await two.spawn(Counter)
+        assert counter.address == two.address == f"{world.machines['two'].address}:{PORT}"
+        for amount in range(100):
+            one.tell(counter, Add(amount))
+        assert await one.ask(counter, Get()) == sum(range(100))
+        one.tell(counter, Names(["a", "b"]))
+        assert await one.ask(counter, GetNames()) == Names(["a", "b"])
+        await until(lambda: len(one.members) == len(two.members) == 2)
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_question_that_cannot_be_answered_fails_as_at_home(world: World) -> None:
+    async with system_on(world, "one") as one, system_on(world, "two") as two:
+        small = actors.MailboxPolicy(1)
+        once = actors.Restart("temporary")
+        counter = await two.spawn(Counter, mailbox=small)
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):  # one is handled, and one waits
+                nursery.start_soon(one.ask, counter, Slow(2))
+                await trio.sleep(0.5)
+            with pytest.raises(MailboxFull, match="limit is 1 messages"):
+                await one.ask(counter, Get())
+        with pytest.raises(AskTimedOut):
+            await one.ask(counter, Slow(5), timeout_seconds=1)
+        failing = await two.spawn(fail, restart=once)
+        with pytest.raises(ActorFailed, match="ValueError: of no use"):
+            await one.ask(failing, Get())
+        with pytest.raises(ActorStopped, match="has stopped"):
+            await one.ask(failing, Get())
+        nobody: actors.Ref[Get] = actors.Ref("nowhere", 1, 1)
+        with pytest.raises(ActorStopped, match="no link leads to nowhere"):
+            await one.ask(nobody, Get())
+
+
+async def fail(context: actors.Context[Get], message: Get) -> int:
+    del context, message
+    raise ValueError("of no use")
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_references_travel_in_messages_and_answers_to_them_come_back(world: World) -> None:
+    async with system_on(world, "one") as one, system_on(world, "two") as two:
+        relay = await two.spawn(pass_on)
+        async with open_probe(one, Add) as probe:
+            one.tell(relay, PassOn(probe.ref, 7))
+            assert await probe.expect(Add) == Add(7)
+        with one.open_reply(Add) as reply:
+            one.tell(relay, PassOn(reply.ref, 8))
+            assert await reply.wait() == Add(8)
+
+
+@actors.message("test.PassOn")
+@attrs.frozen
+class PassOn:
+    to: actors.Ref[Add]
+    amount: int
+
+
+async def pass_on(context: actors.Context[PassOn], message: PassOn) -> None:
+    context.tell(message.to, Add(message.amount))
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_watch_of_an_actor_elsewhere_ends_once_whatever_became_of_it(world: World) -> None:
+    async with (
+        system_on(world, "one") as one,
+        system_on(world, "two") as two,
+        open_probe(one, actors.Down) as probe,
+    ):
+        once = actors.Restart("temporary")
+        stopping, crashing = await two.spawn(Counter), await two.spawn(Counter, restart=once)
+        gone: actors.Ref[Any] = attrs.evolve(stopping, counter=99)
+        watcher = await one.spawn(Watcher, probe.ref)
+        for ref in (stopping, crashing, gone):
+            one.tell(watcher, Begin(ref))
+        assert (await probe.expect(actors.Down)).reason == "unknown"
+        await until(lambda: watched(two, stopping) and watched(two, crashing))
+        await one.stop(stopping)
+        down = await probe.expect(actors.Down)
+        assert (down.ref, down.reason) == (stopping, "stopped")
+        one.tell(crashing, Add(-1))
+        down = await probe.expect(actors.Down)
+        assert (down.ref, down.reason, down.detail) == (crashing, "crashed", "ValueError: -1")
+        await probe.expect_nothing(for_seconds=30)
+
+
+def watched(system: actors.ActorSystem, ref: actors.Ref[Any]) -> bool:
+    found = system.actor_statistics(ref)
+    return found is not None and found.watchers > 0
+
+
+@actors.message("test.Begin")
+@attrs.frozen
+class Begin:
+    ref: actors.Ref[Any]
+
+
+class Watcher(actors.Actor[Begin | actors.Down]):
+    def __init__(self, probe: actors.Ref[actors.Down]) -> None:
+        self.probe = probe
+
+    @actors.handler
+    async def begin(self, message: Begin) -> None:
+        self.context.watch(message.ref)
+
+    @actors.handler
+    async def down(self, message: actors.Down) -> None:
+        self.context.tell(self.probe, message)
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS, duration_seconds=600)
+async def test_a_lost_system_ends_watches_and_questions_and_a_later_life_is_another(
+    world: World,
+) -> None:
+    refs: list[actors.Ref[Any]] = []
+
+    async def live(ports: Host) -> None:
+        seeds = (f"{world.machines['one'].address}:{PORT}",)
+        async with actors.open_actor_system(
+            world.machines["two"].address,
+            PORT,
+            networking=actors.Networking(seeds=seeds),
+            ports=ports,
+        ) as system:
+            refs.append(await system.spawn(Counter))
+            await trio.sleep_forever()
+
+    async with system_on(world, "one") as one, open_probe(one, actors.Down) as probe:
+        world.start("two", live)
+        await until(lambda: refs and len(one.members) == 2)
+        watcher = await one.spawn(Watcher, probe.ref)
+        one.tell(watcher, Begin(refs[0]))
+        assert await one.ask(refs[0], Get()) == 0
+        world.machines["two"].crash()
+        with pytest.raises(ActorStopped, match="its system is lost"):
+            await one.ask(refs[0], Slow(1), timeout_seconds=100)
+        down = await probe.expect(actors.Down, within_seconds=60)
+        assert (down.ref, down.reason) == (refs[0], "lost")
+        with one.dead_letters() as letters:
+            one.tell(refs[0], Add(1))
+            assert (await letters.receive()).reason == "unreachable"
+            world.machines["two"].restart()
+            await until(lambda: len(refs) == 2 and len(one.members) == 2)
+            assert refs[1].address == refs[0].address
+            assert refs[1].incarnation > refs[0].incarnation
+            assert await one.ask(refs[1], Get()) == 0
+            one.tell(refs[0], Add(1))
+            one.tell(watcher, Begin(refs[0]))
+        down = await probe.expect(actors.Down)
+        assert (down.ref, down.reason) == (refs[0], "lost")
+        assert await one.ask(refs[1], Get()) == 0
+        await probe.expect_nothing(for_seconds=60)
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS, duration_seconds=600)
+@pytest.mark.parametrize("delivery", ["at_most_once", "acknowledged"])
+async def test_connections_that_break_lose_what_may_be_lost_and_double_nothing(
+    world: World, delivery: actors.Delivery
+) -> None:
+    seeds = (f"{world.machines['one'].address}:{PORT}",)
+    limits = actors.LinkLimits(silence_seconds=1, longest_wait_seconds=0.2)
+    networking = actors.Networking(seeds=seeds, delivery=delivery, limits=limits)
+    async with (
+        system_on(world, "one", networking=networking) as one,
+        system_on(world, "two") as two,
+        open_probe(two, Add) as probe,
+    ):
+        await until(lambda: len(one.members) == 2)
+        for number in range(400):
+            one.tell(probe.ref, Add(number))
+            await trio.sleep(0.05)
+            if number % 100 == 50:
+                with cut(world, "two"):
+                    await trio.sleep(2)
+        [link] = [each for each in one.links() if each.address == two.address]
+        got = [(await probe.expect(Add, within_seconds=30)).amount]
+        while got[-1] < 399:
+            got.append((await probe.expect(Add, within_seconds=30)).amount)
+        assert got == sorted(set(got)), "in order, each once"
+        if delivery == "acknowledged":
+            assert got == list(range(400))
+        assert link.connects >= 4

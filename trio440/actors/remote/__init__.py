@@ -1,0 +1,1 @@
+"""Actors of other systems: links to them, and what is carried over these."""

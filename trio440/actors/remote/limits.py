@@ -1,0 +1,105 @@
+"""The bounds of what a system has to do with others, and how it finds them. Pure."""
+
+from collections.abc import Sequence
+from typing import Any, Final, Literal, TypeAlias, get_args
+
+import attrs
+
+from trio440.actors.cluster.config import Config
+from trio440.actors.limits import check_count, check_seconds, check_text
+from trio440.errors import InvalidParameter
+
+__all__ = ["Delivery", "LinkLimits", "LinkStatistics", "Networking"]
+
+Delivery: TypeAlias = Literal["at_most_once", "acknowledged"]
+"""What becomes of messages when a connection breaks. ``at_most_once``: those that were on their way
+are lost. ``acknowledged``: they are sent again on the next one, and none is taken in twice; those
+for which there is no room are dead letters, and so are those of a system that does not come back.
+"""
+
+
+def _count(instance: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
+    del instance
+    check_count(attribute.name, value)
+
+
+def _seconds(instance: object, attribute: "attrs.Attribute[float]", value: Any) -> None:
+    del instance
+    check_seconds(attribute.name, value)
+
+
+def _delivery(instance: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
+    del instance
+    if value not in get_args(Delivery):
+        raise InvalidParameter(attribute.name, value, f"one of {', '.join(get_args(Delivery))}")
+
+
+def _name(instance: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
+    del instance
+    check_text(attribute.name, value, 128)
+
+
+@attrs.frozen(kw_only=True)
+class LinkLimits:
+    """The bounds of the links of a system."""
+
+    messages: int = attrs.field(default=10_000, validator=_count)
+    """Of actors, that wait on one link, or may have to be sent again; one more is a dead letter."""
+    bytes: int = attrs.field(default=16 << 20, validator=_count)
+    """In these."""
+    message_bytes: int = attrs.field(default=8 << 20, validator=_count)
+    """Of one encoded message; a longer one is a dead letter."""
+    links: int = attrs.field(default=1000, validator=_count)
+    """To other systems; for one more, messages are dead letters."""
+    watches: int = attrs.field(default=100_000, validator=_count)
+    """Of actors of other systems, and as many by each other system of actors here; one more ends at
+    once."""
+    silence_seconds: float = attrs.field(default=5.0, validator=_seconds)
+    """A connection on which nothing is heard for so long is opened anew."""
+    longest_wait_seconds: float = attrs.field(default=1.0, validator=_seconds)
+    """Between two attempts to connect."""
+    resend_seconds: float = attrs.field(default=1.0, validator=_seconds)
+    """What is to be acknowledged is sent again after so long, where the connection lasts."""
+    unknown_seconds: float = attrs.field(default=10.0, validator=_seconds)
+    """An actor is watched whose system is no member of the cluster: for so long it may become one,
+    then it counts as lost."""
+
+
+@attrs.frozen(kw_only=True)
+class Networking:
+    """How a system finds others, and how it sends."""
+
+    cluster: str = attrs.field(default="actors", validator=_name)
+    """Systems of other clusters are not spoken with."""
+    seeds: Sequence[str] = ()
+    """``HOST:PORT`` of systems that are asked who else there is; one's own does no harm."""
+    delivery: Delivery = attrs.field(default="at_most_once", validator=_delivery)
+    """Of links that are not told otherwise, see ``ActorSystem.set_delivery``."""
+    limits: LinkLimits = LinkLimits()
+    membership: Config = attrs.field(factory=Config)
+    """How members are found to be lost."""
+    greeting_seconds: float = attrs.field(default=1.0, validator=_seconds)
+    """Before it begins, a system asks its seeds for so long which life of it they know: its own is
+    to be a later one, though its clock has gone back."""
+    advertised: str | None = None
+    """The host under which others reach this system, where it is not the one it listens on."""
+
+
+@attrs.frozen(kw_only=True)
+class LinkStatistics:
+    """One link to another system."""
+
+    address: str
+    is_connected: bool
+    is_lost: bool
+    """Whether its system has been found to be lost."""
+    delivery: Delivery
+    waiting: int
+    """Parcels that wait to be sent, or to be acknowledged."""
+    unacknowledged: int
+    sent: int
+    """Parcels, those that were sent again included."""
+    connects: int
+
+
+DEFAULT: Final = Networking()

@@ -1,0 +1,225 @@
+"""The link to one other system: one connection after the other, and what waits for it."""
+
+from collections.abc import Callable
+from typing import Final, final
+
+import trio
+
+from trio440.actors.remote.addresses import split_address
+from trio440.actors.remote.limits import Delivery, LinkLimits, LinkStatistics
+from trio440.actors.remote.outgoing import Item, Outgoing
+from trio440.actors.remote.parcels import Received, encode
+from trio440.actors.remote.service import Systems
+from trio440.core.host import Host
+from trio440.errors import HandshakeRefused
+from trio440.rpc import Client, ClientLimits, Expected, Identity, open_client
+
+__all__ = ["Link"]
+
+BURST_SECONDS: Final = 200e-6
+"""Parcels that come so soon after one that was sent at once gather."""
+REFUSED_SECONDS: Final = 1.0
+"""Until somebody who refused is asked again."""
+
+
+@final
+class Link:
+    """To the system at one address, whichever life of it is there."""
+
+    def __init__(
+        self,
+        address: str,
+        identity: Identity,
+        delivery: Delivery,
+        *,
+        limits: LinkLimits,
+        give_up: Callable[[Item, str], None],
+        ports: Host,
+    ) -> None:
+        """Make a link that :meth:`run` serves.
+
+        Args:
+            address: of the other system.
+            identity: of this one.
+            delivery: of messages that are put from now on.
+            limits: its bounds.
+            give_up: hears of each parcel that will not be sent, and why.
+            ports: the machine to run on.
+
+        Raises:
+            InvalidParameter: the address is none.
+        """
+        self.address: Final = address
+        self.delivery: Delivery = delivery
+        self.is_lost = False
+        """Nothing is sent once to who is lost; what is acknowledged waits."""
+        self.used_at = ports.clock.now()
+        self._host, self._port = split_address(address)
+        self._identity = identity
+        self._limits = limits
+        self._give_up = give_up
+        self._ports = ports
+        self._clock = ports.clock
+        self._outgoing = Outgoing(limits.messages, limits.bytes)
+        self._client: Client | None = None
+        self._burst_until = 0.0
+        self._owed: tuple[int, int] | None = None
+        self._sleeper: trio.lowlevel.Task | None = None
+        self._drained = trio.lowlevel.ParkingLot()
+        self._finishing = False
+        self._scope = trio.CancelScope()
+        self._sent = 0
+        self._connects = 0
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._client is not None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits."""
+        return not len(self._outgoing)
+
+    def statistics(self) -> LinkStatistics:
+        """Return what it holds and has counted."""
+        return LinkStatistics(
+            address=self.address,
+            is_connected=self.is_connected,
+            is_lost=self.is_lost,
+            delivery=self.delivery,
+            waiting=len(self._outgoing),
+            unacknowledged=self._outgoing.unreceived,
+            sent=self._sent,
+            connects=self._connects,
+        )
+
+    # Used by whoever sends
+
+    def put(self, item: Item) -> bool:
+        """Send a parcel, at once or as soon as there is a connection; False: there is no room."""
+        if not self._outgoing.put(item):
+            return False
+        self.used_at = now = self._clock.now()
+        client = self._client
+        if client is not None:
+            if now >= self._burst_until:
+                self._burst_until = now + BURST_SECONDS
+                self._send(client)
+            else:
+                self._wake()
+        return True
+
+    def owe(self, life: int, number: int) -> None:
+        """Let the other system know how far its sure parcels have come."""
+        self._owed = life, number
+        self._wake()
+
+    def received(self, number: int, life: int) -> None:
+        """Hear how far the sure parcels have come to a life of the other system."""
+        if self._outgoing.received(number, life) and not self._outgoing.unreceived:
+            self._wake()
+
+    def lose(self, why: str) -> None:
+        """Hear that the other system is lost: what would be sent once is given up."""
+        self.is_lost = True
+        for item in self._outgoing.drop_casual():
+            self._give_up(item, why)
+
+    def close(self, why: str) -> None:
+        """Give up everything, and end."""
+        for item in self._outgoing.drop_all():
+            self._give_up(item, why)
+        self._scope.cancel()
+
+    async def finish(self) -> None:
+        """End once all has been sent, and received where it must be."""
+        while self._client is not None and not self.is_lost and not self.is_idle:
+            await self._drained.park()
+        self._finishing = True
+        self._wake()
+
+    # The connection
+
+    async def run(self) -> None:
+        """Keep up a connection until :meth:`close` or :meth:`finish`."""
+        limits = ClientLimits(
+            silence_seconds=self._limits.silence_seconds,
+            longest_wait_seconds=self._limits.longest_wait_seconds,
+        )
+        with self._scope:
+            async with open_client(
+                self._host,
+                self._port,
+                identity=self._identity,
+                expected=Expected(self.address),
+                limits=limits,
+                ports=self._ports,
+            ) as client:
+                while not self._finishing:
+                    try:
+                        peer = await client.wait_connected()
+                    except HandshakeRefused:
+                        await self._clock.sleep(REFUSED_SECONDS)
+                        continue
+                    await self._use(client, peer.identity.incarnation)
+
+    async def _use(self, client: Client, life: int) -> None:
+        """Send over a connection until it is over."""
+        self._connects += 1
+        for item in self._outgoing.connected(life):
+            self._give_up(item, "belongs to another life of its system")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._until_over, client, nursery.cancel_scope)
+            self._client = client
+            try:
+                await self._pump(client)
+            finally:
+                self._client = None
+                self._drained.unpark_all()
+            nursery.cancel_scope.cancel()
+
+    async def _until_over(self, client: Client, scope: trio.CancelScope) -> None:
+        await client.wait_disconnected()
+        scope.cancel()
+
+    async def _pump(self, client: Client) -> None:
+        while not self._finishing:
+            self._send(client)
+            if self._outgoing.has_more:
+                if not await client.wait_tell():
+                    return
+            elif self._outgoing.unreceived:
+                await self._wait_for_news()
+            else:
+                self._drained.unpark_all()
+                await self._sleep()
+
+    async def _wait_for_news(self) -> None:
+        before = self._outgoing.unreceived
+        with self._clock.move_on_after(self._limits.resend_seconds) as scope:
+            await self._sleep()
+        if scope.cancelled_caught and self._outgoing.unreceived >= before:
+            self._outgoing.send_again()
+
+    def _send(self, client: Client) -> None:
+        """Hand over what waits, as far as there is room."""
+        if self._owed is not None and client.may_tell():
+            (life, number), self._owed = self._owed, None
+            self._outgoing.put(Item(encode(Received(life, number)), life, sure=False))
+        while client.may_tell() and (batch := self._outgoing.take()) is not None:
+            client.tell(Systems.deliver, batch)
+            self._sent += 1
+
+    async def _sleep(self) -> None:
+        self._sleeper = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _wake(self) -> None:
+        if self._sleeper is not None:
+            task, self._sleeper = self._sleeper, None
+            trio.lowlevel.reschedule(task)
+
+    def _abort(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,0 +1,218 @@
+"""What comes from other systems: each parcel to whom it is for."""
+
+from collections.abc import Callable
+from typing import Any, Final, final
+
+import attrs
+
+from trio440.actors.cluster import Node
+from trio440.actors.oneshot import Asked as Question
+from trio440.actors.post import Post
+from trio440.actors.ref import Ref
+from trio440.actors.remote.incoming import Incoming
+from trio440.actors.remote.parcels import (
+    PLAIN,
+    Answered,
+    Asked,
+    Batch,
+    Failed,
+    Parcel,
+    Told,
+    decode_plain_untrusted,
+    decode_untrusted,
+)
+from trio440.actors.remote.shots import RemoteShot, read_failure
+from trio440.errors import ActorStopped, BadMessage, InvalidParameter, LimitReached
+from trio440.rpc import Peer
+from trio440.wire.codec import INT64_MAX
+
+__all__ = ["Handlers", "Receiver"]
+
+MOST_SENDERS: Final = 4096
+"""Lives of other systems of which it is known how far their parcels have come."""
+MICROSECONDS: Final = 1_000_000
+
+Handlers = dict[type, Callable[[Any, Node], None]]
+"""Who takes the parcels of each kind, with the node that sent them."""
+
+
+@attrs.define
+class Counts:
+    """What has come."""
+
+    bytes_received: int = 0
+    """Encoded messages of actors."""
+    batches_dropped: int = 0
+    """That were old, or for another life, or from one sender too many."""
+
+
+@final
+class Receiver:
+    """Takes in batches, and hands messages and questions to the actors here."""
+
+    def __init__(
+        self,
+        post: Post,
+        send: Callable[[Ref[Any], Parcel], None],
+        owe: Callable[[Node, int], None],
+        handlers: Handlers,
+    ) -> None:
+        """Start.
+
+        Args:
+            post: of this system.
+            send: sends an answer to a one-shot reference elsewhere.
+            owe: lets a node know how far its sure parcels have come.
+            handlers: take all other parcels.
+        """
+        self.counts: Final = Counts()
+        self._post = post
+        self._send = send
+        self._owe = owe
+        self._senders: dict[Node, Incoming] = {}
+        self._asked: dict[int, Ref[Any]] = {}
+        """By the counters of their one-shot references: who was asked elsewhere."""
+        self._handlers: Handlers = {
+            Told: self._on_told,
+            Asked: self._on_asked,
+            Answered: self._on_answered,
+            Failed: self._on_failed,
+            **handlers,
+        }
+
+    def forget(self, address: str, but: int) -> None:
+        """Forget earlier lives of a system; ``but`` is the present one."""
+        for node in [n for n in self._senders if n.address == address and n.incarnation < but]:
+            del self._senders[node]
+
+    def take(self, batch: Batch, peer: Peer) -> None:
+        """Take in what one batch has.
+
+        Raises:
+            BadMessage: it is none; nothing of it was taken in.
+        """
+        post, identity = self._post, peer.identity
+        parcels = decode_untrusted(batch.parcels)
+        if not parcels or not 1 <= batch.first <= INT64_MAX - len(parcels):
+            raise BadMessage("a batch without parcels, or without a number")
+        try:
+            sender = Node(identity.node_id, identity.incarnation)
+        except InvalidParameter as error:
+            raise BadMessage(str(error)) from None
+        if batch.life != post.incarnation:
+            self.counts.batches_dropped += 1
+            return
+        incoming = self._senders.get(sender)
+        if incoming is None:
+            if len(self._senders) >= MOST_SENDERS:
+                self._senders.pop(next(iter(self._senders)))
+            incoming = self._senders[sender] = Incoming()
+        if batch.sure:
+            known = incoming.admit_sure(batch.first, len(parcels))
+            self.counts.batches_dropped += known == len(parcels)
+            parcels = parcels[known:]
+        elif not incoming.admit_casual(batch.first, len(parcels)):
+            self.counts.batches_dropped += 1
+            return
+        handlers = self._handlers
+        for parcel in parcels:
+            handlers[type(parcel)](parcel, sender)
+        if batch.sure:
+            self._owe(sender, incoming.sure)
+
+    # Messages and questions
+
+    def _on_told(self, told: Told, sender: Node) -> None:
+        ref: Ref[Any] = Ref(self._post.address, told.to, told.life)
+        source = _source(told.sender, sender)
+        self.counts.bytes_received += len(told.body)
+        message = self._read(told, ref, source)
+        if message is not None:
+            self._post.route(ref, message, source)
+
+    def _on_asked(self, asked: Asked, sender: Node) -> None:
+        post = self._post
+        ref: Ref[Any] = Ref(post.address, asked.to, asked.life)
+        source = _source(asked.sender, sender)
+        self.counts.bytes_received += len(asked.body)
+        back: Ref[Any] = Ref(sender.address, asked.shot, sender.incarnation)
+        shot = RemoteShot(asked.to, back, post.vocabulary, self._send)
+        message = self._read(asked, ref, source)
+        if message is None:
+            shot.fail(ActorStopped(ref, "cannot read this question"))
+            return
+        target = post.find(ref)
+        if target is None:
+            reason, detail = post.why_dead(ref)
+            post.bury(ref, message, reason, detail, source)
+            shot.fail(ActorStopped(ref, detail))
+            return
+        try:
+            timer = post.timers.start(asked.left_us / MICROSECONDS, None, lambda _: shot.close())
+            shot.stop_timer = timer.cancel
+        except LimitReached as error:
+            shot.fail(ActorStopped(ref, f"cannot be asked: {error}"))
+            return
+        target.accept(Question(message, shot), source)
+
+    def _read(self, parcel: Told | Asked, ref: Ref[Any], source: Ref[Any] | None) -> Any:
+        """Return the message in a parcel; None: nobody can read it."""
+        post = self._post
+        try:
+            return post.vocabulary.decode_untrusted(parcel.name, parcel.version, parcel.body)
+        except BadMessage as error:
+            known = post.vocabulary.knows(parcel.name, parcel.version)
+            post.bury(
+                ref, parcel.body, "undecodable" if known else "unknown_message", str(error), source
+            )
+            return None
+
+    # Answers
+
+    def expect(self, shot: int, ref: Ref[Any]) -> None:
+        """Hear that a question has been sent elsewhere."""
+        self._asked[shot] = ref
+
+    def expect_no_more(self, shot: int) -> None:
+        """Hear that nobody waits for an answer any more."""
+        self._asked.pop(shot, None)
+
+    def lose(self, node: Node) -> None:
+        """Hear that a system is lost: who has asked there gets no answer."""
+        for counter, ref in list(self._asked.items()):
+            if ref.address == node.address and ref.incarnation <= node.incarnation:
+                self._fail(counter, ActorStopped(ref, "cannot answer: its system is lost"))
+
+    def refuse(self, shot: int, why: str) -> None:
+        """Hear that a question was not sent."""
+        if (ref := self._asked.get(shot)) is not None:
+            self._fail(shot, ActorStopped(ref, why))
+
+    def _on_answered(self, answered: Answered, sender: Node) -> None:
+        ref = self._asked.get(answered.shot)
+        if ref is None or ref.address != sender.address or answered.life != self._post.incarnation:
+            return  # its time is over
+        try:
+            if answered.name == PLAIN:
+                value = decode_plain_untrusted(answered.body)
+            else:
+                vocabulary = self._post.vocabulary
+                value = vocabulary.decode_untrusted(answered.name, answered.version, answered.body)
+        except BadMessage as error:
+            self._fail(answered.shot, ActorStopped(ref, f"has given no answer: {error}"))
+            return
+        del self._asked[answered.shot]
+        self._post.answer(answered.shot, value, ref)
+
+    def _on_failed(self, failed: Failed, sender: Node) -> None:
+        ref = self._asked.get(failed.shot)
+        if ref is not None and ref.address == sender.address:
+            self._fail(failed.shot, read_failure(failed, ref))
+
+    def _fail(self, shot: int, error: Exception) -> None:
+        self._asked.pop(shot, None)
+        self._post.refuse(shot, error)
+
+
+def _source(counter: int, node: Node) -> Ref[Any] | None:
+    return Ref(node.address, counter, node.incarnation) if counter else None

@@ -1,0 +1,117 @@
+"""The answer to a question that another system has asked: it goes back over the link."""
+
+from collections.abc import Callable
+from typing import Any, Final, final
+
+from trio440.actors.messages import MARK, Vocabulary
+from trio440.actors.oneshot import Shot
+from trio440.actors.ref import Ref
+from trio440.actors.remote.parcels import (
+    LONGEST_DETAIL,
+    PLAIN,
+    Answered,
+    Failed,
+    Parcel,
+    encode_plain,
+)
+from trio440.errors import ActorFailed, ActorStopped, MailboxFull
+
+__all__ = ["FULL", "STOPPED", "RemoteShot", "read_failure"]
+
+FULL: Final = "full"
+STOPPED: Final = "stopped"
+FAILED: Final = "failed"
+
+
+@final
+class RemoteShot(Shot):
+    """Sends the first answer or error on, as long as there is time for it."""
+
+    line: dict[Shot, Any] | None
+    __slots__ = ("_asked", "_is_open", "_send", "_shot", "_vocabulary", "line", "stop_timer")
+
+    def __init__(
+        self,
+        asked: int,
+        shot: Ref[Any],
+        vocabulary: Vocabulary,
+        send: Callable[[Ref[Any], Parcel], None],
+    ) -> None:
+        """Wait for an answer.
+
+        Args:
+            asked: the counter of the actor here that is asked.
+            shot: the one-shot reference in the other system.
+            vocabulary: of this system.
+            send: sends a parcel to that system.
+        """
+        self._is_open = True
+        self.line = None
+        self.stop_timer: Callable[[], None] | None = None
+        """Of the timer that closes it when its time is over."""
+        self._asked = asked
+        self._shot = shot
+        self._vocabulary = vocabulary
+        self._send = send
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer would still be sent."""
+        return self._is_open
+
+    def deliver(self, message: Any, sender: Ref[Any] | None) -> None:
+        """Answer with a message or a plain value."""
+        del sender
+        if not self._is_open:
+            return
+        self.close()
+        kind = type(message)
+        if MARK in vars(kind):
+            entry = self._vocabulary.learn(kind)
+            body, name, version = entry.codec.encode(message), entry.name, entry.version
+        else:
+            body, name, version = encode_plain(message), PLAIN, 1
+        self._send(
+            self._shot, Answered(self._shot.counter, self._shot.incarnation, name, version, body)
+        )
+
+    def fail(self, error: Exception) -> None:
+        """Answer with an error."""
+        if not self._is_open:
+            return
+        self.close()
+        number, kind, detail = 0, FAILED, str(error)
+        match error:
+            case MailboxFull(capacity=capacity):
+                number, kind, detail = capacity, FULL, ""
+            case ActorStopped(detail=why):
+                kind, detail = STOPPED, why
+            case ActorFailed(problem=problem):
+                detail = problem
+        failed = Failed(
+            self._shot.counter,
+            self._shot.incarnation,
+            kind,
+            self._asked,
+            number,
+            detail[:LONGEST_DETAIL],
+        )
+        self._send(self._shot, failed)
+
+    def close(self) -> None:
+        """Wait for nothing any more: the time is over, or there is an answer."""
+        self._is_open = False
+        if self.stop_timer is not None:
+            self.stop_timer()
+        if self.line is not None:
+            self.line.pop(self, None)
+            self.line = None
+
+
+def read_failure(failed: Failed, ref: Ref[Any]) -> Exception:
+    """Return the error that an asker of ``ref`` gets."""
+    if failed.kind == FULL:
+        return MailboxFull(ref, failed.number)
+    if failed.kind == STOPPED:
+        return ActorStopped(ref, failed.detail)
+    return ActorFailed(ref, failed.detail)
