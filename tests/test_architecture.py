@@ -169,6 +169,7 @@ MODULES = {
     "trio440.actors.cluster.local": PURE,
     "trio440.actors.cluster.members": PURE,
     "trio440.actors.cluster.messages": PURE,
+    "trio440.actors.cluster.names": PURE,
     "trio440.actors.cluster.probing": PURE,
     "trio440.actors.cluster.ring": PURE,
     "trio440.actors.cluster.seeds": SHELL,

@@ -6,7 +6,7 @@ was, nobody says of another that it left, or has refuted more than it has, and n
 before it had the time to refute that, counted while its accuser was awake.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final, NoReturn
 
 import attrs
@@ -125,10 +125,11 @@ class View:
 
     def look(self, events: Sequence[Event], now: int, message: Message | None = None) -> None:
         """Check what an input, a message or else a timer, has made of a member."""
+        joined = {event.node for event in events if isinstance(event, Joined)}
         for event in events:
             self._hear(event, now)
             if isinstance(message, PushPull) and isinstance(event, Lost):
-                self._doubt(event)
+                self._doubt(event, joined)
         records = self.life.swim.records()
         known = self._known
         if len(records) < len(known):
@@ -162,14 +163,18 @@ class View:
         if isinstance(event, Lost) and now >= self._truth.calm_at:
             self._fail("after the faults nobody is lost that is there", f"{event}")
 
-    def _doubt(self, event: Lost) -> None:
-        """Hold a loss that was told in a full exchange against the rule for that."""
+    def _doubt(self, event: Lost, joined: Set[Node]) -> None:
+        """Hold a loss that was told in a full exchange against the rule for that.
+
+        Of a life that was not known, and is gone, both are believed: that it was, and that it is
+        gone; and that it is gone if there is a later one.
+        """
         lost = event.node
         known = [record.node for record in self.life.swim.records()]
         is_succeeded = any(
             node.address == lost.address and node.incarnation > lost.incarnation for node in known
         )
-        if not is_succeeded:
+        if not is_succeeded and lost not in joined:
             self._fail("a loss told in a full exchange is doubted", f"{event}")
 
     def _compare(self) -> None:
