@@ -1,4 +1,4 @@
-"""Who is in the cluster: SWIM with Lifeguard's refinements, as a pure core and over UDP."""
+"""Who is in the cluster, by SWIM with Lifeguard's refinements, and what is named there."""
 
 from trio440.actors.cluster.config import Config
 from trio440.actors.cluster.events import (
@@ -25,15 +25,30 @@ from trio440.actors.cluster.messages import (
     Record,
     State,
 )
+from trio440.actors.cluster.names import (
+    MAX_NAMES,
+    UPDATES,
+    Change,
+    Entry,
+    Names,
+    NamesStatistics,
+    Pull,
+    Table,
+    Update,
+)
 from trio440.actors.cluster.statistics import Statistics
 from trio440.actors.cluster.swim import Swim
 
 __all__ = [
     "CODEC",
+    "MAX_NAMES",
+    "UPDATES",
     "Ack",
     "Back",
+    "Change",
     "Cleared",
     "Config",
+    "Entry",
     "Event",
     "Gossip",
     "Joined",
@@ -43,9 +58,12 @@ __all__ = [
     "MembershipStatistics",
     "Message",
     "Nack",
+    "Names",
+    "NamesStatistics",
     "Node",
     "Ping",
     "PingReq",
+    "Pull",
     "PushPull",
     "Record",
     "State",
@@ -53,5 +71,7 @@ __all__ = [
     "Superseded",
     "Suspected",
     "Swim",
+    "Table",
+    "Update",
     "open_membership",
 ]

@@ -6,7 +6,8 @@ was, nobody says of another that it left, or has refuted more than it has, and n
 before it had the time to refute that, counted while its accuser was awake.
 """
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, NoReturn
 
 import attrs
@@ -163,7 +164,7 @@ class View:
         if isinstance(event, Lost) and now >= self._truth.calm_at:
             self._fail("after the faults nobody is lost that is there", f"{event}")
 
-    def _doubt(self, event: Lost, joined: Set[Node]) -> None:
+    def _doubt(self, event: Lost, joined: AbstractSet[Node]) -> None:
         """Hold a loss that was told in a full exchange against the rule for that.
 
         Of a life that was not known, and is gone, both are believed: that it was, and that it is
