@@ -5,12 +5,22 @@ import subprocess
 import sys
 from typing import Any, TypeVar
 
+import attrs
 import pytest
 import trio
 import trio.testing
 
 from tests.support.actor_cast import Add, Counter, Fail, Get, Log
-from trio440.actors import Actor, Context, Limits, Restart, handler, open_actor_system
+from trio440.actors import (
+    Actor,
+    Context,
+    Limits,
+    MailboxPolicy,
+    Ref,
+    Restart,
+    handler,
+    open_actor_system,
+)
 from trio440.errors import ActorStopped, InvalidParameter, RestartsExhausted, StartFailed
 
 LIMITS = Limits(start_seconds=30, stop_seconds=5)
@@ -103,6 +113,50 @@ async def test_a_group_of_failures_is_reported_by_what_is_in_it() -> None:
     assert str(reports[0]).startswith(
         "local/1 failed: ExceptionGroup: ValueError: one for 1, ValueError: one for 1; restart 1"
     )
+
+
+@attrs.frozen
+class Unregistered:
+    pass
+
+
+async def test_a_message_that_is_lost_by_a_mistake_is_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Adds(Actor[Add]):
+        @handler
+        async def add(self, message: Add) -> None: ...
+
+    async with open_actor_system() as system:
+        ref: Ref[Any] = await system.spawn(Adds, mailbox=MailboxPolicy(2))
+        for _ in range(3):
+            system.tell(ref, Unregistered())
+            system.tell(ref, Get())
+            await settle()
+        for _ in range(9):
+            system.tell(ref, Add(1))
+        await system.stop(ref)
+        system.tell(ref, Add(1))
+        problem = f"message must be of a class registered with @message, not {Unregistered!r}"
+        assert sum(system.statistics().dead_by_reason.values()) == 3 + 3 + 7 + 1 + 2
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", text + "; others like it are only counted")
+        for text in (
+            f"Unregistered to local/1 is lost: unknown_message, {problem}",
+            "Get to local/1 is lost: unhandled",
+            "Add to local/1 is lost: mailbox_full",
+        )
+    ]
+
+
+async def test_kinds_of_losses_that_are_logged_are_bounded(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_actor_system() as system:
+        ref: Ref[Any] = await system.spawn(Counter)
+        for number in range(200):
+            system.tell(ref, type(f"Message{number}", (), {})())
+    assert len(caplog.records) == 100
 
 
 PROGRAM = """

@@ -19,6 +19,7 @@ from trio440.actors.messages import Entry, Vocabulary
 from trio440.actors.notices import DeadLetter, DeadReason, Spawned
 from trio440.actors.oneshot import Asked, OneShot, Target
 from trio440.actors.ref import Ref
+from trio440.actors.reporting import LOUD, Losses
 from trio440.actors.timers import Timers
 from trio440.core.channels import Chan
 from trio440.core.host import Host
@@ -122,6 +123,7 @@ class Post:
         self._targets: Final[dict[int, Target]] = {}
         self._shots: Final[dict[int, OneShot]] = {}
         self._listeners: Final[dict[Chan[DeadLetter], None]] = {}
+        self._losses: Final = Losses()
         self._last_counter = 0
         self._last_watch = 0
 
@@ -326,6 +328,8 @@ class Post:
     ) -> None:
         """Count a message that reached nobody, and tell who listens."""
         self.counters.dead[reason] += 1
+        if reason in LOUD:
+            self._losses.note(ref, message, reason, detail)
         if self._listeners:
             letter = DeadLetter(ref, message, reason, detail, sender)
             for listener in self._listeners:

@@ -1,17 +1,25 @@
-"""Where failures of actors are reported by default: the standard logger ``trio440.actors``.
+"""Where failures and losses are reported by default: the standard logger ``trio440.actors``.
 
 It logs, and installs no handler: where and how records are shown is the application's choice.
 Without any, Python's last resort writes the lines to standard error.
 """
 
 import logging
-from typing import Final
+from typing import Any, Final
 
+from trio440.actors.notices import DeadReason
+from trio440.actors.ref import Ref
 from trio440.errors import ActorFailed
 
-__all__ = ["log_failure"]
+__all__ = ["LOUD", "Losses", "log_failure"]
 
 LOGGER: Final = logging.getLogger("trio440.actors")
+LOUD: Final[frozenset[DeadReason]] = frozenset(
+    {"mailbox_full", "undecodable", "unencodable", "unhandled", "unknown_message"}
+)
+"""Why a message is lost that its program meant to be handled. The other dead letters are what
+happens when actors end."""
+MAX_SAID: Final = 100
 
 
 def log_failure(failure: ActorFailed) -> None:
@@ -23,3 +31,28 @@ def log_failure(failure: ActorFailed) -> None:
     LOGGER.error("%s", failure)
     if failure.__cause__ is not None:
         LOGGER.debug("The traceback:", exc_info=failure.__cause__)
+
+
+class Losses:
+    """Logs the first dead letter of a kind: a class of messages, and a reason among ``LOUD``.
+
+    Once for each, at level WARNING, and at most 100 in the life of a system: what is lost in
+    numbers is counted and not logged.
+    """
+
+    def __init__(self) -> None:
+        self._said: set[tuple[DeadReason, type]] = set()
+
+    def note(self, ref: Ref[Any], message: Any, reason: DeadReason, detail: str) -> None:
+        """Hear of a dead letter."""
+        kind = (reason, type(message))
+        if kind in self._said or len(self._said) >= MAX_SAID:
+            return
+        self._said.add(kind)
+        LOGGER.warning(
+            "%s to %s is lost: %s%s; others like it are only counted",
+            type(message).__qualname__,
+            ref,
+            reason,
+            detail and f", {detail}",
+        )
