@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Generic, TypeVar, TypeVarTuple, final, overload
 
 import attrs
@@ -316,8 +317,24 @@ class Context(Spawner, Generic[M_contra]):
         del question
         return self._cell.hold_reply()
 
+    def start_soon(
+        self, function: Callable[[*Args], Coroutine[Any, Any, Any]], *args: *Args
+    ) -> None:
+        """Run a task beside the handlers, for as long as the present life lasts.
+
+        It is cancelled at the life's end, after the children have ended and before ``on_stop``.
+        What it raises is a failure of the actor: the present message has
+        ``Limits.stop_seconds`` to end, and then supervision decides.
+
+        Raises:
+            SystemStopped: the system, or the actor, is ending.
+        """
+        self._cell.children().start_soon(partial(function, *args))
+
     async def _family(self) -> Family:
-        return await self._cell.children()
+        family = self._cell.children()
+        await family.wait_opened()
+        return family
 
     def _owners(self) -> set[Timer]:
         return self._cell.own.timers

@@ -102,14 +102,13 @@ class Cell(Signalled):
             watchers=len(self._watchers or ()),
         )
 
-    async def children(self) -> Family:
+    def children(self) -> Family:
         """Return the family of its children, made when it is first asked for."""
         if self._actor is None:
             raise SystemStopped(self._post.address)
         if self._children is None:
             self._children = Family(self._post, self._actor.strategy, self.ref)
             self._family.host(self._children, self)
-        await self._children.wait_opened()
         return self._children
 
     # The task
@@ -124,6 +123,7 @@ class Cell(Signalled):
                 exit_ = KILLED
                 exit_ = await self._live(cause)
                 if self._is_over() or not self._is_started:
+                    self._note_last_failure(exit_)
                     break
                 if (wait_us := self._wait_before_next(exit_)) is None:
                     break
@@ -314,6 +314,12 @@ class Cell(Signalled):
         if not restart.keep_mailbox and self._mailbox is not None:
             self._mailbox.discard("restarted", "was restarted")
         return self._join_round(decision)
+
+    def _note_last_failure(self, exit_: Exit) -> None:
+        """Report a failure on which nobody decides; one to start is raised where it is spawned."""
+        if exit_.error is not None and self._is_started:
+            self._post.counters.crashes += 1
+            self._report(exit_.error, "it was being stopped")
 
     def _join_round(self, decision: RestartThese) -> int:
         """Begin a round or tell the present one, and return how long to wait when alone."""

@@ -10,11 +10,12 @@ wait, start from left to right; who fails to start begins the round again.
 """
 
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Final, Protocol, final
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, Protocol, TypeAlias, final
 
 import trio
 
+from trio440.actors.lives import is_crash
 from trio440.actors.post import Post
 from trio440.actors.ref import Ref
 from trio440.actors.supervision import (
@@ -31,6 +32,8 @@ from trio440.errors import LimitReached, RestartsExhausted, SystemStopped
 __all__ = ["Family", "Interrupted", "Member"]
 
 MICROSECONDS: Final = 1_000_000
+
+Task: TypeAlias = Callable[[], Awaitable[Any]]
 
 
 class Member(Protocol):
@@ -75,8 +78,8 @@ class Member(Protocol):
 class Interrupted(Protocol):
     """A supervisor as its family sees it."""
 
-    def fail(self, error: RestartsExhausted) -> None:
-        """Hear that a child has used up its restarts."""
+    def fail(self, error: Exception) -> None:
+        """Hear that a child has used up its restarts, or what a task raised."""
 
     def interrupt(self) -> None:
         """Hear that this has not ended the supervisor for long."""
@@ -95,7 +98,9 @@ class Family:
         self._opened = trio.Event()
         self._ended = trio.Event()
         self._rounds: deque[tuple[Member, RestartThese]] = deque()
-        self._failure: RestartsExhausted | None = None
+        self._tasks: list[Task] = []
+        """To be started with the nursery."""
+        self._failure: Exception | None = None
         self._until_failure = trio.CancelScope()
         self._changed = trio.Event()
         self._is_closing = False
@@ -125,6 +130,8 @@ class Family:
                 self._nursery = nursery
                 if self._is_closing:
                     nursery.cancel_scope.cancel()
+                for task in self._tasks:
+                    nursery.start_soon(self._attend, task)
                 self._opened.set()
                 with self._until_failure:
                     await self._do_rounds()
@@ -132,10 +139,12 @@ class Family:
                     await self._fail(self._failure, supervisor)
         finally:
             self._is_closing = True
+            if self._failure is not None and supervisor is not None:
+                supervisor.fail(self._failure)  # a task may fail at the very end
             self._opened.set()
             self._ended.set()
 
-    async def _fail(self, error: RestartsExhausted, supervisor: Interrupted | None) -> None:
+    async def _fail(self, error: Exception, supervisor: Interrupted | None) -> None:
         """Let the supervisor fail; an actor has some time to finish what it does."""
         if supervisor is None:
             raise error
@@ -243,12 +252,48 @@ class Family:
         decision = self._supervisor.ended(
             member.ref.counter, failed=error is not None, now_us=now_us
         )
-        if isinstance(decision, Escalate) and self._failure is None:
-            self._failure = RestartsExhausted(
-                member.ref, decision.restarts, restart.period_seconds, error or "it ended"
+        if isinstance(decision, Escalate):
+            problem = error or "it ended"
+            self._note_failure(
+                RestartsExhausted(member.ref, decision.restarts, restart.period_seconds, problem)
             )
-            self._until_failure.cancel()
         return decision
+
+    def _note_failure(self, error: Exception) -> None:
+        if self._failure is None:
+            self._failure = error
+            self._until_failure.cancel()
+
+    # Tasks of the supervisor
+
+    def start_soon(self, task: Task) -> None:
+        """Run a task of the supervisor's until the end; what it raises lets the supervisor fail.
+
+        Raises:
+            SystemStopped: the supervisor is ending.
+        """
+        if self._is_closing:
+            raise SystemStopped(self._post.address)
+        if self._nursery is None:
+            self._tasks.append(task)
+        else:
+            self._nursery.start_soon(self._attend, task)
+
+    async def _attend(self, task: Task) -> None:
+        try:
+            await task()
+        except Exception as error:
+            if not is_crash(error):
+                raise
+            self._note_failure(error)
+        except BaseExceptionGroup as group:  # of failures and the cancellation at the end
+            cancelled, failures = group.split(trio.Cancelled)
+            if cancelled is None or not isinstance(failures, ExceptionGroup):
+                raise
+            if not is_crash(failures):
+                raise
+            self._note_failure(failures)
+            raise cancelled from None
 
     def begin_round(self, member: Member, decision: RestartThese) -> None:
         """Restart others along with a child that waits to be started again."""

@@ -12,7 +12,7 @@ from trio440.actors.limits import MailboxPolicy
 from trio440.actors.lives import Hold
 from trio440.actors.post import Post
 from trio440.actors.supervision import RestartThese
-from trio440.errors import ActorError, RestartsExhausted
+from trio440.errors import ActorError
 
 __all__ = ["Signalled"]
 
@@ -66,7 +66,7 @@ class Signalled(Inbox):
         if self._scope is not None:
             self._scope.cancel()
 
-    def fail(self, error: RestartsExhausted) -> None:
+    def fail(self, error: Exception) -> None:
         """Let the present life end with an error, after the present message."""
         self._failure = error
         self._signal()
