@@ -9,7 +9,7 @@ import trio
 from trio440.core.host import Clock
 from trio440.errors import LimitReached
 
-__all__ = ["Timer", "Timers"]
+__all__ = ["Due", "Timer", "Timers"]
 
 FIRES_PER_TURN: Final = 64
 COMPACT_FROM: Final = 64
