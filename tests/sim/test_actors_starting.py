@@ -3,6 +3,7 @@
 import logging
 import subprocess
 import sys
+from functools import partial
 from typing import Any, TypeVar
 
 import attrs
@@ -236,6 +237,53 @@ async def test_what_a_base_declares_is_owed_too() -> None:
         await system.spawn(Dutiful)
         with pytest.raises(StartFailed, match="for Add, which it declares"):
             await system.spawn(Derived)
+
+
+async def test_an_instance_is_no_factory() -> None:
+    async with open_actor_system() as system:
+        spawn: Any = system.spawn
+        for factory in (Counter(), int, len):
+            with pytest.raises(StartFailed, match="factory must be an async function, or what"):
+                await spawn(factory) if factory is not len else await spawn(factory, "x")
+
+
+async def test_what_is_no_reference_is_refused_by_all_that_take_one() -> None:
+    problem = "ref must be a reference to an actor, not None"
+    contexts: list[Any] = []
+
+    class Leaky(Counter):
+        async def on_start(self) -> None:
+            contexts.append(self.context)
+
+    async with open_actor_system() as system:
+        await system.spawn(Leaky)
+        nobody: Any = system.lookup("nobody")
+        for speaker in (system, contexts[0]):
+            for act in (
+                partial(speaker.tell, nobody, Add(1)),
+                partial(speaker.tell_after, nobody, Add(1), 1),
+                partial(speaker.tell_every, nobody, Add(1), 1),
+            ):
+                with pytest.raises(InvalidParameter, match=problem):
+                    act()
+            for wait in (
+                partial(speaker.ask, nobody, Get()),
+                partial(speaker.stop, nobody),
+                partial(speaker.wait_stopped, nobody),
+            ):
+                with pytest.raises(InvalidParameter, match=problem):
+                    await wait()
+        with pytest.raises(InvalidParameter, match=problem):
+            contexts[0].watch(nobody)
+        assert system.statistics().open_asks == 0
+
+
+async def test_two_systems_of_one_name_are_told_apart() -> None:
+    async with open_actor_system() as one, open_actor_system() as other:
+        ref = await one.spawn(Counter)
+        problem = "belongs to another life of this system, or to another one of its name"
+        with pytest.raises(ActorStopped, match=problem):
+            await other.ask(ref, Get())
 
 
 # The time to start

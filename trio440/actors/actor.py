@@ -17,7 +17,7 @@ from trio440.actors.lives import Lifelike, Recipe
 from trio440.actors.messages import Question
 from trio440.actors.notices import Down, Spawned
 from trio440.actors.oneshot import OneShot
-from trio440.actors.ref import Ref
+from trio440.actors.ref import Ref, check_ref
 from trio440.actors.speaker import DEFAULT_TIMEOUT_SECONDS, Speaker
 from trio440.actors.supervision import Restart, Strategy
 from trio440.actors.timers import Timer
@@ -194,6 +194,7 @@ class Spawner(Speaker):
                 negative or infinite.
         """
         check_seconds("timeout_seconds", timeout_seconds)
+        check_ref(ref)
         if (far := self._post.far_for(ref)) is not None:
             far.stop(ref, timeout_seconds, drain=drain)
             await self.wait_stopped(ref)
@@ -218,6 +219,7 @@ class Spawner(Speaker):
             LimitReached: as many wait for one-shot references as may.
             SystemStopped: the system has stopped.
         """
+        check_ref(ref)
         shot, watch = self._post.open_shot(), self._post.next_watch()
         cell, far = self._post.find(ref), self._post.far_for(ref)
         try:
@@ -274,6 +276,7 @@ class Context(Spawner, Generic[M_contra]):
         Returns:
             The number of the watch, for :meth:`unwatch` and in its Down.
         """
+        check_ref(ref)
         return self._cell.watch(ref)
 
     def unwatch(self, watch: int) -> None:
@@ -360,9 +363,10 @@ def _make(cell: Cell, recipe: Recipe) -> tuple[Lifelike, Table]:
             cell.post.functions.add(recipe.factory)
             cell.post.vocabulary.learn_all(taken_by(recipe.factory))
     else:
-        actor = recipe.factory(*recipe.args)
+        factory: Any = recipe.factory
+        actor = factory(*recipe.args) if callable(factory) else None
     if not isinstance(actor, Actor):
-        what = "an async function or what returns an Actor"
+        what = "an async function, or what returns a new Actor whenever it is called"
         raise InvalidParameter("factory", recipe.factory, what)
     cls = type(actor)
     table = cell.post.tables.get(cls)

@@ -171,7 +171,10 @@ class Post:
         if self.is_closed:
             return "stopped", "has stopped with its system"
         if ref.is_of_another_life(self.address, self.incarnation):
-            return "other_life", "belongs to another life of this system"
+            return (
+                "other_life",
+                "belongs to another life of this system, or to another one of its name",
+            )
         if ref.address != self.address:
             return "unreachable", "belongs to a system that is not known here"
         if 1 <= ref.counter <= self._last_counter:

@@ -10,7 +10,9 @@ from typing import Generic, TypeVar
 
 import attrs
 
-__all__ = ["Ref"]
+from trio440.errors import InvalidParameter
+
+__all__ = ["Ref", "check_ref"]
 
 M_contra = TypeVar("M_contra", contravariant=True)
 
@@ -43,3 +45,13 @@ class Ref(Generic[M_contra]):
     def is_of_another_life(self, address: str, incarnation: int) -> bool:
         """Whether it was made at an address, in another life of the system there."""
         return self.address == address and self.incarnation != incarnation
+
+
+def check_ref(ref: object) -> None:
+    """Refuse what is no reference, such as the None of a ``lookup``.
+
+    Raises:
+        InvalidParameter: it is none.
+    """
+    if not isinstance(ref, Ref):
+        raise InvalidParameter("ref", ref, "a reference to an actor")

@@ -11,7 +11,7 @@ from trio440.actors.limits import check_seconds
 from trio440.actors.messages import MARK, Asks
 from trio440.actors.oneshot import OneShot
 from trio440.actors.post import Post
-from trio440.actors.ref import Ref
+from trio440.actors.ref import Ref, check_ref
 from trio440.actors.timers import Timer
 from trio440.errors import AskTimedOut, InvalidParameter
 
@@ -61,6 +61,7 @@ class Speaker:
 
     def _sender(self, ref: Ref[Any]) -> Ref[Any] | None:
         """Count a message to ``ref``, and say who sends it: None for nobody."""
+        check_ref(ref)
         inbox = self._inbox
         if inbox is None:
             self._post.counters.sent_from_outside += 1
@@ -77,14 +78,21 @@ class Speaker:
 
         It is delivered at most once, after everything that the same sender told the same
         reference before. What cannot be delivered becomes a dead letter, with its reason.
+
+        Raises:
+            InvalidParameter: ``ref`` is no reference at all.
         """
         inbox = self._inbox
-        if inbox is None:
-            self._post.counters.sent_from_outside += 1
-            self._post.tell(ref, message, None)
-        else:
-            inbox.note_sent(ref)
-            self._post.tell(ref, message, inbox.ref)
+        try:
+            if inbox is None:
+                self._post.counters.sent_from_outside += 1
+                self._post.tell(ref, message, None)
+            else:
+                inbox.note_sent(ref)
+                self._post.tell(ref, message, inbox.ref)
+        except AttributeError:  # looked at only then: this is the path of every message
+            check_ref(ref)
+            raise
 
     async def ask(
         self,
@@ -107,7 +115,7 @@ class Speaker:
             SystemStopped: the system has stopped.
             LimitReached: as many ask as may.
             InvalidParameter: the question is no registered message, cannot be encoded, or is for
-                the asking actor itself; the time is negative or infinite.
+                the asking actor itself; the time is negative or infinite; ``ref`` is none.
             BadMessage: the question's class refuses what it was encoded to.
         """
         sender = self._sender(ref)
@@ -182,6 +190,7 @@ class Speaker:
     def _start_timer(
         self, ref: Ref[Any], message: Any, first_seconds: float, period_seconds: float | None
     ) -> Timer:
+        check_ref(ref)
         vocabulary = self._post.vocabulary
         copied = vocabulary.copy(vocabulary.learn(type(message)), message)[0]
 
