@@ -677,12 +677,17 @@ class SystemStopped(ActorError, ClosedResourceError):
 
 
 class SystemSuperseded(ActorError):
-    """Others know a later life of this system at its address, and listen to this one no more."""
+    """Others know a later life of this system at its address, and listen to this one no more.
 
-    def __init__(self, address: str) -> None:
-        """Say which system."""
+    Where no other is there, the clock has gone back between two lives: then the next one may be
+    opened with ``Networking(after=error.incarnation)``.
+    """
+
+    def __init__(self, address: str, incarnation: int) -> None:
+        """Say which system, and the life that is known."""
         super().__init__(f"a later life of the actor system {address} is known to the others")
         self.address = address
+        self.incarnation = incarnation
 
 
 class SimulationError(Trio440Error):

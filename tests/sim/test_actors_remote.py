@@ -13,7 +13,13 @@ from tests.support.rpc_world import ports_of, until
 from trio440 import actors
 from trio440.actors.testing import open_probe
 from trio440.core.host import Host
-from trio440.errors import ActorFailed, ActorStopped, AskTimedOut, MailboxFull
+from trio440.errors import (
+    ActorFailed,
+    ActorStopped,
+    AskTimedOut,
+    MailboxFull,
+    SystemSuperseded,
+)
 from trio440.sim import simulated
 from trio440.sim.faults import Partition
 from trio440.sim.world import World
@@ -298,3 +304,25 @@ async def test_connections_that_break_lose_what_may_be_lost_and_double_nothing(
         if delivery == "acknowledged":
             assert got == list(range(400))
         assert link.connects >= 4
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS, duration_seconds=600)
+async def test_a_system_that_others_take_for_an_earlier_life_ends(world: World) -> None:
+    ports = ports_of(world, "two")
+    address = world.machines["two"].address
+    alone = actors.Networking()
+    with pytest.raises(SystemSuperseded) as caught:
+        async with system_on(world, "one") as one:
+            async with actors.open_actor_system(
+                address, PORT, networking=attrs.evolve(alone, after=1 << 61), ports=ports
+            ) as two:
+                two.join([one.address])
+                await until(lambda: len(one.members) == 2)
+                later = two.incarnation
+            async with actors.open_actor_system(
+                address, PORT, networking=alone, ports=ports
+            ) as two:
+                assert two.incarnation < later
+                two.join([one.address])
+                await trio.sleep_forever()
+    assert caught.value.incarnation == later

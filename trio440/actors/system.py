@@ -195,7 +195,10 @@ async def open_actor_system(
         if host is not None:
             front = await stack.enter_async_context(open_front(host, port, networking, ports))
             name = front.address
-            incarnation = max(incarnation, await front.latest() + 1)
+            # Nobody may know of a life that was short: the same number again would be taken for it.
+            known = max(networking.after, await front.latest())
+            later = known + 1 + ports.rng.getrandbits(2 * LIFE_BITS)
+            incarnation = max(incarnation, later)
         post = Post(name, incarnation, limits=limits, ports=ports, report=report, on_spawn=on_spawn)
         async with _open(post, Family(post, strategy, None), front) as system:
             yield system

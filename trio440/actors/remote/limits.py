@@ -9,7 +9,9 @@ from trio440.actors.cluster.config import Config
 from trio440.actors.limits import check_count, check_seconds, check_text
 from trio440.errors import InvalidParameter
 
-__all__ = ["Delivery", "LinkLimits", "LinkStatistics", "Networking"]
+__all__ = ["LATEST", "Delivery", "LinkLimits", "LinkStatistics", "Networking"]
+
+LATEST: Final = (1 << 63) - (1 << 32)
 
 Delivery: TypeAlias = Literal["at_most_once", "acknowledged"]
 """What becomes of messages when a connection breaks. ``at_most_once``: those that were on their way
@@ -32,6 +34,12 @@ def _delivery(instance: object, attribute: "attrs.Attribute[str]", value: Any) -
     del instance
     if value not in get_args(Delivery):
         raise InvalidParameter(attribute.name, value, f"one of {', '.join(get_args(Delivery))}")
+
+
+def _life(instance: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
+    del instance
+    if type(value) is not int or not 0 <= value <= LATEST:
+        raise InvalidParameter(attribute.name, value, f"a whole number from 0 to {LATEST}")
 
 
 def _name(instance: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
@@ -81,6 +89,8 @@ class Networking:
     greeting_seconds: float = attrs.field(default=1.0, validator=_seconds)
     """Before it begins, a system asks its seeds for so long which life of it they know: its own is
     to be a later one, though its clock has gone back."""
+    after: int = attrs.field(default=0, validator=_life)
+    """The incarnation of an earlier life at the same address: this one's is greater."""
     advertised: str | None = None
     """The host under which others reach this system, where it is not the one it listens on."""
 

@@ -68,6 +68,7 @@ class Network(Far):
         self._nursery: trio.Nursery | None = None
         self._is_closed = False
         self._is_superseded = trio.Event()
+        self._later = 0
         self.watches: Final = Watches(post, self._send_sure, self._find, self._limits.watches)
         self.receiver: Final = Receiver(
             post,
@@ -98,9 +99,12 @@ class Network(Far):
             for link in self._links.values():
                 nursery.start_soon(link.run)
             nursery.start_soon(self._close_idle_links)
-            await self._is_superseded.wait()
+            try:
+                await self._is_superseded.wait()
+            finally:
+                self._nursery = None
             nursery.cancel_scope.cancel()
-        raise SystemSuperseded(self._post.address)
+        raise SystemSuperseded(self._post.address, self._later)
 
     async def _close_idle_links(self) -> None:
         while True:
@@ -185,7 +189,8 @@ class Network(Far):
     def hear(self, event: Event) -> None:
         """Hear what has happened to the members."""
         match event:
-            case Superseded():
+            case Superseded(by):
+                self._later = by.incarnation
                 self._is_superseded.set()
             case Lost(node):
                 self._lose(node)

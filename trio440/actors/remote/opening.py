@@ -10,7 +10,7 @@ from trio440.actors.cluster import Node
 from trio440.actors.cluster.gossip import Membership, open_membership
 from trio440.actors.post import Post
 from trio440.actors.remote.addresses import split_address
-from trio440.actors.remote.limits import Networking
+from trio440.actors.remote.limits import LATEST, Networking
 from trio440.actors.remote.network import Network
 from trio440.actors.remote.service import Address, Latest, Systems
 from trio440.core.host import Host, UdpSocket, format_address
@@ -131,7 +131,7 @@ class Front:
         async with open_client(*seed, identity=identity, ports=self._ports) as client:
             with suppress(RpcError):
                 answer = await Systems(client).latest(Address(self.address))
-                known.append(answer.incarnation)
+                known.append(min(answer.incarnation, LATEST))
 
     async def leave(self, deadline: float) -> None:
         """Send what waits and say good-bye, until a moment of this machine's clock at most."""

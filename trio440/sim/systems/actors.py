@@ -1,9 +1,10 @@
-"""Actors: the members of a cluster, who find each other, fail and come back."""
+"""Actors: systems that find each other, fail and come back, and what their actors say."""
 
 from typing import Final
 
 from trio440.sim.faults import HostTraits
 from trio440.sim.systems.actors_stage import HOSTS, play
+from trio440.sim.systems.actors_world import tell
 from trio440.sim.systems.base import SECOND, System
 
 __all__ = ["SYSTEM"]
@@ -15,4 +16,5 @@ SYSTEM: Final = System(
     duration=40 * SECOND,
     heal_at=5 * SECOND,
     level_a=play,
+    level_b=tell,
 )
