@@ -89,12 +89,24 @@ class Cell(Signalled):
         if self._children is not None:
             yield from self._children.members()
 
+    @property
+    def waiting(self) -> int:
+        """How many messages are in its mailbox."""
+        return 0 if self._mailbox is None else len(self._mailbox)
+
+    @property
+    def handled(self) -> int:
+        """How many messages it has handled, in all its lives."""
+        return self._handled
+
     def statistics(self) -> ActorStatistics:
         """Return its counts."""
         mailbox = self._mailbox
         return ActorStatistics(
+            ref=self.ref,
+            kind=self._recipe.kind,
             name=self.name,
-            waiting=0 if mailbox is None else len(mailbox),
+            waiting=self.waiting,
             stashed=0 if mailbox is None else mailbox.stashed,
             handled=self._handled,
             restarts=self._restarts,

@@ -5,6 +5,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 
 import attrs
 
+from trio440.actors.ref import Ref
 from trio440.errors import InvalidParameter
 
 __all__ = [
@@ -143,6 +144,9 @@ class SystemStatistics:
 class ActorStatistics:
     """One actor at one moment."""
 
+    ref: Ref[Any]
+    kind: str
+    """The name of the class or function that it was spawned from."""
     name: str | None
     waiting: int
     """Messages in its mailbox."""

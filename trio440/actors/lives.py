@@ -1,6 +1,7 @@
 """What a life of an actor is made of, how it ends, and how it waits for the next."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, Protocol, final
 
 import attrs
@@ -70,6 +71,15 @@ class Recipe:
     args: tuple[Any, ...]
     restart: Restart
     mailbox: MailboxPolicy
+
+    @property
+    def kind(self) -> str:
+        """The name of the class or function that it is made by."""
+        factory: Any = self.factory
+        while isinstance(factory, partial):
+            factory = factory.func
+        name: str = getattr(factory, "__qualname__", type(factory).__qualname__)
+        return name
 
 
 @attrs.frozen

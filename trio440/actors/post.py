@@ -139,6 +139,10 @@ class Post:
         """How many actors there are."""
         return len(self._targets)
 
+    def targets(self) -> list[Target]:
+        """Return the actors that there are, from the first spawned to the last."""
+        return list(self._targets.values())
+
     def next_watch(self) -> int:
         """Return a number that no watch has had."""
         self._last_watch += 1

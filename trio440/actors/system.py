@@ -1,6 +1,6 @@
 """The actor system: opened with ``async with``, it owns every actor that is spawned in it."""
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
@@ -88,6 +88,15 @@ class ActorSystem(Spawner):
     def statistics(self) -> SystemStatistics:
         """Return what the system holds and has counted; goes through all actors."""
         return self._post.statistics(member.rate() for member in self._root.members())
+
+    def actors(self) -> Iterator[ActorStatistics]:
+        """Go through the actors that there are now, from the first spawned to the last.
+
+        One that has ended when its turn comes is still among them.
+        """
+        for target in self._post.targets():
+            if isinstance(target, Cell):
+                yield target.statistics()
 
     def actor_statistics(self, ref: Ref[Any]) -> ActorStatistics | None:
         """Return the counts of one actor, None when it has ended."""

@@ -11,6 +11,7 @@ from trio440.cli.running import end_with_stdin, guard
 __all__ = ["command", "run_command_line"]
 
 SUMMARIES: Final = {
+    "actors": "What goes on in a cluster of actor systems.",
     "demo": "Show the systems at work over real sockets and processes.",
     "linekv": "The line-protocol key-value server over TCP, and its client.",
     "lsp": "Reliable messages over UDP: an echo server and its client.",

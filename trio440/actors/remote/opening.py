@@ -1,6 +1,6 @@
 """Where a system of actors is reached: its two sockets, its server, and its membership."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Final, final
 
@@ -8,15 +8,18 @@ import trio
 
 from trio440.actors.cluster import Node
 from trio440.actors.cluster.gossip import Membership, open_membership
+from trio440.actors.cluster.messages import Record
 from trio440.actors.post import Post
 from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.limits import LATEST, Networking
 from trio440.actors.remote.network import Network
+from trio440.actors.remote.reports import Reporter
 from trio440.actors.remote.service import Address, Latest, Systems
+from trio440.actors.remote.visits import open_visit
 from trio440.core.host import Host, UdpSocket, format_address
 from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import AddressError, AddressInUse, InvalidParameter, RpcError
-from trio440.rpc import Identity, Peer, Routes, ServerLimits, open_client, open_server
+from trio440.rpc import Peer, Routes, ServerLimits, open_server
 
 __all__ = ["Front", "open_front"]
 
@@ -74,6 +77,7 @@ class Front:
         routes = Routes()
         routes.add_one_way(Systems.deliver, network.deliver)
         routes.add(Systems.latest, self._answer_latest)
+        routes.add(Systems.report, Reporter(post, self._records).answer)
         node = Node(post.address, post.incarnation)
         async with (
             open_server(
@@ -104,9 +108,12 @@ class Front:
                 network.close()
 
     def _answer_latest(self, asked: Address, _: Peer) -> Latest:
-        records = () if self._membership is None else self._membership.records()
+        records = self._records()
         lives = (r.node.incarnation for r in records if r.node.address == asked.address)
         return Latest(max(lives, default=0))
+
+    def _records(self) -> Sequence[Record]:
+        return () if self._membership is None else self._membership.records()
 
     async def latest(self) -> int:
         """Return the incarnation of the latest life at this address that a seed knows; 0: none.
@@ -118,20 +125,15 @@ class Front:
             async with trio.open_nursery() as nursery:
                 for seed in self._networking.seeds:
                     if seed != self.address:
-                        nursery.start_soon(self._ask_latest, split_address(seed), known)
+                        nursery.start_soon(self._ask_latest, seed, known)
         return max(known)
 
-    async def _ask_latest(self, seed: tuple[str, int], known: list[int]) -> None:
-        try:
-            stream = await self._ports.net.connect_tcp(*seed)
-        except AddressError:
-            return  # nobody is there: no use to try again, as a client would
-        await stream.aclose()
-        identity = Identity(self._networking.cluster)
-        async with open_client(*seed, identity=identity, ports=self._ports) as client:
-            with suppress(RpcError):
-                answer = await Systems(client).latest(Address(self.address))
-                known.append(min(answer.incarnation, LATEST))
+    async def _ask_latest(self, seed: str, known: list[int]) -> None:
+        with suppress(AddressError):
+            async with open_visit(seed, self._networking.cluster, self._ports) as system:
+                with suppress(RpcError):
+                    answer = await system.latest(Address(self.address))
+                    known.append(min(answer.incarnation, LATEST))
 
     async def leave(self, deadline: float) -> None:
         """Send what waits and say good-bye, until a moment of this machine's clock at most."""

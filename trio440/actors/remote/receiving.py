@@ -26,7 +26,7 @@ from trio440.errors import ActorStopped, BadMessage, InvalidParameter, LimitReac
 from trio440.rpc import Peer
 from trio440.wire.codec import INT64_MAX
 
-__all__ = ["Handlers", "Receiver"]
+__all__ = ["Counts", "Handlers", "Receiver"]
 
 MOST_SENDERS: Final = 4096
 """Lives of other systems of which it is known how far their parcels have come."""

@@ -24,7 +24,7 @@ from trio440.actors.remote.parcels import (
     Watch,
 )
 
-__all__ = ["Watches"]
+__all__ = ["Send", "Watches"]
 
 REASONS: Final[dict[str, DownReason]] = {
     "stopped": "stopped",
