@@ -17,7 +17,7 @@ from tests.support.actor_cast import Add, Counter, Get, Wait
 from trio440.actors import ActorSystem, MailboxPolicy, Ref, open_actor_system
 from trio440.errors import AskTimedOut
 
-SHORT, LONG = 2_000, 1_000_000
+SHORT, LONG = 1_500, 1_000_000
 SWEPT_TOGETHER = 1_200
 """Trio sweeps the scopes of deadlines that are over, and timers those that are cancelled, by the
 thousand and by the 64: what is less is no leak."""

@@ -1,7 +1,6 @@
 """Lives that begin: in which time, with which handlers; and how a failure is seen by default."""
 
 import logging
-import subprocess
 import sys
 from functools import partial
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.support.actor_cast import Add, Counter, Fail, Get, Log
+from tests.support.processes import finished
 from trio440.actors import (
     Actor,
     Context,
@@ -176,13 +176,8 @@ trio.run(main)
 
 
 def test_a_program_that_configures_nothing_shows_it_on_standard_error() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout == ""
-    assert done.stderr == (
-        "local/1 failed: ValueError: on purpose; restart 1 of 3 within 5 s, after 0 s\n"
-    )
+    line = "local/1 failed: ValueError: on purpose; restart 1 of 3 within 5 s, after 0 s\n"
+    assert finished([sys.executable, "-c", PROGRAM]) == (0, "", line)
 
 
 # Handlers of what is declared
