@@ -205,6 +205,8 @@ MODULES = {
     "trio440.actors.remote.service": SHELL,
     "trio440.actors.remote.shots": SHELL,
     "trio440.actors.remote.visits": SHELL,
+    "trio440.actors.remote.spawning": SHELL,
+    "trio440.actors.remote.values": PURE,
     "trio440.actors.remote.watches": SHELL,
     "trio440.actors.reporting": SHELL,
     "trio440.actors.signals": SHELL,

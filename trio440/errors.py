@@ -121,6 +121,7 @@ __all__ = [
     "MessageTooLarge",
     "MiningError",
     "NameTaken",
+    "NameUnknown",
     "NoAnswer",
     "NotLeader",
     "NotQueryable",
@@ -665,6 +666,16 @@ class NameTaken(ActorError):
         super().__init__(f"the name {name!r} belongs to {ref}")
         self.name = name
         self.ref = ref
+
+
+class NameUnknown(ActorError, TooSlowError):
+    """Nobody had a name in time."""
+
+    def __init__(self, name: str, seconds: float) -> None:
+        """Give the name, and how long it was waited for."""
+        super().__init__(f"nobody had the name {name!r} within {seconds:g} s")
+        self.name = name
+        self.seconds = seconds
 
 
 class SystemStopped(ActorError, ClosedResourceError):

@@ -17,7 +17,10 @@ from trio440.errors import (
     ActorFailed,
     ActorStopped,
     AskTimedOut,
+    InvalidParameter,
     MailboxFull,
+    NameUnknown,
+    StartFailed,
     SystemSuperseded,
 )
 from trio440.sim import simulated
@@ -326,3 +329,81 @@ async def test_a_system_that_others_take_for_an_earlier_life_ends(world: World) 
                 two.join([one.address])
                 await trio.sleep_forever()
     assert caught.value.incarnation == later
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS, duration_seconds=600)
+async def test_names_are_known_everywhere_while_their_owners_are_there(world: World) -> None:
+    async with (
+        system_on(world, "one") as one,
+        system_on(world, "two") as two,
+        system_on(world, "three") as three,
+    ):
+        await until(lambda: all(len(each.members) == 3 for each in (one, two, three)))
+        low, high = sorted([await one.spawn(Counter), await two.spawn(Counter)])
+        assert (low.address, high.address) == (one.address, two.address)
+        one.register("counter", low, scope="cluster")
+        assert await three.wait_registered("counter") == low
+        two.register("counter", high, scope="cluster")
+        await until(lambda: all(each.lookup("counter") == high for each in (one, two, three)))
+        await one.stop(high)
+        await until(lambda: all(each.lookup("counter") == low for each in (one, two, three)))
+        one.register("counter", high, scope="system")
+        assert (one.lookup("counter"), two.lookup("counter")) == (high, low)
+        with cut(world, "one"):
+            await until(lambda: three.lookup("counter") is None, 60)
+        await until(lambda: three.lookup("counter") == low, 60)
+        one.unregister("counter", scope="cluster")
+        await until(lambda: three.lookup("counter") is None)
+        with pytest.raises(NameUnknown, match="nobody had the name 'counter' within 1 s"):
+            await three.wait_registered("counter", timeout_seconds=1)
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_what_a_system_offers_is_spawned_there_for_others(world: World) -> None:
+    async with system_on(world, "one") as one, system_on(world, "two") as two:
+        two.learn(Names)
+        two.offer("counter", Counting)
+        ref = await one.spawn_at(two.address, "counter", 3, Names(["a"]))
+        assert ref.address == two.address
+        assert await one.ask(ref, Get()) == 3
+        assert await one.ask(ref, GetNames()) == Names(["a"])
+        with pytest.raises(StartFailed, match="nothing is offered under the name 'other'"):
+            await one.spawn_at(two.address, "other")
+        with pytest.raises(StartFailed, match=r"Counting\.__init__"):
+            await one.spawn_at(two.address, "counter")
+        with pytest.raises(AskTimedOut):
+            await one.spawn_at("10.9.9.9:1", "counter", timeout_seconds=1)
+        with pytest.raises(InvalidParameter, match="offered once"):
+            two.offer("counter", Counter)
+        await one.stop(ref)
+        assert (await one.wait_stopped(ref)).reason == "unknown"
+
+
+class Counting(Counter):
+    def __init__(self, total: int, names: Names) -> None:
+        super().__init__()
+        self.total, self.names = total, names.names
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_link_keeps_to_its_bounds(world: World) -> None:
+    limits = actors.LinkLimits(messages=5, message_bytes=1000, links=2)
+    seeds = (f"{world.machines['one'].address}:{PORT}",)
+    networking = actors.Networking(seeds=seeds, limits=limits)
+    async with system_on(world, "one", networking=networking) as one:
+        nobody: actors.Ref[Any] = actors.Ref("10.9.9.9:1", 1, 1)
+        with one.dead_letters() as letters:
+            for amount in range(7):
+                one.tell(nobody, Add(amount))
+            one.tell(nobody, Names(["x" * 1000]))
+            one.tell(attrs.evolve(nobody, address="10.9.9.9:2"), Add(1))
+            one.tell(attrs.evolve(nobody, address="10.9.9.9:3"), Add(1))
+            reasons = [(await letters.receive()).reason for _ in range(4)]
+        assert reasons == ["link_full", "link_full", "link_full", "unreachable"]
+        with pytest.raises(ActorStopped, match="as much as may be waits"):
+            await one.ask(nobody, Get())
+        assert [link.waiting for link in one.links()] == [5, 1]
+        with one.dead_letters() as letters, trio.fail_after(100):
+            gone = [await letters.receive() for _ in range(6)]
+        assert {letter.detail for letter in gone} == {"cannot be reached"}
+        assert one.links() == []

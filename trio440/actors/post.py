@@ -19,7 +19,7 @@ from trio440.actors.messages import Entry, Vocabulary
 from trio440.actors.notices import DeadLetter, DeadReason, Spawned
 from trio440.actors.oneshot import Asked, OneShot, Target
 from trio440.actors.ref import Ref
-from trio440.actors.reporting import LOUD, Losses
+from trio440.actors.reporting import LOUD, Losses, log_failure
 from trio440.actors.timers import Timers
 from trio440.core.channels import Chan
 from trio440.core.host import Host
@@ -65,6 +65,12 @@ class Far(Protocol):
 
     def stop(self, ref: Ref[Any], timeout_seconds: float, *, drain: bool) -> None:
         """Let an actor end."""
+
+    def lookup(self, name: str) -> Ref[Any] | None:
+        """Return whom a name leads to over the whole cluster."""
+
+    def ended(self, ref: Ref[Any]) -> None:
+        """Hear that an actor here has ended."""
 
 
 @attrs.define
@@ -112,6 +118,8 @@ class Post:
         self.deadlines: Final = Timers(ports.clock, limits.open_asks)
         """Of asks."""
         self.names: Final[dict[str, Ref[Any]]] = {}
+        self.names_changed: Final = trio.lowlevel.ParkingLot()
+        """Tasks that wait for a name."""
         self.tables: Final = dict[type, Table]()
         """The handlers of the classes of actors that were spawned."""
         self.functions: Final = set[Any]()
@@ -123,7 +131,7 @@ class Post:
         self._targets: Final[dict[int, Target]] = {}
         self._shots: Final[dict[int, OneShot]] = {}
         self._listeners: Final[dict[Chan[DeadLetter], None]] = {}
-        self._losses: Final = Losses()
+        self._losses: Final = Losses() if report is log_failure else None
         self._last_counter = 0
         self._last_watch = 0
 
@@ -155,6 +163,8 @@ class Post:
     def forget(self, ref: Ref[Any]) -> None:
         """Let a reference lead to the dead letters."""
         self._targets.pop(ref.counter, None)
+        if self.far is not None:
+            self.far.ended(ref)
 
     def forget_shot(self, counter: int) -> None:
         """Let a one-shot reference lead to the dead letters."""
@@ -198,6 +208,12 @@ class Post:
         if (other := self.names.get(name)) is not None and other != ref:
             raise NameTaken(name, other)
         self.names[name] = ref
+        self.names_changed.unpark_all()
+
+    def lookup(self, name: str) -> Ref[Any] | None:
+        """Return whom a name leads to: one of this system before one of the cluster."""
+        ref = self.names.get(name)
+        return self.far.lookup(name) if ref is None and self.far is not None else ref
 
     def unregister(self, name: str, ref: Ref[Any]) -> None:
         """Take a name away if this reference has it."""
@@ -335,7 +351,7 @@ class Post:
     ) -> None:
         """Count a message that reached nobody, and tell who listens."""
         self.counters.dead[reason] += 1
-        if reason in LOUD:
+        if self._losses is not None and reason in LOUD:
             self._losses.note(ref, message, reason, detail)
         if self._listeners:
             letter = DeadLetter(ref, message, reason, detail, sender)

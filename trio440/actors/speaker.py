@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any, Final, Generic, TypeVar, final
 
 import attrs
+import trio
 
 from trio440.actors.inbox import Inbox
 from trio440.actors.limits import check_seconds
@@ -13,7 +14,7 @@ from trio440.actors.oneshot import OneShot
 from trio440.actors.post import Post
 from trio440.actors.ref import Ref, check_ref
 from trio440.actors.timers import Timer
-from trio440.errors import AskTimedOut, InvalidParameter
+from trio440.errors import AskTimedOut, InvalidParameter, NameUnknown
 
 __all__ = ["OpenReply", "Speaker"]
 
@@ -184,8 +185,25 @@ class Speaker:
             shot.close()
 
     def lookup(self, name: str) -> Ref[Any] | None:
-        """Return the reference with this name, or None."""
-        return self._post.names.get(name)
+        """Return the reference with this name, in this system or else in the cluster; or None."""
+        return self._post.lookup(name)
+
+    async def wait_registered(
+        self, name: str, *, timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    ) -> Ref[Any]:
+        """Return the reference with this name as soon as there is one; always a checkpoint.
+
+        Raises:
+            NameUnknown: nobody had the name in time.
+            InvalidParameter: the time is negative or infinite.
+        """
+        check_seconds("timeout_seconds", timeout_seconds)
+        await trio.lowlevel.checkpoint()
+        with self._post.clock.move_on_after(timeout_seconds):
+            while (ref := self._post.lookup(name)) is None:
+                await self._post.names_changed.park()
+            return ref
+        raise NameUnknown(name, timeout_seconds)
 
     def _start_timer(
         self, ref: Ref[Any], message: Any, first_seconds: float, period_seconds: float | None

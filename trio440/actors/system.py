@@ -7,20 +7,29 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
-from typing import Any, Final, final, get_args
+from typing import Any, Final, Literal, TypeAlias, final, get_args
 
-from trio440.actors.actor import Spawner
+from trio440.actors.actor import DEFAULT_RESTART, Spawner
 from trio440.actors.cell import Cell
 from trio440.actors.cluster import Node
 from trio440.actors.family import Family
-from trio440.actors.limits import ActorStatistics, Limits, SystemStatistics, check_text
+from trio440.actors.limits import (
+    ActorStatistics,
+    Limits,
+    MailboxPolicy,
+    SystemStatistics,
+    check_seconds,
+    check_text,
+)
 from trio440.actors.notices import DeadLetter, Spawned
 from trio440.actors.post import Post, Report
 from trio440.actors.ref import Ref
 from trio440.actors.remote.limits import Delivery, LinkStatistics, Networking
 from trio440.actors.remote.opening import Front, open_front
+from trio440.actors.remote.spawning import Offer
 from trio440.actors.reporting import log_failure
-from trio440.actors.supervision import Strategy, check_strategy
+from trio440.actors.speaker import DEFAULT_TIMEOUT_SECONDS
+from trio440.actors.supervision import Restart, Strategy, check_strategy
 from trio440.core.channels import Chan
 from trio440.core.host import Host
 from trio440.core.lifetimes import open_service_nursery
@@ -28,6 +37,9 @@ from trio440.core.real import REAL_HOST
 from trio440.errors import InvalidParameter
 
 __all__ = ["ActorSystem", "open_actor_system"]
+
+Scope: TypeAlias = Literal["system", "cluster"]
+"""Where a name is known."""
 
 DEFAULT_LIMITS: Final = Limits()
 DEFAULT_NETWORKING: Final = Networking()
@@ -61,18 +73,35 @@ class ActorSystem(Spawner):
         """The life of this system; a later one at the same address has a higher number."""
         return self._post.incarnation
 
-    def register(self, name: str, ref: Ref[Any]) -> None:
+    def register(self, name: str, ref: Ref[Any], *, scope: Scope = "system") -> None:
         """Give a name to any reference; to an actor of this system, until it ends.
 
-        Raises:
-            NameTaken: another reference has it.
-            InvalidParameter: the name is empty.
-        """
-        self._post.register(name, ref)
+        Over the cluster each system has names of its own: where several have the same one, it
+        leads to the greatest of their references, for everybody, and to the next one when that
+        ends. A name that this system has in both scopes is for it the one of the system.
 
-    def unregister(self, name: str) -> None:
-        """Take a name away; one that nobody has is no error."""
-        self._post.names.pop(name, None)
+        Args:
+            name: 1 to 200 characters.
+            ref: to whom it leads.
+            scope: ``system``: known here alone; ``cluster``: to all members, soon.
+
+        Raises:
+            NameTaken: another reference of this system has it; not over the cluster, where the
+                later one takes its place.
+            LimitReached: this system has as many names over the cluster as may be.
+            InvalidParameter: the name is empty, or this system is reached by nobody.
+        """
+        if scope == "cluster":
+            self._require_front().network.set_name(name, ref)
+        else:
+            self._post.register(name, ref)
+
+    def unregister(self, name: str, *, scope: Scope = "system") -> None:
+        """Take a name of this system away; one that nobody has is no error."""
+        if scope == "cluster":
+            self._require_front().network.drop_name(name)
+        else:
+            self._post.names.pop(name, None)
 
     def dead_letters(self, capacity: int = 1000) -> AbstractContextManager[Chan[DeadLetter]]:
         """Hear of dead letters while the body runs; at its end the channel is closed.
@@ -143,10 +172,65 @@ class ActorSystem(Spawner):
         """
         self._post.vocabulary.learn_all(kinds)
 
+    def offer(
+        self,
+        name: str,
+        factory: Callable[..., Any],
+        *,
+        restart: Restart = DEFAULT_RESTART,
+        mailbox: MailboxPolicy | None = None,
+    ) -> None:
+        """Let other systems spawn actors here, see :meth:`spawn_at`; they are this system's own.
+
+        Args:
+            name: under which it is asked for.
+            factory: as of ``spawn``; called with the arguments that the other system gives.
+            restart: as of ``spawn``.
+            mailbox: as of ``spawn``.
+
+        Raises:
+            InvalidParameter: the name is empty or taken, or this system is reached by nobody.
+        """
+        self._require_front().offers.add(name, Offer(factory, restart, mailbox))
+
+    async def spawn_at(
+        self,
+        address: str,
+        name: str,
+        *args: Any,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> Ref[Any]:
+        """Spawn what the system at an address offers, and return the reference.
+
+        Waits for that system to be a member of the cluster. Cancelled or timed out, the actor may
+        have been spawned.
+
+        Args:
+            address: of that system.
+            name: of what it offers.
+            args: messages or plain values; classes of messages are to be known there.
+            timeout_seconds: for everything.
+
+        Raises:
+            StartFailed: it was not spawned, and why.
+            AskTimedOut: the time is over.
+            InvalidParameter: an argument is neither plain nor a message, or this system is
+                reached by nobody.
+        """
+        check_seconds("timeout_seconds", timeout_seconds)
+        return await self._require_front().network.spawn(address, name, args, timeout_seconds)
+
     def _require_front(self) -> Front:
         if self._front is None:
             raise InvalidParameter("host", None, "given to a system that others reach")
         return self._front
+
+    async def spawn_offer(self, offer: Offer, args: tuple[Any, ...]) -> Ref[Any]:
+        """Spawn what another system has asked for; errors as of ``spawn``."""
+        ref: Ref[Any] = await self.spawn(
+            offer.factory, *args, restart=offer.restart, mailbox=offer.mailbox
+        )
+        return ref
 
     async def _family(self) -> Family:
         return self._root
@@ -182,7 +266,8 @@ async def open_actor_system(
         limits: its bounds.
         report: hears an ``ActorFailed`` for each failure, with what follows from it; must not
             raise. By default it is one line at level ERROR of the standard logger
-            ``trio440.actors``, whose DEBUG has the traceback.
+            ``trio440.actors``, whose DEBUG has the traceback; the same logger is then told of the
+            first message of each kind that is lost by a mistake.
         on_spawn: hears of each actor that is spawned; must not raise.
         ports: the machine.
 
@@ -222,9 +307,10 @@ async def _open(post: Post, root: Family, front: Front | None) -> AsyncIterator[
         nursery.start_soon(post.deadlines.run)
         nursery.start_soon(root.run, None)
         await root.wait_opened()
-        async with nullcontext() if front is None else front.serve(post):
+        system = ActorSystem(post, root, front)
+        async with nullcontext() if front is None else front.serve(post, system.spawn_offer):
             try:
-                yield ActorSystem(post, root, front)
+                yield system
                 deadline = clock.now() + seconds
                 await root.shut(seconds)
                 if front is not None:

@@ -1,7 +1,7 @@
 """The link to one other system: one connection after the other, and what waits for it."""
 
 from collections.abc import Callable
-from typing import Final, final
+from typing import Final, TypeVar, final
 
 import trio
 
@@ -12,9 +12,12 @@ from trio440.actors.remote.parcels import Received, encode
 from trio440.actors.remote.service import Systems
 from trio440.core.host import Host
 from trio440.errors import HandshakeRefused
-from trio440.rpc import Client, ClientLimits, Expected, Identity, open_client
+from trio440.rpc import Client, ClientLimits, Expected, Identity, Method, open_client
 
 __all__ = ["Link"]
+
+A = TypeVar("A")
+R = TypeVar("R")
 
 BURST_SECONDS: Final = 200e-6
 """Parcels that come so soon after one that was sent at once gather."""
@@ -65,6 +68,7 @@ class Link:
         self._burst_until = 0.0
         self._owed: tuple[int, int] | None = None
         self._sleeper: trio.lowlevel.Task | None = None
+        self._connected = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
         self._finishing = False
         self._scope = trio.CancelScope()
@@ -95,6 +99,12 @@ class Link:
         )
 
     # Used by whoever sends
+
+    async def call(self, method: Method[A, R], request: A) -> R:
+        """Ask over the present connection, or the next one; see :meth:`trio440.rpc.Client.call`."""
+        while self._client is None:
+            await self._connected.park()
+        return await self._client.call(method, request)
 
     def put(self, item: Item) -> bool:
         """Send a parcel, at once or as soon as there is a connection; False: there is no room."""
@@ -172,6 +182,7 @@ class Link:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._until_over, client, nursery.cancel_scope)
             self._client = client
+            self._connected.unpark_all()
             try:
                 await self._pump(client)
             finally:

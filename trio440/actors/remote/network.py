@@ -1,11 +1,13 @@
 """The way from the actors of one system to those of others: links, and what is sent over them."""
 
+from contextlib import suppress
 from typing import Any, Final, final
 
 import trio
 
 from trio440.actors.belongings import Watched, Watcher
 from trio440.actors.cluster import Back, Event, Joined, Left, Lost, Node, Superseded
+from trio440.actors.cluster.names import UPDATES, Names
 from trio440.actors.notices import DeadReason
 from trio440.actors.oneshot import OneShot
 from trio440.actors.post import Far, Post
@@ -19,6 +21,7 @@ from trio440.actors.remote.parcels import (
     Ended,
     Parcel,
     Received,
+    Shared,
     Stop,
     Told,
     Unwatch,
@@ -26,8 +29,18 @@ from trio440.actors.remote.parcels import (
     encode,
 )
 from trio440.actors.remote.receiving import Receiver
+from trio440.actors.remote.service import SpawnRequest, Systems
+from trio440.actors.remote.values import encode_value
 from trio440.actors.remote.watches import Watches
-from trio440.errors import InvalidParameter, SystemSuperseded
+from trio440.errors import (
+    AskTimedOut,
+    BadMessage,
+    InvalidParameter,
+    MessageTooLarge,
+    RpcError,
+    StartFailed,
+    SystemSuperseded,
+)
 from trio440.rpc import Identity, Peer
 
 __all__ = ["Members", "Network"]
@@ -36,12 +49,18 @@ MOST_STRANGERS: Final = 64
 """Links to systems that are no members of the cluster, as far as is known."""
 IDLE_SECONDS: Final = 30.0
 """After so long a link to one that is no member is closed."""
+LOOK_SECONDS: Final = 0.05
+"""How often it is looked whether a system has become a member."""
 MICROSECONDS: Final = 1_000_000
 LOST: Final = "cannot be reached: its system is lost"
 
 
 class Members:
     """Who is in the cluster; before it is known, nobody."""
+
+    def live(self) -> tuple[Node, ...]:
+        """Return all."""
+        return ()
 
     def find(self, address: str) -> Node | None:
         """Return the live member at an address."""
@@ -80,8 +99,12 @@ class Network(Far):
                 Ended: self.watches.on_ended,
                 Stop: self._on_stop,
                 Received: self._on_received,
+                Shared: self._on_shared,
             },
         )
+        self.names: Final = Names(Node(post.address, post.incarnation))
+        self._named: dict[Ref[Any], set[str]] = {}
+        """Of the actors here: their names over the cluster."""
 
     @property
     def identity(self) -> Identity:
@@ -188,6 +211,8 @@ class Network(Far):
 
     def hear(self, event: Event) -> None:
         """Hear what has happened to the members."""
+        self.names.notice(event)
+        self._share()
         match event:
             case Superseded(by):
                 self._later = by.incarnation
@@ -208,6 +233,77 @@ class Network(Far):
             link.lose(LOST)
         self.watches.lose(node)
         self.receiver.lose(node)
+
+    # Names
+
+    def set_name(self, name: str, ref: Ref[Any]) -> None:
+        """Give a name over the whole cluster.
+
+        Raises:
+            LimitReached, InvalidParameter: as ``Names.set``.
+        """
+        self.drop_name(name)
+        self.names.set(name, ref)
+        if ref.address == self._post.address:
+            self._named.setdefault(ref, set()).add(name)
+        self._share()
+
+    def drop_name(self, name: str) -> None:
+        """Take a name of this system away."""
+        self.names.drop(name)
+        for names in self._named.values():
+            names.discard(name)
+        self._share()
+
+    def lookup(self, name: str) -> Ref[Any] | None:
+        """Return whom a name leads to."""
+        return self.names.lookup(name)
+
+    def ended(self, ref: Ref[Any]) -> None:
+        """Hear that an actor here has ended: its names end, too."""
+        for name in self._named.pop(ref, ()):
+            self.names.drop(name)
+        self._share()
+
+    def _share(self) -> None:
+        """Send what there is to tell of names."""
+        for receiver, update in self.names.updates_to_send():
+            nodes = self.members.live() if receiver is None else (receiver,)
+            data = UPDATES.encode(update)
+            for node in nodes:
+                if node.address != self._post.address:
+                    self._send_sure(node, Shared(node.incarnation, data))
+        self._post.names_changed.unpark_all()
+
+    def _on_shared(self, shared: Shared, sender: Node) -> None:
+        with suppress(BadMessage):
+            self.names.hear(sender, UPDATES.decode_untrusted(shared.update))
+            self._share()
+
+    # Spawning elsewhere
+
+    async def spawn(
+        self, address: str, name: str, args: tuple[Any, ...], seconds: float
+    ) -> Ref[Any]:
+        """Spawn what another system offers; see ``ActorSystem.spawn_at``."""
+        vocabulary = self._post.vocabulary
+        values = tuple(encode_value(vocabulary.copy_answer(arg), vocabulary) for arg in args)
+        what = f"{address}/{name}"
+        with self._post.clock.move_on_after(seconds):
+            if (link := self._link(address)) is None:
+                raise StartFailed(what, f"no link leads to {address}")
+            while (node := self._find(address)) is None:
+                await self._post.clock.sleep(LOOK_SECONDS)
+            try:
+                answer = await link.call(
+                    Systems.spawn, SpawnRequest(node.incarnation, name, values)
+                )
+            except (RpcError, MessageTooLarge) as error:
+                raise StartFailed(what, str(error)) from None
+            if answer.problem:
+                raise StartFailed(what, answer.problem)
+            return Ref(address, answer.counter, answer.incarnation)
+        raise AskTimedOut(what, seconds)
 
     # Out
 

@@ -1,8 +1,8 @@
 """Where a system of actors is reached: its two sockets, its server, and its membership."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Final, final
+from typing import Any, Final, final
 
 import trio
 
@@ -10,11 +10,13 @@ from trio440.actors.cluster import Node
 from trio440.actors.cluster.gossip import Membership, open_membership
 from trio440.actors.cluster.messages import Record
 from trio440.actors.post import Post
+from trio440.actors.ref import Ref
 from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.limits import LATEST, Networking
 from trio440.actors.remote.network import Network
 from trio440.actors.remote.reports import Reporter
 from trio440.actors.remote.service import Address, Latest, Systems
+from trio440.actors.remote.spawning import Offer, Offers
 from trio440.actors.remote.visits import open_visit
 from trio440.core.host import Host, UdpSocket, format_address
 from trio440.core.lifetimes import open_service_nursery
@@ -53,6 +55,7 @@ class Front:
         self._ports = ports
         self._membership: Membership | None = None
         self._network: Network | None = None
+        self._offers: Offers | None = None
 
     @property
     def network(self) -> Network:
@@ -66,9 +69,21 @@ class Front:
         assert self._membership is not None  # noqa: S101 - that is the order of calls
         return self._membership
 
+    @property
+    def offers(self) -> Offers:
+        """What others may spawn here; there once :meth:`serve` has begun."""
+        assert self._offers is not None  # noqa: S101 - that is the order of calls
+        return self._offers
+
     @asynccontextmanager
-    async def serve(self, post: Post) -> AsyncIterator[None]:
+    async def serve(
+        self, post: Post, spawn: Callable[[Offer, tuple[Any, ...]], Awaitable[Ref[Any]]]
+    ) -> AsyncIterator[None]:
         """Let the actors of a system be reached, and reach others, while the body runs.
+
+        Args:
+            post: of the system.
+            spawn: spawns what others ask for.
 
         Raises:
             AddressError: it cannot listen there.
@@ -78,6 +93,8 @@ class Front:
         routes.add_one_way(Systems.deliver, network.deliver)
         routes.add(Systems.latest, self._answer_latest)
         routes.add(Systems.report, Reporter(post, self._records).answer)
+        self._offers = Offers(post, spawn)
+        routes.add(Systems.spawn, self._offers.answer)
         node = Node(post.address, post.incarnation)
         async with (
             open_server(

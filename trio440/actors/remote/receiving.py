@@ -11,17 +11,16 @@ from trio440.actors.post import Post
 from trio440.actors.ref import Ref
 from trio440.actors.remote.incoming import Incoming
 from trio440.actors.remote.parcels import (
-    PLAIN,
     Answered,
     Asked,
     Batch,
     Failed,
     Parcel,
     Told,
-    decode_plain_untrusted,
     decode_untrusted,
 )
 from trio440.actors.remote.shots import RemoteShot, read_failure
+from trio440.actors.remote.values import Value, decode_value_untrusted
 from trio440.errors import ActorStopped, BadMessage, InvalidParameter, LimitReached
 from trio440.rpc import Peer
 from trio440.wire.codec import INT64_MAX
@@ -193,11 +192,8 @@ class Receiver:
         if ref is None or ref.address != sender.address or answered.life != self._post.incarnation:
             return  # its time is over
         try:
-            if answered.name == PLAIN:
-                value = decode_plain_untrusted(answered.body)
-            else:
-                vocabulary = self._post.vocabulary
-                value = vocabulary.decode_untrusted(answered.name, answered.version, answered.body)
+            found = Value(answered.name, answered.version, answered.body)
+            value = decode_value_untrusted(found, self._post.vocabulary)
         except BadMessage as error:
             self._fail(answered.shot, ActorStopped(ref, f"has given no answer: {error}"))
             return

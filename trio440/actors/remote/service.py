@@ -3,6 +3,7 @@
 import attrs
 
 from trio440.actors.remote.parcels import Batch
+from trio440.actors.remote.values import Value
 from trio440.rpc import Service, method, one_way
 
 __all__ = [
@@ -12,6 +13,8 @@ __all__ = [
     "MemberReport",
     "Report",
     "ReportRequest",
+    "SpawnAnswer",
+    "SpawnRequest",
     "Systems",
 ]
 
@@ -78,9 +81,30 @@ class Report:
     """The actors in whose mailboxes most waits; among equal ones, those that have handled most."""
 
 
+@attrs.frozen
+class SpawnRequest:
+    """Spawn what is offered under a name."""
+
+    life: int
+    """Of the system that is asked; 0 is none."""
+    name: str
+    args: tuple[Value, ...]
+
+
+@attrs.frozen
+class SpawnAnswer:
+    """The actor that was spawned, or why none was."""
+
+    counter: int
+    incarnation: int
+    problem: str
+    """Empty if there was none."""
+
+
 class Systems(Service, name="actors"):
     """Of each system that can be reached."""
 
     deliver = one_way(Batch)
     latest = method(Address, Latest)
     report = method(ReportRequest, Report)
+    spawn = method(SpawnRequest, SpawnAnswer)

@@ -3,17 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Final, final
 
-from trio440.actors.messages import MARK, Vocabulary
+from trio440.actors.messages import Vocabulary
 from trio440.actors.oneshot import Shot
 from trio440.actors.ref import Ref
-from trio440.actors.remote.parcels import (
-    LONGEST_DETAIL,
-    PLAIN,
-    Answered,
-    Failed,
-    Parcel,
-    encode_plain,
-)
+from trio440.actors.remote.parcels import LONGEST_DETAIL, Answered, Failed, Parcel
+from trio440.actors.remote.values import encode_value
 from trio440.errors import ActorFailed, ActorStopped, MailboxFull
 
 __all__ = ["FULL", "STOPPED", "RemoteShot", "read_failure"]
@@ -65,15 +59,10 @@ class RemoteShot(Shot):
         if not self._is_open:
             return
         self.close()
-        kind = type(message)
-        if MARK in vars(kind):
-            entry = self._vocabulary.learn(kind)
-            body, name, version = entry.codec.encode(message), entry.name, entry.version
-        else:
-            body, name, version = encode_plain(message), PLAIN, 1
-        self._send(
-            self._shot, Answered(self._shot.counter, self._shot.incarnation, name, version, body)
-        )
+        value = encode_value(message, self._vocabulary)
+        shot = self._shot
+        answered = Answered(shot.counter, shot.incarnation, value.name, value.version, value.body)
+        self._send(shot, answered)
 
     def fail(self, error: Exception) -> None:
         """Answer with an error."""
