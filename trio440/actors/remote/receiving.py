@@ -69,6 +69,8 @@ class Receiver:
         self._send = send
         self._owe = owe
         self._senders: dict[Node, Incoming] = {}
+        self._latest: dict[str, int] = {}
+        """Of each address, the latest life that is a member, or was."""
         self._asked: dict[int, Ref[Any]] = {}
         """By the counters of their one-shot references: who was asked elsewhere."""
         self._handlers: Handlers = {
@@ -80,7 +82,11 @@ class Receiver:
         }
 
     def forget(self, address: str, but: int) -> None:
-        """Forget earlier lives of a system; ``but`` is the present one."""
+        """Listen no more to earlier lives of a system; ``but`` is the present one."""
+        self._latest.pop(address, None)
+        if len(self._latest) >= MOST_SENDERS:
+            self._latest.pop(next(iter(self._latest)))
+        self._latest[address] = but
         for node in [n for n in self._senders if n.address == address and n.incarnation < but]:
             del self._senders[node]
 
@@ -98,7 +104,8 @@ class Receiver:
             sender = Node(identity.node_id, identity.incarnation)
         except InvalidParameter as error:
             raise BadMessage(str(error)) from None
-        if batch.life != post.incarnation:
+        is_old = sender.incarnation < self._latest.get(sender.address, 0)
+        if batch.life != post.incarnation or is_old:
             self.counts.batches_dropped += 1
             return
         incoming = self._senders.get(sender)

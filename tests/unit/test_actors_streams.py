@@ -1,0 +1,280 @@
+"""What goes over a link: parcels, the two streams of them, and addresses."""
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio440.actors.remote import parcels as module
+from trio440.actors.remote.addresses import split_address
+from trio440.actors.remote.incoming import Incoming
+from trio440.actors.remote.outgoing import MOST_PARCELS, Item, Note, Outgoing
+from trio440.actors.remote.parcels import (
+    Answered,
+    Asked,
+    Batch,
+    Ended,
+    Failed,
+    Parcel,
+    Received,
+    Shared,
+    Stop,
+    Told,
+    Unwatch,
+    Watch,
+    decode_plain_untrusted,
+    decode_untrusted,
+    encode,
+    encode_plain,
+    join,
+)
+from trio440.actors.remote.receiving import Receiver
+from trio440.errors import BadMessage, InvalidParameter
+from trio440.rpc import Identity, Peer
+from trio440.wire.codec import INT64_MAX
+
+numbers = st.integers(0, INT64_MAX)
+counters = st.integers(1, INT64_MAX)
+texts = st.text(max_size=20)
+bodies = st.binary(max_size=20)
+some_parcels: st.SearchStrategy[Parcel] = st.one_of(
+    st.builds(Told, counters, numbers, numbers, texts, counters, bodies),
+    st.builds(Asked, counters, numbers, numbers, texts, counters, bodies, counters, numbers),
+    st.builds(Answered, counters, numbers, texts, counters, bodies),
+    st.builds(Failed, counters, numbers, texts, numbers, numbers, texts),
+    st.builds(Watch, counters, counters, numbers),
+    st.builds(Unwatch, counters, numbers),
+    st.builds(Ended, counters, numbers, texts, texts),
+    st.builds(Stop, counters, numbers, st.booleans(), numbers),
+    st.builds(Shared, numbers, bodies),
+    st.builds(Received, numbers, numbers),
+)
+
+# Parcels
+
+
+@given(st.lists(some_parcels, max_size=5))
+def test_parcels_come_back_in_their_order(some: list[Parcel]) -> None:
+    assert decode_untrusted(join([encode(parcel) for parcel in some])) == some
+
+
+@given(st.lists(some_parcels, min_size=1, max_size=3), st.integers(0), st.integers(1, 255))
+def test_damaged_parcels_are_parcels_or_bad_ones(some: list[Parcel], place: int, bits: int) -> None:
+    data = bytearray(join([encode(parcel) for parcel in some]))
+    data[place % len(data)] ^= bits
+    for damaged in (bytes(data), bytes(data[: place % len(data)])):
+        try:
+            found = decode_untrusted(damaged)
+        except BadMessage:
+            continue
+        assert all(isinstance(parcel, msgspec.Struct) for parcel in found)
+
+
+@pytest.mark.parametrize("value", [None, True, 7, -(1 << 63), INT64_MAX, 1.5, "é", b"\xff"])
+def test_plain_values_come_back(value: Any) -> None:
+    found = decode_plain_untrusted(encode_plain(value))
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("data", [b"", b"\x91\x01", b"\x80", b"\xcf" + b"\xff" * 8, b"\xc1"])
+def test_what_is_no_plain_value_is_refused(data: bytes) -> None:
+    with pytest.raises(BadMessage):
+        decode_plain_untrusted(data)
+
+
+# Streams
+
+
+def item(number: int, *, sure: bool, life: int = 0, size: int = 0) -> Item:
+    ref: Any = None
+    return Item(encode(Received(0, number)) + b"", life, sure=sure, note=Note(ref, size, None))
+
+
+class Line:
+    """A sender and a receiver, with connections between them that lose what they carry."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.out = Outgoing(10_000, 1 << 20)
+        self.incoming = Incoming()
+        self.got: list[int] = []
+        self.carried: list[list[Batch]] = [[]]
+        self.out.connected(1)
+
+    def reconnect(self) -> None:
+        old = self.carried[-1]
+        keep = self.rng.randint(0, len(old))  # of the old connection some may still come, late
+        del old[keep:]
+        self.carried.append([])
+        assert self.out.connected(1) == []
+
+    def send(self) -> None:
+        if (batch := self.out.take()) is not None:
+            self.carried[-1].append(batch)
+
+    def arrive(self) -> None:
+        lines = [line for line in self.carried if line]
+        if not lines:
+            return
+        batch = self.rng.choice(lines).pop(0)
+        found: list[Any] = decode_untrusted(batch.parcels)
+        if batch.sure:
+            found = found[self.incoming.admit_sure(batch.first, len(found)) :]
+            if self.rng.random() < 0.7:
+                self.out.received(self.incoming.sure, 1)
+        elif not self.incoming.admit_casual(batch.first, len(found)):
+            found = []
+        self.got += [each.number for each in found]
+
+
+@given(st.randoms(use_true_random=False), st.lists(st.booleans(), max_size=60))
+def test_sure_parcels_come_once_and_casual_ones_at_most_once_in_order(
+    rng: random.Random, kinds: list[bool]
+) -> None:
+    line = Line(rng)
+    for number, sure in enumerate(kinds, 1):
+        assert line.out.put(item(number, sure=sure))
+        for act in rng.choices([line.send, line.arrive, line.reconnect], [4, 4, 1], k=2):
+            act()
+    for _ in range(4 * len(kinds) + 10):
+        line.send()
+        line.arrive()
+        if rng.random() < 0.2:
+            line.out.send_again()
+    while line.out.has_more or any(line.carried):
+        line.send()
+        line.arrive()
+    sure_ones = [number for number, sure in enumerate(kinds, 1) if sure]
+    assert [number for number in line.got if kinds[number - 1]] == sure_ones
+    casual = [number for number in line.got if not kinds[number - 1]]
+    assert casual == sorted(set(casual))
+
+
+def test_what_waits_is_bounded_and_what_systems_say_is_not() -> None:
+    out = Outgoing(2, 1000)
+    assert [out.put(item(number, sure=True)) for number in range(3)] == [True, True, False]
+    assert out.put(Item(b"\x01", 0, sure=True))
+    assert (len(out), out.unreceived) == (3, 0)
+    out.connected(5)
+    batch = out.take()
+    assert batch is not None
+    assert (batch.life, batch.first, batch.sure) == (5, 1, True)
+    assert not out.put(item(9, sure=False)), "what may have to be sent again takes room"
+    assert not out.received(2, 4), "another life knows nothing of it"
+    assert out.received(2, 5)
+    assert not out.received(2, 5)
+    assert not out.received(99, 5)
+    assert out.put(item(9, sure=False))
+
+
+def test_a_later_life_gets_only_what_is_for_it() -> None:
+    out = Outgoing(100, 1000)
+    for life in (0, 5, 6):
+        out.put(item(life, sure=True, life=life))
+    assert [gone.life for gone in out.connected(5)] == [6]
+    assert out.take() is not None
+    out.put(item(7, sure=False, life=5))
+    assert [gone.life for gone in out.connected(8)] == [5, 5]
+    again = out.take()
+    assert again is not None
+    assert (again.life, again.first) == (8, 1)
+    assert len(out.drop_all()) == 1
+    assert out.take() is None
+
+
+def test_batches_are_bounded_by_number_and_by_bytes() -> None:
+    out = Outgoing(10_000, 1 << 30)
+    for number in range(MOST_PARCELS + 1):
+        out.put(item(number, sure=False))
+    out.put(Item(b"x" * 100_000, 0, sure=False))
+    out.put(Item(b"x" * 100_000, 0, sure=False))
+    sizes = []
+    out.connected(1)
+    while (batch := out.take()) is not None:
+        sizes.append(int.from_bytes(batch.parcels[1:5]))
+    assert sizes == [MOST_PARCELS, 1, 1, 1]
+
+
+# A receiver
+
+
+class Office:
+    """As much of a post office as a receiver needs."""
+
+    address, incarnation = "here:1", 7
+
+
+def test_an_earlier_life_is_not_heard_once_a_later_one_is_known() -> None:
+    owed: list[int] = []
+    heard: list[Any] = []
+    office: Any = Office()
+    receiver = Receiver(
+        office,
+        lambda _ref, _parcel: None,
+        lambda _node, number: owed.append(number),
+        {Watch: lambda parcel, _: heard.append(parcel)},
+    )
+    batch = Batch(7, 1, sure=True, parcels=join([encode(Watch(1, 1, 7))]))
+    early = Peer(Identity("c", "there:1", 5), ("there", 1))
+    receiver.take(batch, early)
+    receiver.take(batch, early)
+    assert (len(heard), owed) == (1, [1, 1])
+    receiver.forget("there:1", 6)
+    receiver.take(batch, early)
+    assert len(heard) == 1, "its streams are forgotten, so nothing of it may be taken in"
+    receiver.take(batch, Peer(Identity("c", "there:1", 6), ("there", 1)))
+    assert len(heard) == 2
+    assert receiver.counts.batches_dropped == 2
+
+
+ONE = encode(Received(0, 1))
+
+
+@pytest.mark.parametrize(
+    ("first", "parcels"),
+    [
+        (0, join([encode(Received(0, 1))])),
+        (1, join([])),
+        (INT64_MAX, join([encode(Received(0, 1))])),
+    ],
+)
+def test_batches_without_number_or_parcels_are_refused(first: int, parcels: bytes) -> None:
+    office: Any = Office()
+    receiver = Receiver(office, lambda _r, _p: None, lambda _n, _i: None, {})
+    with pytest.raises(BadMessage):
+        receiver.take(
+            Batch(7, first, sure=False, parcels=parcels), Peer(Identity("c", "a:1"), ("a", 1))
+        )
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("address", "parts"),
+    [("10.0.0.1:7000", ("10.0.0.1", 7000)), ("[::1]:80", ("::1", 80)), ("name:1", ("name", 1))],
+)
+def test_addresses_are_host_and_port(address: str, parts: tuple[str, int]) -> None:
+    assert split_address(address) == parts
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", "local", "a:", ":1", "a:0", "a:65536", "::1:80", "a:-1", "a:²", "a\n:1", "a" * 255 + ":1"],
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidParameter, match="HOST:PORT"):
+        split_address(address)
+
+
+def test_every_parcel_has_a_number_of_its_own() -> None:
+    kinds = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    ]
+    tags = [kind.__struct_config__.tag for kind in kinds]
+    assert len(set(tags)) == len(tags) == 10
