@@ -124,6 +124,13 @@ def test_the_raft_part() -> None:
     assert directories_of(pid) == []
 
 
+def test_the_help_has_a_line_for_each_part() -> None:
+    status, out, _ = finished([*TRIO440, "demo", "--help"])
+    assert status == 0
+    for name in ("linekv", "mining", "raft", "actors"):
+        assert re.search(rf"^  {name} +a [^.]+$", out, re.MULTILINE), out
+
+
 def test_the_actors_part() -> None:
     status, out, err = finished(demo("actors", "actors.WORK_SECONDS = 0.4"))
     assert (status, err) == (0, ""), err

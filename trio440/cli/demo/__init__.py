@@ -34,25 +34,23 @@ PARTS: Final = {
 LIMIT_SECONDS: Final = {"linekv": 30.0, "mining": 30.0, "raft": 20.0, "actors": 20.0}
 """When each part is given up; it means to take a half of that at most."""
 
+HELP: Final = f"""Show the systems at work: all of them, or one PART.
+
+\b
+{"".join(f"{name:7} {what}{chr(10)}" for name, what in PARTS.items())}
+A part that is not over after 30 seconds is given up, with one line and status 1; raft and actors
+after 20 seconds.
+"""
+
 
 class DemoFailed(Trio440Error):
     """A part of the demo did not go as it should."""
 
 
-@click.command()
+@click.command(help=HELP)
 @click.argument("part", type=click.Choice([*PARTS]), required=False)
 def command(part: str | None) -> int:
-    r"""Show the systems at work: all of them, or one PART.
-
-    \b
-    linekv  a key-value server, clients, and one that does not read
-    mining  a hash search over bad datagrams, with a miner that dies
-    raft    a replicated map whose leader is killed, and comes back
-    actors  a supervised pool of workers, and jobs that crash each of them
-
-    A part that is not over after 30 seconds is given up, with one line and status 1; raft and
-    actors after 20 seconds.
-    """
+    """Show all parts, or one; see ``HELP``."""
     names = [*PARTS] if part is None else [part]
     return run(lambda: _show_all(names))
 
