@@ -43,6 +43,8 @@ from trio440.sim import simulated
 from trio440.sim.world import World
 
 HOSTS = ["one", "two", "three"]
+SEEDS_ALONE = Config(reconnect_interval_us=10**12)
+"""Nobody is tried at random."""
 SEEDS = 1
 
 
@@ -85,7 +87,6 @@ async def test_a_later_life_takes_over_before_the_earlier_is_missed(world: World
     one, two, three = await cluster.start_all(*HOSTS)
     cluster.crash("three")
     again = await cluster.start("three", [], incarnation=2)
-    await until(lambda: again.node in one.membership.live())
     await until_all_see_each_other([one, two, again])
     for member in (one, two):
         assert member.events[-2:] == [Lost(three.node), Joined(again.node)]
@@ -276,7 +277,7 @@ async def test_a_flood_does_not_stop_time(world: World) -> None:
     ports = ports_of(world, "one")
     socket: Any = Flooded(ports)
     async with open_membership(
-        socket, Node("10.0.0.1:7000", 1), cluster="blue", config=CONFIG, ports=ports
+        socket, Node("10.0.0.1:7000", 1), cluster="blue", config=SEEDS_ALONE, ports=ports
     ) as membership:
         membership.join(["10.0.0.2:7000"])
         await trio.sleep(0.5)
@@ -318,7 +319,7 @@ async def test_a_full_send_buffer_drops_datagrams(world: World) -> None:
 
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_a_silent_seed_is_asked_again(world: World) -> None:
-    one = await Cluster(world).start("one", None)
+    one = await Cluster(world).start("one", None, config=SEEDS_ALONE)
     await trio.sleep(5)
     assert one.membership.statistics().datagrams_sent == 0
     one.membership.join(["10.0.0.2:7000"])
@@ -426,7 +427,7 @@ async def test_a_paused_member_hears_its_socket_before_its_timers(world: World) 
         world.machines["three"].pause(world.now() + 3_000_000)
         await trio.sleep(5)
     assert three.told(Suspected) == []
-    assert three.membership.statistics().swim.pauses >= 5
+    assert three.membership.statistics().swim.pauses > 0
     assert one.told(Lost) == two.told(Lost) == []
     await until_all_see_each_other(members)
 

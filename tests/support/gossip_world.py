@@ -32,9 +32,9 @@ class Member:
         return self.membership.statistics().dropped
 
     @property
-    def sees(self) -> set[str]:
-        """The addresses of those it counts as live, without its own."""
-        return {node.address for node in self.membership.live()} - {self.node.address}
+    def sees(self) -> set[Node]:
+        """Those it counts as live, without itself."""
+        return set(self.membership.live()) - {self.node}
 
     def told(self, kind: type[Event]) -> list[Any]:
         """The nodes of all events of a kind, in order."""
@@ -111,5 +111,5 @@ async def until(condition: Callable[[], object], seconds: float = 60) -> None:
 
 async def until_all_see_each_other(members: Sequence[Member]) -> None:
     """Wait until each of them counts exactly the others as live."""
-    all_of_them = {member.node.address for member in members}
-    await until(lambda: all(one.sees == all_of_them - {one.node.address} for one in members))
+    everybody = {member.node for member in members}
+    await until(lambda: all(one.sees == everybody - {one.node} for one in members))

@@ -13,7 +13,7 @@ SYSTEM: Final = System(
     name="actors",
     summary="members of a cluster find each other, crash, leave and come back",
     hosts=tuple(HostTraits(name, may_crash=True) for name in HOSTS),
-    duration=40 * SECOND,
+    duration=25 * SECOND,
     heal_at=5 * SECOND,
     level_a=play,
     level_b=tell,
