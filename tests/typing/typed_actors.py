@@ -7,6 +7,7 @@ import attrs
 
 from trio440 import actors
 from trio440.actors.testing import Probe, open_probe
+from trio440.errors import ActorFailed
 
 
 @actors.message("Add")
@@ -52,6 +53,20 @@ class Narrow(actors.Actor[Add | Text]):
 
 async def relay(context: actors.Context[Add], message: Add, to: actors.Ref[Add]) -> None:
     context.tell(to, message)
+    context.start_soon(count_to, 5, "done")
+    context.start_soon(count_to, "five", "done")  # type: ignore[arg-type]  # a number
+    context.start_soon(count_to, 5)  # type: ignore[arg-type]  # and a word
+
+
+async def count_to(number: int, word: str) -> None: ...
+
+
+def report(failure: ActorFailed) -> None: ...
+
+
+async def systems_report_failures() -> None:
+    async with actors.open_actor_system(report=report), actors.open_actor_system(report=print):
+        pass
 
 
 async def references_know_what_they_take(system: actors.ActorSystem) -> None:
