@@ -2,6 +2,7 @@
 
 from tests.ablations import (
     actors,
+    actors_shell,
     core,
     journal,
     linekv,
@@ -15,6 +16,7 @@ from tests.ablations import (
 
 ABLATIONS = [
     *actors.ABLATIONS,
+    *actors_shell.ABLATIONS,
     *core.ABLATIONS,
     *journal.ABLATIONS,
     *linekv.ABLATIONS,

@@ -32,6 +32,7 @@ from trio440.sim.systems.actors_people import (
     Sink,
 )
 from trio440.sim.systems.actors_stage import draw_config
+from trio440.sim.systems.base import SECOND
 from trio440.sim.world import World
 
 __all__ = ["tell"]
@@ -41,6 +42,8 @@ REST_SECONDS: Final = 0.1
 END_SECONDS: Final = 25.0
 """After the faults all must agree, and everything must have arrived, within so long."""
 SLACK_SECONDS: Final = 0.05
+PATIENCE_SECONDS: Final = 2.0
+"""After this no ask may still wait whose time is over, though its machine was paused."""
 NARROW: Final = 3
 """The bound of a mailbox that is to be full at times."""
 LOOK_EVERY: Final = 8
@@ -82,6 +85,8 @@ class _Game:
         self.delivery: actors.Delivery = rng.choice(["at_most_once", "acknowledged"])
         self.lives: list[_Life] = []
         self.answers = 0
+        self._asking: dict[tuple[int, int], float] = {}
+        """By life and task: until when it asks, in seconds of the world's time."""
         self._after: dict[str, int] = {}
         self._begun = 0
         self._looks = 0
@@ -158,8 +163,8 @@ class _Game:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self._bury, life, letters)
                     nursery.start_soon(self._speak, life, ports, rng)
-                    for _ in range(2):
-                        nursery.start_soon(self._ask, life, ports, rng)
+                    for turn in range(2):
+                        nursery.start_soon(self._ask, life, turn, ports, rng)
                     if lasts is None:
                         await trio.Event().wait()
                     await ports.clock.sleep(lasts or 0)
@@ -215,7 +220,7 @@ class _Game:
         number = life.told[ref] = life.told.get(ref, 0) + 1
         life.system.tell(ref, Numbered(life.number, number))
 
-    async def _ask(self, life: _Life, ports: Host, rng: random.Random) -> None:
+    async def _ask(self, life: _Life, turn: int, ports: Host, rng: random.Random) -> None:
         """Ask again and again; each ask ends in its time, and with an answer that fits."""
         pauses = any(
             isinstance(fault, Pause) and fault.host == life.host
@@ -225,12 +230,15 @@ class _Game:
             await ports.clock.sleep(rng.random() * (1.0 if self._is_calm else REST_SECONDS))
             value, seconds = rng.randrange(1000), rng.choice([0.1, 0.5, 2.0])
             other, began = self._other(rng), ports.clock.now()
+            self._asking[life.number, turn] = self.world.now() / SECOND + seconds
             try:
                 answer = await life.system.ask(other.echo, Double(value), timeout_seconds=seconds)
             except ActorError:
                 answer = 2 * value
             else:
                 self.answers += 1
+            finally:
+                del self._asking[life.number, turn]
             took = ports.clock.now() - began
             self.world.require(
                 pauses or took <= seconds + SLACK_SECONDS,
@@ -258,6 +266,11 @@ class _Game:
 
     def _missing(self) -> str:
         """Say what has not come true yet."""
+        late = self.world.now() / SECOND - PATIENCE_SECONDS
+        for (number, _), until in self._asking.items():
+            life = next(life for life in self.lives if life.number == number)
+            if until < late and not life.is_over:
+                return f"{life.host} still asks, and had time until {until:.3f} s"
         up = [life for life in self.lives if not life.is_over]
         if {life.host for life in up} != set(self.hosts):
             return f"only {sorted(life.host for life in up)} are up"
