@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trio440.actors.cluster import Node
 from trio440.actors.remote import parcels as module
 from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.incoming import Incoming
@@ -31,7 +32,7 @@ from trio440.actors.remote.parcels import (
     encode_plain,
     join,
 )
-from trio440.actors.remote.receiving import Receiver
+from trio440.actors.remote.receiving import MOST_SENDERS, Receiver
 from trio440.errors import BadMessage, InvalidParameter
 from trio440.rpc import Identity, Peer
 from trio440.wire.codec import INT64_MAX
@@ -215,6 +216,7 @@ def test_an_earlier_life_is_not_heard_once_a_later_one_is_known() -> None:
         office,
         lambda _ref, _parcel: None,
         lambda _node, number: owed.append(number),
+        lambda _address: None,
         {Watch: lambda parcel, _: heard.append(parcel)},
     )
     batch = Batch(7, 1, sure=True, parcels=join([encode(Watch(1, 1, 7))]))
@@ -230,6 +232,30 @@ def test_an_earlier_life_is_not_heard_once_a_later_one_is_known() -> None:
     assert receiver.counts.batches_dropped == 2
 
 
+def test_strangers_take_the_place_of_strangers_and_never_of_members() -> None:
+    office: Any = Office()
+    heard: list[Node] = []
+    receiver = Receiver(
+        office,
+        lambda _ref, _parcel: None,
+        lambda _node, _number: None,
+        lambda address: Node(address, 1) if address == "member:1" else None,
+        {Watch: lambda _, node: heard.append(node)},
+    )
+    batch = Batch(7, 1, sure=True, parcels=join([encode(Watch(1, 1, 7))]))
+
+    def take(address: str) -> None:
+        receiver.take(batch, Peer(Identity("c", address, 1), ("a", 1)))
+
+    take("member:1")
+    for number in range(MOST_SENDERS + 5):
+        take(f"stranger:{number}")
+    assert len(heard) == MOST_SENDERS + 6
+    take("member:1")
+    assert len(heard) == MOST_SENDERS + 6, "what had come from it is still known"
+    assert len(receiver._senders) == MOST_SENDERS
+
+
 ONE = encode(Received(0, 1))
 
 
@@ -243,7 +269,7 @@ ONE = encode(Received(0, 1))
 )
 def test_batches_without_number_or_parcels_are_refused(first: int, parcels: bytes) -> None:
     office: Any = Office()
-    receiver = Receiver(office, lambda _r, _p: None, lambda _n, _i: None, {})
+    receiver = Receiver(office, lambda _r, _p: None, lambda _n, _i: None, lambda _: None, {})
     with pytest.raises(BadMessage):
         receiver.take(
             Batch(7, first, sure=False, parcels=parcels), Peer(Identity("c", "a:1"), ("a", 1))

@@ -93,6 +93,7 @@ class Network(Far):
             post,
             self._send_back,
             self._owe,
+            self._find,
             {
                 Watch: self.watches.on_watch,
                 Unwatch: self.watches.on_unwatch,

@@ -54,6 +54,7 @@ class Receiver:
         post: Post,
         send: Callable[[Ref[Any], Parcel], None],
         owe: Callable[[Node, int], None],
+        find: Callable[[str], Node | None],
         handlers: Handlers,
     ) -> None:
         """Start.
@@ -62,12 +63,14 @@ class Receiver:
             post: of this system.
             send: sends an answer to a one-shot reference elsewhere.
             owe: lets a node know how far its sure parcels have come.
+            find: gives the live member at an address.
             handlers: take all other parcels.
         """
         self.counts: Final = Counts()
         self._post = post
         self._send = send
         self._owe = owe
+        self._find = find
         self._senders: dict[Node, Incoming] = {}
         self._latest: dict[str, int] = {}
         """Of each address, the latest life that is a member, or was."""
@@ -109,10 +112,9 @@ class Receiver:
             self.counts.batches_dropped += 1
             return
         incoming = self._senders.get(sender)
-        if incoming is None:
-            if len(self._senders) >= MOST_SENDERS:
-                self._senders.pop(next(iter(self._senders)))
-            incoming = self._senders[sender] = Incoming()
+        if incoming is None and (incoming := self._begin(sender)) is None:
+            self.counts.batches_dropped += 1
+            return
         if batch.sure:
             known = incoming.admit_sure(batch.first, len(parcels))
             self.counts.batches_dropped += known == len(parcels)
@@ -125,6 +127,16 @@ class Receiver:
             handlers[type(parcel)](parcel, sender)
         if batch.sure:
             self._owe(sender, incoming.sure)
+
+    def _begin(self, sender: Node) -> Incoming | None:
+        """Begin to hear a sender; where there are as many as may be, in place of a stranger."""
+        if len(self._senders) >= MOST_SENDERS:
+            strangers = (node for node in self._senders if self._find(node.address) is None)
+            if (stranger := next(strangers, None)) is None:
+                return None
+            del self._senders[stranger]
+        incoming = self._senders[sender] = Incoming()
+        return incoming
 
     # Messages and questions
 

@@ -32,6 +32,8 @@ REASONS: Final[dict[str, DownReason]] = {
     "unknown": "unknown",
     "lost": "lost",
 }
+MOST_WATCHERS: Final = 4096
+"""Lives of other systems that watch actors here; anybody may claim to be one."""
 FULL: Final = "cannot be watched: there are as many watches as may be"
 
 
@@ -151,29 +153,37 @@ class Watches(Watched):
 
     def on_watch(self, asked: Watch, sender: Node) -> None:
         """Let an actor here be watched by one elsewhere."""
-        theirs = self._theirs.setdefault((sender.address, sender.incarnation), {})
+        theirs = self._theirs.get((sender.address, sender.incarnation), {})
         target = self._post.find(Ref(self._post.address, asked.to, asked.life))
         if not isinstance(target, Inbox):
             ref: Ref[Any] = Ref(self._post.address, asked.to, asked.life)
             self._tell_end(sender, asked.watch, "unknown", self._post.why_dead(ref)[1])
-        elif len(theirs) >= self._limit:
+        elif len(theirs) >= self._limit or (not theirs and len(self._theirs) >= MOST_WATCHERS):
             self._tell_end(sender, asked.watch, "lost", FULL)
         elif asked.watch not in theirs:
             watch, local = asked.watch, self._post.next_watch()
 
             def over(down: Down) -> None:
-                theirs.pop(watch, None)
+                self._drop(sender, watch)
                 self._tell_end(sender, watch, down.reason, down.detail)
 
+            self._theirs[sender.address, sender.incarnation] = theirs
             theirs[watch] = _Theirs(target, local, over)
             target.add_watcher(local, theirs[watch])
 
     def on_unwatch(self, asked: Unwatch, sender: Node) -> None:
         """Forget a watch from elsewhere."""
-        theirs = self._theirs.get((sender.address, sender.incarnation), {})
-        one = theirs.pop(asked.watch, None)
+        one = self._drop(sender, asked.watch)
         if one is not None:
             one.target.remove_watcher(one.local)
+
+    def _drop(self, sender: Node, watch: int) -> _Theirs | None:
+        key = sender.address, sender.incarnation
+        theirs = self._theirs.get(key, {})
+        one = theirs.pop(watch, None)
+        if not theirs:
+            self._theirs.pop(key, None)
+        return one
 
     def forget(self, address: str, but: int) -> None:
         """Forget what earlier lives of a system watch; ``but`` is the present one."""
