@@ -390,5 +390,5 @@ def test_all_come_to_see_the_same() -> None:
 @pytest.mark.campaign
 def test_all_come_to_see_the_same_at_length() -> None:
     run_state_machine_as_test(
-        Cluster, settings=settings(max_examples=3000, stateful_step_count=80, deadline=None)
+        Cluster, settings=settings(max_examples=1000, stateful_step_count=60, deadline=None)
     )
