@@ -12,7 +12,7 @@ from trio440.actors.cluster import Node
 from trio440.actors.remote import parcels as module
 from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.incoming import Incoming
-from trio440.actors.remote.outgoing import MOST_PARCELS, Item, Note, Outgoing
+from trio440.actors.remote.outgoing import MOST_OWN_BYTES, MOST_PARCELS, Item, Note, Outgoing
 from trio440.actors.remote.parcels import (
     Answered,
     Asked,
@@ -169,6 +169,14 @@ def test_what_waits_is_bounded_and_what_systems_say_is_not() -> None:
     assert not out.received(2, 5)
     assert not out.received(99, 5)
     assert out.put(item(9, sure=False))
+
+
+def test_what_systems_say_is_bounded_where_nobody_takes_it() -> None:
+    out = Outgoing(2, 1000)
+    large = Item(b"x" * (MOST_OWN_BYTES // 2), 0, sure=True)
+    assert [out.put(large) for _ in range(3)] == [True, True, False]
+    assert len(out.drop_all()) == 2
+    assert out.put(large)
 
 
 def test_a_later_life_gets_only_what_is_for_it() -> None:

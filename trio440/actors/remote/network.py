@@ -134,6 +134,8 @@ class Network(Far):
         while True:
             await self._post.clock.sleep(IDLE_SECONDS / 2)
             self._close_idle()
+            self.names.pull_all()
+            self._share()
 
     async def finish(self) -> None:
         """Send what waits, to those who can be reached."""

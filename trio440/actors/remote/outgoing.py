@@ -22,6 +22,9 @@ __all__ = ["Item", "Note", "Outgoing"]
 MOST_PARCELS: Final = 1000
 MOST_BYTES: Final = 65_536
 """What a batch holds at most, but for one parcel that is longer."""
+MOST_OWN_BYTES: Final = 64 << 20
+"""Of what the systems say to each other, that waits. That is bounded by what there is to say, but
+for one that asks for it again and again, and takes nothing."""
 
 
 @attrs.frozen
@@ -47,7 +50,8 @@ class Item:
         """Of the receiver, that it is meant for; 0: whichever it is."""
         self.sure: Final = sure
         self.note: Final = note
-        """None for what the systems say to each other: it needs no room, and becomes no letter."""
+        """None for what the systems say to each other: it has room of its own, and becomes no
+        letter."""
 
 
 @final
@@ -65,6 +69,7 @@ class Outgoing:
         self._most_bytes = most_bytes
         self._messages = 0
         self._bytes = 0
+        self._own_bytes = 0
         self._queue: deque[Item] = deque()
         self._unreceived: deque[Item] = deque()
         """Sure ones that were sent, in their order; the first has the number ``received + 1``."""
@@ -94,7 +99,11 @@ class Outgoing:
 
     def put(self, item: Item) -> bool:
         """Take a parcel; False: there is no room for it."""
-        if item.note is not None:
+        if item.note is None:
+            if self._own_bytes + len(item.data) > MOST_OWN_BYTES:
+                return False
+            self._own_bytes += len(item.data)
+        else:
             size = len(item.data)
             if self._messages >= self._most_messages or self._bytes + size > self._most_bytes:
                 return False
@@ -172,7 +181,9 @@ class Outgoing:
 
     def _free(self, items: Any) -> None:
         for item in items:
-            if item.note is not None:
+            if item.note is None:
+                self._own_bytes -= len(item.data)
+            else:
                 self._messages -= 1
                 self._bytes -= len(item.data)
 

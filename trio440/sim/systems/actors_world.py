@@ -39,7 +39,7 @@ __all__ = ["tell"]
 
 PORT: Final = 7000
 REST_SECONDS: Final = 0.1
-END_SECONDS: Final = 25.0
+END_SECONDS: Final = 18.0
 """After the faults all must agree, and everything must have arrived, within so long."""
 SLACK_SECONDS: Final = 0.05
 PATIENCE_SECONDS: Final = 2.0
