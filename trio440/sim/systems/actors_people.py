@@ -72,8 +72,8 @@ class Notes:
     watches: dict[int, actors.Ref[Any]] = attrs.Factory(dict)
     downs: list[actors.Down] = attrs.Factory(list)
     failing: actors.Ref[Fail] | None = None
-    restarts: list[float] = attrs.Factory(list)
-    """When an actor was restarted since its supervisor began, on its machine's clock."""
+    failures: list[float] = attrs.Factory(list)
+    """When an actor has failed since its supervisor began, on its machine's clock."""
 
 
 class Sink(actors.Actor[Numbered]):
@@ -119,14 +119,13 @@ class Failing(actors.Actor[Fail]):
     async def on_start(self) -> None:
         """Let itself be found."""
         self._notes.failing = self.context.ref
-        self._notes.restarts = []
+        self._notes.failures = []
 
     async def on_restart(self, error: Exception | None) -> None:
-        """Note the time."""
+        """Check that it may be restarted."""
         del error
         notes = self._notes
-        notes.restarts.append(self._now())
-        late = notes.restarts[-1 - KEPT.intensity :]
+        late = notes.failures[-1 - KEPT.intensity :]
         too_often = len(late) > KEPT.intensity and (
             late[-1] - late[0] < KEPT.period_seconds / RATE_SLACK
         )
@@ -135,6 +134,7 @@ class Failing(actors.Actor[Fail]):
     @actors.handler
     async def fail(self, message: Fail) -> None:
         """Fail."""
+        self._notes.failures.append(self._now())
         raise ValueError(message)
 
 
