@@ -21,6 +21,8 @@ R = TypeVar("R")
 
 BURST_SECONDS: Final = 200e-6
 """Parcels that come so soon after one that was sent at once gather."""
+BURST_PARCELS: Final = 64
+"""So many that have gathered are sent at once, so that the other side has something to do."""
 REFUSED_SECONDS: Final = 1.0
 """Until somebody who refused is asked again."""
 
@@ -110,12 +112,15 @@ class Link:
         """Send a parcel, at once or as soon as there is a connection; False: there is no room."""
         if not self._outgoing.put(item):
             return False
+        unsent = self._outgoing.unsent
+        if 1 < unsent < BURST_PARCELS and self._client is not None:
+            self._wake()
+            return True
         self.used_at = now = self._clock.now()
-        client = self._client
-        if client is not None:
-            if now >= self._burst_until:
+        if self._client is not None:
+            if unsent > 1 or now >= self._burst_until:
                 self._burst_until = now + BURST_SECONDS
-                self._send(client)
+                self._send(self._client)
             else:
                 self._wake()
         return True
@@ -218,7 +223,8 @@ class Link:
         if self._owed is not None and client.may_tell():
             (life, number), self._owed = self._owed, None
             self._outgoing.put(Item(encode(Received(life, number)), life, sure=False))
-        while client.may_tell() and (batch := self._outgoing.take()) is not None:
+        outgoing = self._outgoing
+        while outgoing.has_more and client.may_tell() and (batch := outgoing.take()) is not None:
             client.tell(Systems.deliver, batch)
             self._sent += 1
 

@@ -83,6 +83,8 @@ class Network(Far):
         self._limits = networking.limits
         self._identity = Identity(networking.cluster, post.address, post.incarnation)
         self._links: dict[str, Link] = {}
+        self._questions: set[type] = set()
+        """The classes of questions whose answers can be read."""
         self._delivery: dict[str, Delivery] = {}
         self._nursery: trio.Nursery | None = None
         self._is_closed = False
@@ -339,7 +341,9 @@ class Network(Far):
     ) -> None:
         """Encode a question and send it."""
         entry, body = self._post.encode(question)
-        self._post.vocabulary.learn_all((type(question),))
+        if (kind := type(question)) not in self._questions:
+            self._post.vocabulary.learn_all((kind,))
+            self._questions.add(kind)
         asked = Asked(
             ref.counter,
             ref.incarnation,

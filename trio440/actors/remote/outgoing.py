@@ -93,6 +93,11 @@ class Outgoing:
         return bool(self._queue) or self._again < len(self._unreceived)
 
     @property
+    def unsent(self) -> int:
+        """How many were never sent so far."""
+        return len(self._queue)
+
+    @property
     def unreceived(self) -> int:
         """How many sure parcels were sent of which it is not known that they came."""
         return len(self._unreceived)
@@ -151,8 +156,12 @@ class Outgoing:
         if not self._queue:
             return None
         sure, queue = self._queue[0].sure, self._queue
-        datas = _some(_while(queue, sure))
-        items = [queue.popleft() for _ in datas]
+        if len(queue) == 1:  # so it is with each question that is asked alone
+            items = [queue.popleft()]
+            datas = [items[0].data]
+        else:
+            datas = _some(_while(queue, sure))
+            items = [queue.popleft() for _ in datas]
         if sure:
             first = self._received + len(waiting) + 1
             waiting.extend(items)

@@ -71,7 +71,8 @@ class Receiver:
         self._send = send
         self._owe = owe
         self._find = find
-        self._senders: dict[Node, Incoming] = {}
+        self._senders: dict[tuple[str, int], tuple[Node, Incoming]] = {}
+        """By address and incarnation."""
         self._latest: dict[str, int] = {}
         """Of each address, the latest life that is a member, or was."""
         self._asked: dict[int, Ref[Any]] = {}
@@ -90,8 +91,8 @@ class Receiver:
         if len(self._latest) >= MOST_SENDERS:
             self._latest.pop(next(iter(self._latest)))
         self._latest[address] = but
-        for node in [n for n in self._senders if n.address == address and n.incarnation < but]:
-            del self._senders[node]
+        for key in [key for key in self._senders if key[0] == address and key[1] < but]:
+            del self._senders[key]
 
     def take(self, batch: Batch, peer: Peer) -> None:
         """Take in what one batch has.
@@ -103,16 +104,14 @@ class Receiver:
         parcels = decode_untrusted(batch.parcels)
         if not parcels or not 1 <= batch.first <= INT64_MAX - len(parcels):
             raise BadMessage("a batch without parcels, or without a number")
-        try:
-            sender = Node(identity.node_id, identity.incarnation)
-        except InvalidParameter as error:
-            raise BadMessage(str(error)) from None
-        is_old = sender.incarnation < self._latest.get(sender.address, 0)
-        if batch.life != post.incarnation or is_old:
+        key = address, incarnation = identity.node_id, identity.incarnation
+        entry = self._senders.get(key)
+        sender = _node_untrusted(address, incarnation) if entry is None else entry[0]
+        if batch.life != post.incarnation or incarnation < self._latest.get(address, 0):
             self.counts.batches_dropped += 1
             return
-        incoming = self._senders.get(sender)
-        if incoming is None and (incoming := self._begin(sender)) is None:
+        incoming = self._begin(sender) if entry is None else entry[1]
+        if incoming is None:
             self.counts.batches_dropped += 1
             return
         if batch.sure:
@@ -131,11 +130,12 @@ class Receiver:
     def _begin(self, sender: Node) -> Incoming | None:
         """Begin to hear a sender; where there are as many as may be, in place of a stranger."""
         if len(self._senders) >= MOST_SENDERS:
-            strangers = (node for node in self._senders if self._find(node.address) is None)
+            strangers = (key for key in self._senders if self._find(key[0]) is None)
             if (stranger := next(strangers, None)) is None:
                 return None
             del self._senders[stranger]
-        incoming = self._senders[sender] = Incoming()
+        incoming = Incoming()
+        self._senders[sender.address, sender.incarnation] = sender, incoming
         return incoming
 
     # Messages and questions
@@ -227,6 +227,13 @@ class Receiver:
     def _fail(self, shot: int, error: Exception) -> None:
         self._asked.pop(shot, None)
         self._post.refuse(shot, error)
+
+
+def _node_untrusted(address: str, incarnation: int) -> Node:
+    try:
+        return Node(address, incarnation)
+    except InvalidParameter as error:
+        raise BadMessage(str(error)) from None
 
 
 def _source(counter: int, node: Node) -> Ref[Any] | None:
