@@ -1,3 +1,4 @@
+from functools import partial
 from typing import Any
 
 import attrs
@@ -5,7 +6,7 @@ import pytest
 
 from tests.support.actor_cast import Add, Counter, Debtor, Get, Items
 from trio440.actors import Actor, Question, handler, message
-from trio440.actors.handlers import table_of
+from trio440.actors.handlers import table_of, taken_by
 from trio440.errors import InvalidParameter
 
 
@@ -72,3 +73,11 @@ def test_what_cannot_be_a_handler() -> None:
             table_of(cls, None)
     with pytest.raises(InvalidParameter, match="async"):
         handler(print)  # type: ignore[type-var]  # no async method
+
+
+def test_a_function_says_what_it_takes_as_far_as_it_can() -> None:
+    async def take(context: Any, message: Add, extra: int = 0) -> None: ...
+    async def guess(context: Any, message: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821 - on purpose
+
+    assert taken_by(take) == taken_by(partial(take, extra=1)) == (Add,)
+    assert taken_by(partial(take, None)) == taken_by(guess) == ()

@@ -3,6 +3,7 @@
 import inspect
 import types
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import attrs
@@ -98,12 +99,17 @@ def declared_by(cls: type, base: type) -> tuple[type, ...]:
 def taken_by(function: Callable[..., Any]) -> tuple[type, ...]:
     """Return the classes of messages that an async function takes as an actor, as far as it says.
 
-    Read from the annotation of its second parameter.
+    Read from the annotation of its second parameter; where there is none, or none that is known
+    at run time, it says nothing.
     """
+    while isinstance(function, partial):
+        if function.args:
+            return ()
+        function = function.func
     parameters = list(inspect.signature(function).parameters)
     try:
         kind = get_type_hints(function).get(parameters[1]) if parameters[1:] else None
-    except NameError:  # of names that are not there at run time
+    except (NameError, TypeError):
         return ()
     return tuple(
         each for each in _alternatives(kind) if isinstance(each, type) and MARK in vars(each)

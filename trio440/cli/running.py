@@ -253,6 +253,7 @@ def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
     except (Exception, BaseExceptionGroup, KeyboardInterrupt) as error:
         found = _expected_status(error, name)
         if found is None:
+            signal.setitimer(signal.ITIMER_REAL, 0)  # or the alarm may cut the traceback short
             raise
         status = found
     if signal.getitimer(signal.ITIMER_REAL)[0] > 0:
