@@ -192,7 +192,6 @@ MODULES = {
     "trio440.actors.rates": PURE,
     "trio440.actors.ref": PURE,
     "trio440.actors.remote": FACE,
-    "trio440.actors.remote.addresses": PURE,
     "trio440.actors.remote.incoming": PURE,
     "trio440.actors.remote.limits": PURE,
     "trio440.actors.remote.link": SHELL,

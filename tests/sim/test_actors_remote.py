@@ -407,3 +407,14 @@ async def test_a_link_keeps_to_its_bounds(world: World) -> None:
             gone = [await letters.receive() for _ in range(6)]
         assert {letter.detail for letter in gone} == {"cannot be reached"}
         assert one.links() == []
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_references_to_what_is_no_address_lead_to_the_dead_letters(world: World) -> None:
+    async with system_on(world, "one") as one:
+        with one.dead_letters() as letters:
+            for address in ("nowhere", "a:0", "a\n:1", "a" * 200 + ":1"):
+                one.tell(actors.Ref(address, 1, 1), Add(1))
+                assert (await letters.receive()).reason == "unreachable"
+        await trio.sleep(1)
+        assert one.links() == []

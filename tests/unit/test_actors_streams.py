@@ -1,4 +1,4 @@
-"""What goes over a link: parcels, the two streams of them, and addresses."""
+"""What goes over a link: parcels, and the two streams of them."""
 
 import random
 from typing import Any
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from trio440.actors.cluster import Node
 from trio440.actors.remote import parcels as module
-from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.incoming import Incoming
 from trio440.actors.remote.outgoing import MOST_OWN_BYTES, MOST_PARCELS, Item, Note, Outgoing
 from trio440.actors.remote.parcels import (
@@ -33,7 +32,7 @@ from trio440.actors.remote.parcels import (
     join,
 )
 from trio440.actors.remote.receiving import MOST_SENDERS, Receiver
-from trio440.errors import BadMessage, InvalidParameter
+from trio440.errors import BadMessage
 from trio440.rpc import Identity, Peer
 from trio440.wire.codec import INT64_MAX
 
@@ -282,26 +281,6 @@ def test_batches_without_number_or_parcels_are_refused(first: int, parcels: byte
         receiver.take(
             Batch(7, first, sure=False, parcels=parcels), Peer(Identity("c", "a:1"), ("a", 1))
         )
-
-
-# Addresses
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("10.0.0.1:7000", ("10.0.0.1", 7000)), ("[::1]:80", ("::1", 80)), ("name:1", ("name", 1))],
-)
-def test_addresses_are_host_and_port(address: str, parts: tuple[str, int]) -> None:
-    assert split_address(address) == parts
-
-
-@pytest.mark.parametrize(
-    "address",
-    ["", "local", "a:", ":1", "a:0", "a:65536", "::1:80", "a:-1", "a:²", "a\n:1", "a" * 255 + ":1"],
-)
-def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(InvalidParameter, match="HOST:PORT"):
-        split_address(address)
 
 
 def test_every_parcel_has_a_number_of_its_own() -> None:

@@ -5,11 +5,10 @@ from typing import Final
 import attrs
 import trio
 
-from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.service import Report, ReportRequest
 from trio440.actors.remote.visits import open_visit
 from trio440.cli.actors_rows import Look
-from trio440.core.host import Host
+from trio440.core.host import Host, parse_address
 from trio440.errors import AddressError, BadMessage, InvalidParameter, RpcError
 
 __all__ = ["Looker"]
@@ -85,6 +84,6 @@ class Looker:
         if error is not None:
             raise error
         if report is None:
-            host, port = split_address(address)
+            host, port = parse_address(address)
             raise AddressError(host, port, f"gave no answer within {seconds:g} s")
         return report

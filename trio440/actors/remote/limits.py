@@ -110,6 +110,3 @@ class LinkStatistics:
     sent: int
     """Parcels, those that were sent again included."""
     connects: int
-
-
-DEFAULT: Final = Networking()

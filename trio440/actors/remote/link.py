@@ -5,12 +5,11 @@ from typing import Final, TypeVar, final
 
 import trio
 
-from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.limits import Delivery, LinkLimits, LinkStatistics
 from trio440.actors.remote.outgoing import Item, Outgoing
 from trio440.actors.remote.parcels import Received, encode
 from trio440.actors.remote.service import Systems
-from trio440.core.host import Host
+from trio440.core.host import Host, parse_address
 from trio440.errors import HandshakeRefused
 from trio440.rpc import Client, ClientLimits, Expected, Identity, Method, open_client
 
@@ -59,7 +58,8 @@ class Link:
         self.is_lost = False
         """Nothing is sent once to who is lost; what is acknowledged waits."""
         self.used_at = ports.clock.now()
-        self._host, self._port = split_address(address)
+        self._host, self._port = parse_address(address)
+        self._expected = Expected(address)
         self._identity = identity
         self._limits = limits
         self._give_up = give_up
@@ -167,7 +167,7 @@ class Link:
                 self._host,
                 self._port,
                 identity=self._identity,
-                expected=Expected(self.address),
+                expected=self._expected,
                 limits=limits,
                 ports=self._ports,
             ) as client:

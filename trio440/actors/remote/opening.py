@@ -11,14 +11,13 @@ from trio440.actors.cluster.gossip import Membership, open_membership
 from trio440.actors.cluster.messages import Record
 from trio440.actors.post import Post
 from trio440.actors.ref import Ref
-from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.limits import LATEST, Networking
 from trio440.actors.remote.network import Network
 from trio440.actors.remote.reports import Reporter
 from trio440.actors.remote.service import Address, Latest, Systems
 from trio440.actors.remote.spawning import Offer, Offers
 from trio440.actors.remote.visits import open_visit
-from trio440.core.host import Host, UdpSocket, format_address
+from trio440.core.host import Host, UdpSocket, format_address, parse_address
 from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import AddressError, AddressInUse, InvalidParameter, RpcError
 from trio440.rpc import Peer, Routes, ServerLimits, open_server
@@ -43,7 +42,7 @@ class Front:
         """
         host, port = socket.local_address[:2]
         for seed in networking.seeds:
-            split_address(seed)
+            parse_address(seed)
         if networking.advertised is None and host in EVERYWHERE:
             allowed = "the host that others reach this system under, as it listens on every one"
             raise InvalidParameter("advertised", None, allowed)

@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from trio440.actors.remote.addresses import split_address
 from trio440.actors.remote.service import Systems
-from trio440.core.host import Host
+from trio440.core.host import Host, parse_address
 from trio440.rpc import Identity, open_client
 
 __all__ = ["open_visit"]
@@ -19,7 +18,7 @@ async def open_visit(address: str, cluster: str, ports: Host) -> AsyncIterator[S
         AddressError: nobody is there; that is not tried again, as a client would.
         InvalidParameter: it is no address.
     """
-    host, port = split_address(address)
+    host, port = parse_address(address)
     stream = await ports.net.connect_tcp(host, port)
     await stream.aclose()
     async with open_client(host, port, identity=Identity(cluster), ports=ports) as client:
