@@ -15,7 +15,8 @@ SEEDS ?= 20000
 
 help:
 	@echo 'make setup     prepare .venv with every extra and group, from requirements.lock'
-	@echo 'make test      lint, format check, types, all tests; COVERAGE=1 reports branch coverage'
+	@echo 'make test      lint, format check, types, tests; SLOW=1 runs the slow ones too,'
+	@echo '               COVERAGE=1 reports branch coverage'
 	@echo 'make demo      show the systems at work over real sockets and processes'
 	@echo 'make simulate  a short campaign of simulated worlds, and every deliberate bug'
 	@echo 'make campaign  the long forms of the randomised tests, and SEEDS=20000 worlds of each system'
@@ -60,7 +61,7 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal \
-	  $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
+	  $(if $(SLOW),-m 'not campaign') $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
 
 simulate: setup
 	@set -e; for run in 'lsp A 150' 'lsp B 20' 'miner A 150' 'miner B 20' 'linekv A 150' 'linekv B 20' \

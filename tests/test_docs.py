@@ -10,7 +10,8 @@ In ``README.md``, ``CONTRIBUTING.md`` and ``docs/*.md``:
   that ends in ``&`` is a server: the next command waits for its first line. Port 9999 is replaced
   by a free one;
 - ``make TARGET`` in such a block is not run: the target must exist;
-- ``<!-- not run: REASON -->`` on the line before a block leaves it out.
+- ``<!-- not run: REASON -->`` on the line before a block leaves it out; ``<!-- slow -->`` leaves it
+  to the runs that take the slow tests, too.
 """
 
 import os
@@ -53,6 +54,10 @@ class Block:
     def runs(self) -> bool:
         return not re.search(r"<!-- not run: .+ -->\n*\Z", self.before)
 
+    @property
+    def marks(self) -> list[pytest.MarkDecorator]:
+        return [pytest.mark.slow] if re.search(r"<!-- slow -->\n*\Z", self.before) else []
+
 
 def blocks_of(document: Path) -> Iterator[Block]:
     text = document.read_text()
@@ -73,7 +78,10 @@ PROGRAMS = [
 DIALOGUES = [block for block in BLOCKS if block.language == "console" and block.runs]
 
 
-@pytest.mark.parametrize(("block", "following"), PROGRAMS, ids=[b.name for b, _ in PROGRAMS])
+@pytest.mark.parametrize(
+    ("block", "following"),
+    [pytest.param(*pair, id=pair[0].name, marks=pair[0].marks) for pair in PROGRAMS],
+)
 def test_a_program_runs(block: Block, following: Block | None, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(block.body)
@@ -83,7 +91,9 @@ def test_a_program_runs(block: Block, following: Block | None, tmp_path: Path) -
         assert out == following.body
 
 
-@pytest.mark.parametrize("block", DIALOGUES, ids=[block.name for block in DIALOGUES])
+@pytest.mark.parametrize(
+    "block", [pytest.param(block, id=block.name, marks=block.marks) for block in DIALOGUES]
+)
 def test_a_dialogue_goes_as_shown(block: Block) -> None:
     if re.search(r"\bnc\b", block.body):
         require_tool("nc")

@@ -26,6 +26,7 @@ def test_the_good_squarer_passes() -> None:
     assert failures(GoodSquarer) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("squarer", CAUGHT_BY)
 def test_a_bad_squarer_is_caught_for_its_fault_and_nothing_else(squarer: type[Squarer]) -> None:
     found = failures(squarer)

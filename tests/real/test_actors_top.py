@@ -35,6 +35,7 @@ async def handle(context: actors.Context[Work], message: Work) -> None:
     del context, message
 
 
+@pytest.mark.slow
 async def test_it_asks_all_systems_of_the_cluster_and_shows_where_most_waits() -> None:
     async with (
         actors.open_actor_system("127.0.0.1") as one,

@@ -370,6 +370,7 @@ def test_a_stdin_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         assert finished(["bash", "-c", command]) == (1, "", expected)
 
 
+@pytest.mark.slow
 @named("words", ["linekv serve --port 0", "linekv connect --port 1", "lsp echo-server --port 0"])
 def test_hardly_any_descriptors_is_one_line(words: str) -> None:
     limited = ["/bin/sh", "-c", 'ulimit -n 6; exec "$@"', "sh", *TRIO440, *words.split()]

@@ -163,6 +163,7 @@ def test_a_write_that_is_lost_is_noticed() -> None:
     assert re.fullmatch(r"trio440: error: n\d has lost 1 writes, and has 0 twice\n", err)
 
 
+@pytest.mark.slow
 def test_a_terminal_is_drawn_on() -> None:
     controller, terminal = pty.openpty()
     try:
@@ -213,6 +214,7 @@ def test_a_demo_that_is_interrupted_leaves_no_process(
     assert directories_of(program.pid) == []
 
 
+@pytest.mark.slow
 def test_a_demo_that_is_killed_leaves_no_process() -> None:
     with started(demo("mining", "mining.ENGINE = 'hashlib'")) as program:
         while not program.line().startswith("miner 0 is ready"):
@@ -234,6 +236,7 @@ def test_an_unknown_part_is_one_line() -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_is_one_line() -> None:
     status, _, err = finished(demo("linekv", "linekv.KEPT = 3000"))
     assert status == 1

@@ -155,6 +155,7 @@ def test_the_courses_scripts() -> None:
         assert err.startswith("engine ")
 
 
+@pytest.mark.slow
 def test_the_commands_report_a_lost_server() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(started([*MINE, "server", "--port=0", *QUICK]))
@@ -327,6 +328,7 @@ def compilers(pid: int) -> Iterator[int]:
                 yield child
 
 
+@pytest.mark.slow
 @needs_numba
 def test_ctrl_c_ends_the_first_compilation_too(tmp_path: Path) -> None:
     command = [*MINE, "run", "msg", "2", "--engine=numba", "--miners=1"]

@@ -13,6 +13,7 @@ from tests.support.raft_processes import NAMES, Cluster, cluster_in
 pytestmark = pytest.mark.real
 
 
+@pytest.mark.slow
 def test_a_peer_whose_directory_is_gone_is_refused_and_joins_with_a_new_id(tmp_path: Path) -> None:
     with cluster_in(tmp_path) as cluster:
         cluster.run("put", "k", "v")
@@ -40,6 +41,7 @@ def test_a_peer_whose_directory_is_gone_is_refused_and_joins_with_a_new_id(tmp_p
         assert cluster.run("get", "k") == "v\n"
 
 
+@pytest.mark.slow
 def test_a_first_start_says_whom_it_waits_for_unless_its_id_is_sworn_to_be_new(
     tmp_path: Path,
 ) -> None:

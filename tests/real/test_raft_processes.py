@@ -123,6 +123,7 @@ def assert_ctrl_c_ends(program: Program) -> None:
     assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
+@pytest.mark.slow
 def test_a_watch_of_what_is_forgotten_says_compacted_and_ends(tmp_path: Path) -> None:
     command = [sys.executable, "-c", FORGETFUL, "raft", "serve", "--id", "n1", "--data"]
     with started([*command, str(tmp_path), "--listen", "127.0.0.1:0", "--new"]) as peer:
@@ -221,6 +222,7 @@ def test_a_start_with_what_is_not_its_own_is_refused(tmp_path: Path) -> None:
     assert f"{segment} is damaged" in err
 
 
+@pytest.mark.slow
 def test_a_peer_list_that_contradicts_the_directory_does_not_count(tmp_path: Path) -> None:
     serve = [*TRIO440, "raft", "serve", "--id", "n1", "--data", str(tmp_path)]
     serve += ["--listen", "127.0.0.1:0", "--new"]

@@ -56,6 +56,7 @@ def test_a_campaign_that_passes_is_one_line(level: str) -> None:
     assert re.fullmatch(re.escape(head) + SPEED, out[0])
 
 
+@pytest.mark.slow
 def test_level_b_is_meant_where_nothing_is_said_and_a_number_is_a_range() -> None:
     status, out, _ = sim("run", GOOD, "--seeds", "4", "--jobs", "2")
     assert status == 0
@@ -91,6 +92,7 @@ def test_the_command_that_was_printed_replays_the_failure() -> None:
             assert FAILS.format(8) in replayed
 
 
+@pytest.mark.slow
 def test_several_jobs_find_the_same() -> None:
     words = ["--seeds", "20", "--profile", "hostile", "--no-shrink"]
     alone, shared = (sim("run", FLAWED, *words, "--jobs", jobs) for jobs in ("1", "2"))
@@ -98,6 +100,7 @@ def test_several_jobs_find_the_same() -> None:
     assert sum("failed at" in line for line in alone[1]) == 4
 
 
+@pytest.mark.slow
 def test_fail_fast_ends_at_the_first_failure() -> None:
     words = ["--seeds", "3:5000", "--profile", "hostile", "--fail-fast", "--no-shrink"]
     status, out, _ = sim("run", FLAWED, *words, "--jobs", "2")
@@ -106,12 +109,14 @@ def test_fail_fast_ends_at_the_first_failure() -> None:
     assert re.search(r": 1 of \d+ failed, \d+ not run in ", out[-1])
 
 
+@pytest.mark.slow
 def test_a_history_that_is_another_in_another_process_is_told() -> None:
     status, out, _ = sim("run", f"{TOYS}:DIFFERS", "--seeds", "1", "--no-shrink")
     assert status == 1
     assert out[3].startswith("level B: seed 0 has another history in another process: ")
 
 
+@pytest.mark.slow
 def test_of_many_failures_only_the_first_are_told_in_full() -> None:
     status, out, _ = sim("run", f"{TOYS}:DIFFERS", "--seeds", "8", "--no-shrink", "--jobs", "1")
     assert status == 1
@@ -120,6 +125,7 @@ def test_of_many_failures_only_the_first_are_told_in_full() -> None:
     assert sum("replay: " in line for line in out) == 8
 
 
+@pytest.mark.slow
 def test_shrinking_keeps_its_bound() -> None:
     words = ["--seeds", "8:9", "--profile", "hostile", "--shrink-runs", "2", "--jobs", "1"]
     status, out, _ = sim("run", FLAWED, *words)
@@ -139,6 +145,7 @@ def test_a_seed_that_spins_is_ended_and_named() -> None:
     assert ": 1 of 5 failed in" in out[4]
 
 
+@pytest.mark.slow
 def test_a_seed_that_takes_its_process_down_is_named() -> None:
     status, out, err = sim("run", DIES, "--seeds", "5", "--jobs", "1")
     assert (status, err) == (1, "")
@@ -147,6 +154,7 @@ def test_a_seed_that_takes_its_process_down_is_named() -> None:
     assert ": 1 of 5 failed in" in out[3]
 
 
+@pytest.mark.slow
 def test_an_exception_is_a_failure() -> None:
     status, out, err = sim("run", STUMBLES, "--seeds", "1", "--profile", "calm", "--jobs", "1")
     assert (status, err) == (1, "")
@@ -322,6 +330,7 @@ def test_ctrl_c_ends_a_replay_that_spins(number: signal.Signals) -> None:
 # Pages
 
 
+@pytest.mark.slow
 def test_pages_are_written(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     words = ["--seeds", "8:9", "--profile", "hostile", "--jobs", "1"]
@@ -344,6 +353,7 @@ def test_a_page_that_cannot_be_written_is_one_line() -> None:
     assert err == expected
 
 
+@pytest.mark.slow
 def test_there_is_no_page_of_what_does_not_end(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     words = ["--seeds", "2:3", "--limit", "0.3", "--jobs", "1", "--html", str(page)]
@@ -466,6 +476,7 @@ def test_each_deliberate_bug_is_looked_for(clone: Path) -> None:
     assert re.fullmatch(r"level B: 1 of 3 NOT FOUND; 26 seeds in \d+\.\d s", out[3])
 
 
+@pytest.mark.slow
 def test_a_system_that_cannot_be_run_finds_nothing(clone: Path) -> None:
     (clone / "toys.py").write_text("import nothing_of_this_name\n")
     (clone / "tests" / "ablations" / "toy_bugs.py").write_text(
@@ -476,6 +487,7 @@ def test_a_system_that_cannot_be_run_finds_nothing(clone: Path) -> None:
     assert "NOT FOUND: the simulator itself works, but ModuleNotFoundError: " in out[0]
 
 
+@pytest.mark.slow
 def test_a_patch_that_does_not_fit_finds_nothing(clone: Path) -> None:
     bugs = clone / "tests" / "ablations" / "toy_bugs.py"
     bugs.write_text(BUGS.replace('("at-once", 0)', '("at-once", "zero")'))
@@ -484,6 +496,7 @@ def test_a_patch_that_does_not_fit_finds_nothing(clone: Path) -> None:
     assert "NOT FOUND: unexpected TypeError, but '<' not supported between" in out[0]
 
 
+@pytest.mark.slow
 def test_bugs_can_be_named_and_seeds_bounded(clone: Path) -> None:
     status, out, _ = sim("ablations", "at-once", "from-4-on", "--jobs", "2", cwd=clone)
     assert status == 0
@@ -518,6 +531,7 @@ def test_two_bugs_of_one_name_are_one_line(clone: Path) -> None:
     assert err == "trio440: error: ablations must be of different names, not 'from-4-on'\n"
 
 
+@pytest.mark.slow
 def test_progress_is_a_bar_on_a_terminal() -> None:
     command = f"{' '.join(TRIO440)} sim run {FLAWED} --seeds 40 --profile hostile --jobs 1"
     words = ["script", "--quiet", "--return", "--command", f"{command} --no-shrink", os.devnull]

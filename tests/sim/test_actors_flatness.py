@@ -55,6 +55,7 @@ class Nest(Counter):
         self.context.tell_after(self.context.ref, Add(1), 1e6)
 
 
+@pytest.mark.slow
 @COUNTS
 async def test_spawns_and_stops_leave_nothing(count: int) -> None:
     async with open_actor_system() as system:

@@ -221,6 +221,7 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool) -
             await check_what_is_left(left, model, f"cut at {op}, {survival} {image}")
 
 
+@pytest.mark.slow
 @named("workload", WORKLOADS)
 @strides
 async def test_a_power_cut_at_every_operation_of_a_slow_disk(
@@ -238,6 +239,7 @@ async def test_a_power_cut_at_every_operation_of_a_slow_disk(
         await check_what_is_left(left, model, f"cut at {op}")
 
 
+@pytest.mark.slow
 @named("workload", WORKLOADS)
 @strides
 async def test_an_error_at_every_operation_of_a_slow_disk(workload: Workload, stride: int) -> None:

@@ -306,6 +306,7 @@ async def test_what_was_pending_is_flushed_when_the_network_comes_back(
     await check_tides(seed, scenario, count=count, messages=10, params=params, on_seconds=1.0)
 
 
+@pytest.mark.slow
 @seeds(1)
 @pytest.mark.parametrize(
     "scenario",

@@ -601,6 +601,7 @@ async def live(ports: Host, model: Model, rng: random.Random) -> None:
                         await model.install(storage, meta)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "seed",
     [pytest.param(seed, marks=() if seed < 20 else pytest.mark.campaign) for seed in range(60)],

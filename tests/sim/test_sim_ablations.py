@@ -37,6 +37,7 @@ def test_a_deliberate_bug_is_found(ablation: Ablation) -> None:
     pytest.fail(f"not found in {ablation.within} seeds")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(QUICK))
 def test_without_the_bug_the_same_seeds_pass(name: str) -> None:
     ablation = by_name(ABLATIONS)[name]

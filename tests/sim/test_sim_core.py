@@ -42,6 +42,7 @@ def test_everything_that_can_happen_does() -> None:
         assert seen[kind] > (kind != "pause"), f"{kind} hardly ever happens: {seen}"
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_in_every_process() -> None:
     assert (
         len(

@@ -25,11 +25,13 @@ def test_linekv_keeps_its_promises(level: Level, seeds: int, profile: str) -> No
         assert outcome.events > 300
 
 
+@pytest.mark.slow
 def test_pct_finds_nothing_either() -> None:
     outcome, _ = run(Setup("linekv", 1, "B", "disks", "pct"))
     assert outcome.failure is None, outcome.failure
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_in_every_process() -> None:
     assert (
         len(digests_in_processes("linekv 3 A hostile", "linekv 3 B hostile", hash_seeds=(None, 1)))

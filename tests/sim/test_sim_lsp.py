@@ -20,11 +20,13 @@ def test_lsp_keeps_its_promises(level: Level, seeds: int, profile: str) -> None:
         assert outcome.events > 500
 
 
+@pytest.mark.slow
 def test_pct_finds_nothing_either() -> None:
     outcome, _ = run(Setup("lsp", 1, "B", "flaky", "pct"))
     assert outcome.failure is None, outcome.failure
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_in_every_process() -> None:
     assert (
         len(digests_in_processes("lsp 7 A hostile", "lsp 7 B hostile", hash_seeds=(None, 1))) == 1

@@ -32,6 +32,7 @@ def test_the_shells_keep_their_promises(profile: str) -> None:
     assert outcome.failure is None, outcome
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_gives_the_same_worlds() -> None:
     setups = [f"miner 3 {level} hostile" for level in "AB"]
     levels: list[SimLevel] = ["A", "B"]

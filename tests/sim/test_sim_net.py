@@ -822,6 +822,7 @@ def history(seed: int) -> str:
         return trio.run(main, clock=MockClock(autojump_threshold=0))
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_trace_in_every_process() -> None:
     here = history(7)
     assert int(here.split()[0]) > 500

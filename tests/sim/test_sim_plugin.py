@@ -77,6 +77,7 @@ async def test_it(world):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plugins", "trio_mode"),
     [
@@ -97,6 +98,7 @@ def test_a_marked_test_runs_once_for_each_seed(
     assert project.log == [f"{seed} calm B 1000000000" for seed in range(4)]
 
 
+@pytest.mark.slow
 def test_other_async_tests_stay_with_pytest_trio(project: Project) -> None:
     text = """
 async def test_it(autojump_clock, nursery):
@@ -306,6 +308,7 @@ def test_faults_that_the_plan_has_not_cannot_be_kept(project: Project) -> None:
     assert project.test(text, "--sim-keep", "none")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["nursery", "number"])
 def test_async_fixtures_are_refused_in_one_line(project: Project, name: str) -> None:
     text = f"""
@@ -358,6 +361,7 @@ def test_the_mark_is_listed(project: Project) -> None:
     assert "@pytest.mark.simulated(seeds=100, profile='flaky'" in out
 
 
+@pytest.mark.slow
 def test_several_processes_share_the_work(project: Project) -> None:
     status, out = project.test(FAILING, "-n", "2", plugins=[*PLUGIN, "-p", "xdist"])
     assert status == 1

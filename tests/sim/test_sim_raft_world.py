@@ -20,6 +20,7 @@ def test_raft_keeps_its_promises(profile: str) -> None:
         assert outcome.events > 300
 
 
+@pytest.mark.slow
 def test_a_history_is_the_same_in_every_process() -> None:
     assert len(digests_in_processes("raft 3 B hostile", hash_seeds=(None, 1))) == 1
 

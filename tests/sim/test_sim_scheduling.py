@@ -68,6 +68,7 @@ def test_the_order_comes_from_the_seed(order: Order) -> None:
     assert len({tuple(woken(seed, order)) for seed in range(20)}) > 15
 
 
+@pytest.mark.slow
 def test_equal_deadlines_have_one_order_in_every_process() -> None:
     outputs = {
         finished(

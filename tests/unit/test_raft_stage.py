@@ -14,6 +14,7 @@ def test_a_world_keeps_every_promise(profile: str) -> None:
     assert outcome.failure is None, outcome.setup.replay_command()
 
 
+@pytest.mark.slow
 def test_one_seed_is_one_history_in_every_process() -> None:
     assert len(digests_in_processes("raft 3 A hostile", hash_seeds=(None, 1))) == 1
 

@@ -761,6 +761,7 @@ def fingerprint() -> str:
     return told.hexdigest()
 
 
+@pytest.mark.slow
 def test_equal_seeds_give_equal_images_in_every_process() -> None:
     program = "from tests.unit.test_sim_disk import fingerprint; print(fingerprint())"
     printed = {

@@ -157,6 +157,7 @@ def test_leaving_faults_out_leaves_the_rest_of_the_plan(seed: int, keep: set[int
     ]
 
 
+@pytest.mark.slow
 def test_another_process_with_another_hash_seed_gives_the_same_history() -> None:
     def digest(hash_seed: str) -> str:
         program = "import tests.unit.test_sim_stage as t; print(t.digest_of_many())"

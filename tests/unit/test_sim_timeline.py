@@ -433,6 +433,7 @@ def test_filters_keep_both_ends_of_a_message() -> None:
     assert (mended["count"], mended["invalid"]) == ("1 of 18 events", "false")
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("count", [10_000, 100_000])
 def test_a_crowd_of_events_is_drawn_as_few_marks(count: int) -> None:
