@@ -217,6 +217,9 @@ MODULES = {
     "trio440.actors.testing.probe": SHELL,
     "trio440.actors.testing.recorder": SHELL,
     "trio440.actors.timers": SHELL,
+    "trio440.kv": FACE,
+    "trio440.kv.namespace": PURE,
+    "trio440.kv.operations": PURE,
     "trio440.sim": FACE,
     "trio440.sim.ablating": PURE,
     "trio440.sim.active_faults": PURE,
@@ -329,12 +332,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rpc": {"errors", "core", "wire"},
     "raft": {"errors", "core", "wire", "journal", "rpc"},
     "actors": {"errors", "core", "wire", "rpc"},
+    "kv": {"errors", "core", "wire", "journal", "rpc", "raft", "actors"},
     "mining": {"errors", "core", "wire", "lsp"},
     "sim": {
-        *("errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "actors")
+        *("errors", "core", "wire", "journal", "linekv", "lsp"),
+        *("mining", "raft", "rpc", "actors", "kv"),
     },
     "cli": {
-        *("errors", "core", "wire", "journal", "linekv", "lsp", "mining", "raft", "rpc", "actors"),
+        *("errors", "core", "wire", "journal", "linekv", "lsp"),
+        *("mining", "raft", "rpc", "actors", "kv"),
         "sim",
     },
     "__main__": {"cli"},

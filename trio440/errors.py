@@ -65,6 +65,9 @@
     │   ├── NameTaken                                another actor has the name
     │   ├── SystemStopped (ClosedResourceError)      the actor system has been left
     │   └── SystemSuperseded                         a later life has its address
+    ├── KvError
+    │   ├── OperationRefused (ValueError)            a limit is met, or an engine cannot do it
+    │   └── StoreUnavailable                         no server of the store could be reached
     └── SimulationError
         ├── BadHistory (ValueError)                  a line is no event of a recorded history
         ├── InvariantViolated (AssertionError)       a simulated system broke a promise
@@ -113,6 +116,7 @@ __all__ = [
     "JournalCorrupt",
     "JournalError",
     "JournalFailed",
+    "KvError",
     "LeadershipLost",
     "LimitReached",
     "LostStorage",
@@ -125,6 +129,7 @@ __all__ = [
     "NoAnswer",
     "NotLeader",
     "NotQueryable",
+    "OperationRefused",
     "PayloadTooLarge",
     "PeerStopped",
     "ProposalRefused",
@@ -144,6 +149,7 @@ __all__ = [
     "SessionExpired",
     "SimulationError",
     "StartFailed",
+    "StoreUnavailable",
     "SystemStopped",
     "SystemSuperseded",
     "TraceFailed",
@@ -699,6 +705,23 @@ class SystemSuperseded(ActorError):
         super().__init__(f"a later life of the actor system {address} is known to the others")
         self.address = address
         self.incarnation = incarnation
+
+
+class KvError(Trio440Error):
+    """Of the store."""
+
+
+class OperationRefused(KvError, ValueError):
+    """The store has not carried out an operation: a limit is met, or its engine cannot do it."""
+
+
+class StoreUnavailable(KvError):
+    """No server of the store could be reached; what was asked may have happened or not."""
+
+    def __init__(self, reason: str) -> None:
+        """Say whom was tried, and why it did not answer."""
+        super().__init__(f"the store cannot be reached: {reason}")
+        self.reason = reason
 
 
 class SimulationError(Trio440Error):

@@ -1,0 +1,51 @@
+"""The store: one client API over an eventual, a linearizable and an in-process engine."""
+
+from trio440.kv.namespace import (
+    AtomicNamespace,
+    Engine,
+    EventualNamespace,
+    Namespace,
+)
+from trio440.kv.operations import (
+    Append,
+    Change,
+    CompareAndSet,
+    Condition,
+    Count,
+    Delete,
+    Entry,
+    Expire,
+    Get,
+    Increment,
+    List,
+    Operation,
+    Page,
+    Put,
+    Refused,
+    Result,
+    Transaction,
+)
+
+__all__ = [
+    "Append",
+    "AtomicNamespace",
+    "Change",
+    "CompareAndSet",
+    "Condition",
+    "Count",
+    "Delete",
+    "Engine",
+    "Entry",
+    "EventualNamespace",
+    "Expire",
+    "Get",
+    "Increment",
+    "List",
+    "Namespace",
+    "Operation",
+    "Page",
+    "Put",
+    "Refused",
+    "Result",
+    "Transaction",
+]

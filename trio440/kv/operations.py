@@ -1,0 +1,262 @@
+"""What can be asked of a namespace, and what it answers; the same words for every engine. Pure.
+
+Keys and values are bytes; keys are in the order of their bytes, and none is empty. Times to live
+are whole milliseconds. A *version* is a whole number that grows with each change of a key: the
+revision of the namespace on an atomic engine, the hybrid clock of the writer on the eventual one.
+
+An operation that passes a limit, or that its engine cannot do, is answered by :class:`Refused`
+and has changed nothing.
+"""
+
+from typing import Literal, TypeAlias
+
+import attrs
+
+__all__ = [
+    "Append",
+    "AtomicOperation",
+    "Change",
+    "Changed",
+    "Committed",
+    "CommonOperation",
+    "CompareAndSet",
+    "Condition",
+    "Count",
+    "Counted",
+    "Delete",
+    "Entry",
+    "Expire",
+    "Found",
+    "Get",
+    "Increment",
+    "List",
+    "Operation",
+    "Page",
+    "Put",
+    "RefusalKind",
+    "Refused",
+    "Result",
+    "SimpleOperation",
+    "Transaction",
+]
+
+
+# Operations of every engine
+
+
+@attrs.frozen
+class Get:
+    """Ask for one key; answered by :class:`Found`."""
+
+    key: bytes
+
+
+@attrs.frozen
+class Put:
+    """Give a key a value; answered by :class:`Changed`."""
+
+    key: bytes
+    value: bytes
+    ttl_ms: int | None = None
+    """The key goes after so long, at least 1; None: never, unless ``keep_ttl``."""
+    keep_ttl: bool = False
+    """Keep the time to live that the key has."""
+    lease: int = 0
+    """The key goes when this lease ends; 0: none. Atomic engines only."""
+
+
+@attrs.frozen
+class Delete:
+    """Remove a key; answered by :class:`Changed`, ``existed`` says whether it was there."""
+
+    key: bytes
+
+
+@attrs.frozen
+class Expire:
+    """Change the time to live of a key that is there; answered by :class:`Changed`."""
+
+    key: bytes
+    ttl_ms: int | None
+    """None: it stays for ever; 0 or less: it goes now."""
+
+
+@attrs.frozen
+class List:
+    """Ask for the keys with a prefix, in their order; answered by :class:`Page`."""
+
+    prefix: bytes = b""
+    after: bytes | None = None
+    """Only those behind this key, which need not be there."""
+    limit: int = 1000
+    """The most entries, at least 1; each engine has a limit of its own."""
+
+
+@attrs.frozen
+class Count:
+    """Ask how many keys have a prefix; answered by :class:`Counted`."""
+
+    prefix: bytes = b""
+
+
+# Operations of atomic engines
+
+
+@attrs.frozen
+class Increment:
+    """Add to a value that is a decimal int64, 0 if the key is not there.
+
+    The time to live stays. Answered by :class:`Changed`, whose ``number`` is the sum.
+    """
+
+    key: bytes
+    by: int = 1
+
+
+@attrs.frozen
+class Append:
+    """Add bytes to the end of a value, empty if the key is not there.
+
+    The time to live stays. Answered by :class:`Changed`, whose ``number`` is the new length.
+    """
+
+    key: bytes
+    suffix: bytes
+
+
+@attrs.frozen
+class CompareAndSet:
+    """Give a key a value if it has the expected one; answered by :class:`Committed`."""
+
+    key: bytes
+    expected: bytes | None
+    """None: it must not be there."""
+    value: bytes | None
+    """None: remove it."""
+    ttl_ms: int | None = None
+
+
+@attrs.frozen
+class Condition:
+    """What must hold of a key."""
+
+    key: bytes
+    version: int | None = None
+    """It has this one; 0: it is not there; None: not asked."""
+    value: bytes | None = None
+    """It has this one; None: not asked."""
+    exists: bool | None = None
+    """Whether it is there; None: not asked."""
+
+
+SimpleOperation: TypeAlias = Get | Put | Delete | Expire | List | Count | Increment | Append
+
+
+@attrs.frozen
+class Transaction:
+    """Do one thing or another, at once; each operation sees those before it.
+
+    Answered by :class:`Committed`. One operation that is refused undoes none of the others.
+    """
+
+    conditions: tuple[Condition, ...] = ()
+    then: tuple[SimpleOperation, ...] = ()
+    """Where all conditions hold."""
+    otherwise: tuple[SimpleOperation, ...] = ()
+    """Where not."""
+
+
+CommonOperation: TypeAlias = Get | Put | Delete | Expire | List | Count
+AtomicOperation: TypeAlias = Increment | Append | CompareAndSet | Transaction
+Operation: TypeAlias = CommonOperation | AtomicOperation
+
+
+# Results
+
+
+@attrs.frozen
+class Entry:
+    """A key that is there."""
+
+    key: bytes
+    value: bytes
+    version: int
+    ttl_ms: int | None = None
+    """What is left of its time to live."""
+
+
+@attrs.frozen
+class Found:
+    """The answer to a Get."""
+
+    entry: Entry | None
+
+
+@attrs.frozen
+class Changed:
+    """The answer to a Put, Delete, Expire, Increment or Append."""
+
+    version: int
+    """Of the key after it; of the namespace, where nothing was changed."""
+    existed: bool
+    """Whether the key was there before."""
+    number: int = 0
+
+
+@attrs.frozen
+class Page:
+    """The answer to a List."""
+
+    entries: tuple[Entry, ...] = ()
+    more: bool = False
+    """Whether there are keys behind these."""
+
+
+@attrs.frozen
+class Counted:
+    """The answer to a Count."""
+
+    number: int
+
+
+@attrs.frozen
+class Committed:
+    """The answer to a CompareAndSet or a Transaction."""
+
+    version: int
+    """Of the namespace after it."""
+    succeeded: bool
+    """Whether the conditions held."""
+    results: "tuple[SimpleResult, ...]" = ()
+    """One for each operation; of a CompareAndSet, what the key was before."""
+
+
+RefusalKind: TypeAlias = Literal["limit", "unsupported", "malformed", "not_a_number", "overflow"]
+
+
+@attrs.frozen
+class Refused:
+    """The answer to an operation that was not carried out."""
+
+    reason: str
+    """One line."""
+    kind: RefusalKind = "limit"
+
+
+SimpleResult: TypeAlias = Found | Changed | Page | Counted | Refused
+Result: TypeAlias = SimpleResult | Committed
+
+
+# Watching
+
+
+@attrs.frozen
+class Change:
+    """One change that a watch tells of."""
+
+    key: bytes
+    value: bytes | None
+    """None: the key is gone: deleted, or its time to live is over."""
+    version: int
+    position: bytes
+    """Opaque; a watch that begins ``after`` it goes on behind this change."""
