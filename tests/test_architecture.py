@@ -218,7 +218,7 @@ MODULES = {
     "trio440.actors.testing.recorder": SHELL,
     "trio440.actors.timers": SHELL,
     "trio440.kv": FACE,
-    "trio440.kv.namespace": PURE,
+    "trio440.kv.namespace": SHELL,
     "trio440.kv.operations": PURE,
     "trio440.sim": FACE,
     "trio440.sim.ablating": PURE,
