@@ -67,7 +67,7 @@
     │   └── SystemSuperseded                         a later life has its address
     ├── KvError
     │   ├── OperationRefused (ValueError)            a limit is met, or an engine cannot do it
-    │   └── StoreUnavailable                         no server of the store could be reached
+    │   └── StoreUnavailable                         no server of the store has answered
     └── SimulationError
         ├── BadHistory (ValueError)                  a line is no event of a recorded history
         ├── InvariantViolated (AssertionError)       a simulated system broke a promise
@@ -716,12 +716,17 @@ class OperationRefused(KvError, ValueError):
 
 
 class StoreUnavailable(KvError):
-    """No server of the store could be reached; what was asked may have happened or not."""
+    """No server of the store has answered.
 
-    def __init__(self, reason: str) -> None:
+    ``may_have_happened`` says whether what was asked may have been carried out, or still be: it
+    is False for what only reads, and for what was never sent.
+    """
+
+    def __init__(self, reason: str, *, may_have_happened: bool = True) -> None:
         """Say whom was tried, and why it did not answer."""
         super().__init__(f"the store cannot be reached: {reason}")
         self.reason = reason
+        self.may_have_happened = may_have_happened
 
 
 class SimulationError(Trio440Error):

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
-from trio440.errors import OperationRefused
+from trio440.errors import OperationRefused, StoreUnavailable
 from trio440.kv import (
     Append,
     AtomicNamespace,
@@ -105,3 +105,15 @@ async def test_what_is_refused_is_an_error() -> None:
 async def test_an_answer_to_something_else_is_a_bug() -> None:
     with pytest.raises(AssertionError, match="was answered with"):
         await Scripted(Counted(1)).get(b"k")
+
+
+def test_what_reads_only_has_not_happened() -> None:
+    assert StoreUnavailable("n1 is silent").may_have_happened
+    error = StoreUnavailable("n1 is silent", may_have_happened=False)
+    assert not error.may_have_happened
+    assert str(error) == "the store cannot be reached: n1 is silent"
+
+
+def test_operations_are_compared_and_hashed_by_what_they_say() -> None:
+    assert {Put(b"k", b"v"), Put(b"k", b"v")} == {Put(b"k", b"v", None)}
+    assert len({Get(b"k"), Delete(b"k")}) == 2

@@ -64,7 +64,8 @@ class Namespace(ABC):
         checkpoint. Cancelled: each of them has been carried out, or not, in their order.
 
         Raises:
-            StoreUnavailable: nobody could be reached; as for a cancellation.
+            StoreUnavailable: nobody has answered; its ``may_have_happened`` says whether the same
+                holds as for a cancellation, or nothing was done.
         """
 
     @abstractmethod

@@ -8,9 +8,14 @@ An operation that passes a limit, or that its engine cannot do, is answered by :
 and has changed nothing.
 """
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import attrs
+if TYPE_CHECKING:
+    from attrs import frozen
+else:  # checked by types and not at run time, where it would cost more than the operation itself
+    from attrs import define
+
+    frozen = define(unsafe_hash=True)
 
 __all__ = [
     "Append",
@@ -44,14 +49,14 @@ __all__ = [
 # Operations of every engine
 
 
-@attrs.frozen
+@frozen
 class Get:
     """Ask for one key; answered by :class:`Found`."""
 
     key: bytes
 
 
-@attrs.frozen
+@frozen
 class Put:
     """Give a key a value; answered by :class:`Changed`."""
 
@@ -65,14 +70,14 @@ class Put:
     """The key goes when this lease ends; 0: none. Atomic engines only."""
 
 
-@attrs.frozen
+@frozen
 class Delete:
     """Remove a key; answered by :class:`Changed`, ``existed`` says whether it was there."""
 
     key: bytes
 
 
-@attrs.frozen
+@frozen
 class Expire:
     """Change the time to live of a key that is there; answered by :class:`Changed`."""
 
@@ -81,7 +86,7 @@ class Expire:
     """None: it stays for ever; 0 or less: it goes now."""
 
 
-@attrs.frozen
+@frozen
 class List:
     """Ask for the keys with a prefix, in their order; answered by :class:`Page`."""
 
@@ -92,7 +97,7 @@ class List:
     """The most entries, at least 1; each engine has a limit of its own."""
 
 
-@attrs.frozen
+@frozen
 class Count:
     """Ask how many keys have a prefix; answered by :class:`Counted`."""
 
@@ -102,7 +107,7 @@ class Count:
 # Operations of atomic engines
 
 
-@attrs.frozen
+@frozen
 class Increment:
     """Add to a value that is a decimal int64, 0 if the key is not there.
 
@@ -113,7 +118,7 @@ class Increment:
     by: int = 1
 
 
-@attrs.frozen
+@frozen
 class Append:
     """Add bytes to the end of a value, empty if the key is not there.
 
@@ -124,7 +129,7 @@ class Append:
     suffix: bytes
 
 
-@attrs.frozen
+@frozen
 class CompareAndSet:
     """Give a key a value if it has the expected one; answered by :class:`Committed`."""
 
@@ -136,7 +141,7 @@ class CompareAndSet:
     ttl_ms: int | None = None
 
 
-@attrs.frozen
+@frozen
 class Condition:
     """What must hold of a key."""
 
@@ -152,7 +157,7 @@ class Condition:
 SimpleOperation: TypeAlias = Get | Put | Delete | Expire | List | Count | Increment | Append
 
 
-@attrs.frozen
+@frozen
 class Transaction:
     """Do one thing or another, at once; each operation sees those before it.
 
@@ -174,7 +179,7 @@ Operation: TypeAlias = CommonOperation | AtomicOperation
 # Results
 
 
-@attrs.frozen
+@frozen
 class Entry:
     """A key that is there."""
 
@@ -185,14 +190,14 @@ class Entry:
     """What is left of its time to live."""
 
 
-@attrs.frozen
+@frozen
 class Found:
     """The answer to a Get."""
 
     entry: Entry | None
 
 
-@attrs.frozen
+@frozen
 class Changed:
     """The answer to a Put, Delete, Expire, Increment or Append."""
 
@@ -203,7 +208,7 @@ class Changed:
     number: int = 0
 
 
-@attrs.frozen
+@frozen
 class Page:
     """The answer to a List."""
 
@@ -212,14 +217,14 @@ class Page:
     """Whether there are keys behind these."""
 
 
-@attrs.frozen
+@frozen
 class Counted:
     """The answer to a Count."""
 
     number: int
 
 
-@attrs.frozen
+@frozen
 class Committed:
     """The answer to a CompareAndSet or a Transaction."""
 
@@ -231,10 +236,12 @@ class Committed:
     """One for each operation; of a CompareAndSet, what the key was before."""
 
 
-RefusalKind: TypeAlias = Literal["limit", "unsupported", "malformed", "not_a_number", "overflow"]
+RefusalKind: TypeAlias = Literal[
+    "limit", "unsupported", "malformed", "not_a_number", "overflow", "no_lease"
+]
 
 
-@attrs.frozen
+@frozen
 class Refused:
     """The answer to an operation that was not carried out."""
 
@@ -250,7 +257,7 @@ Result: TypeAlias = SimpleResult | Committed
 # Watching
 
 
-@attrs.frozen
+@frozen
 class Change:
     """One change that a watch tells of."""
 
