@@ -100,4 +100,4 @@ async def test_another_cluster_is_one_line() -> None:
         status, out, err = await trio.to_thread.run_sync(partial(finished, words))
     assert (status, out) == (1, "")
     assert err.count("\n") == 1
-    assert "cluster" in err
+    assert err.endswith("; see --cluster\n")

@@ -361,7 +361,6 @@ async def test_names_are_known_everywhere_while_their_owners_are_there(world: Wo
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_what_a_system_offers_is_spawned_there_for_others(world: World) -> None:
     async with system_on(world, "one") as one, system_on(world, "two") as two:
-        two.learn(Names)
         two.offer("counter", Counting)
         ref = await one.spawn_at(two.address, "counter", 3, Names(["a"]))
         assert ref.address == two.address
@@ -373,10 +372,41 @@ async def test_what_a_system_offers_is_spawned_there_for_others(world: World) ->
             await one.spawn_at(two.address, "counter")
         with pytest.raises(AskTimedOut):
             await one.spawn_at("10.9.9.9:1", "counter", timeout_seconds=1)
+        with pytest.raises(InvalidParameter, match=r"an argument must be a message, .*not \[1\]"):
+            await one.spawn_at(two.address, "counter", [1])
+        two.offer("unannotated", lambda *_: Counter())
+        with pytest.raises(StartFailed, match=r"'test.Unread' of version 1 is known, see learn"):
+            await one.spawn_at(two.address, "unannotated", Unread())
         with pytest.raises(InvalidParameter, match="offered once"):
             two.offer("counter", Counter)
         await one.stop(ref)
         assert (await one.wait_stopped(ref)).reason == "unknown"
+
+
+@actors.message("test.Unread")
+@attrs.frozen
+class Unread:
+    pass
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_who_finds_none_of_its_seeds_says_so(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    def said() -> list[str]:
+        return [record.message for record in caplog.records if "seeds" in record.message]
+
+    async with system_on(world, "one"):
+        first = f"{world.machines['one'].address}:{PORT}"
+        assert said() == []
+        other = actors.Networking(cluster="other", seeds=[first])
+        async with system_on(world, "two", networking=other) as two:
+            assert len(said()) == 1
+            assert said()[0].startswith(f"{two.address} has found none of its seeds yet and goes")
+            assert "cluster: 'other', the server's 'actors'" in said()[0]
+        caplog.clear()
+        async with system_on(world, "three"):
+            assert said() == []
 
 
 class Counting(Counter):

@@ -242,6 +242,31 @@ async def test_an_instance_is_no_factory() -> None:
                 await spawn(factory) if factory is not len else await spawn(factory, "x")
 
 
+async def test_a_function_that_cannot_be_called_so_is_not_spawned() -> None:
+    async def handle(context: Context[Add], message: Add, number: int) -> None: ...
+
+    def forgotten(context: Context[Add], message: Add) -> None: ...
+
+    async with open_actor_system() as system:
+        spawn: Any = system.spawn
+        await spawn(handle, 1)
+        await spawn(partial(handle, number=1))
+        for args in ((), (1, 2)):
+            with pytest.raises(StartFailed, match=r"takes a context.*argument.*not 'handle'"):
+                await spawn(handle, *args)
+        with pytest.raises(StartFailed, match=r"must be async .*'context'.*not 'forgotten'"):
+            await spawn(forgotten)
+        assert system.statistics().actors == 2
+
+
+async def test_an_await_that_is_missing_is_guessed() -> None:
+    async with open_actor_system() as system:
+        spawning: Any = system.spawn(Counter)
+        with pytest.raises(InvalidParameter, match="was it awaited"):
+            system.tell(spawning, Add(1))
+        await spawning
+
+
 async def test_what_is_no_reference_is_refused_by_all_that_take_one() -> None:
     problem = "ref must be a reference to an actor, not None"
     contexts: list[Any] = []

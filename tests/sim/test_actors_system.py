@@ -24,6 +24,7 @@ from trio440.actors import (
     Context,
     Limits,
     MailboxPolicy,
+    Networking,
     Question,
     Ref,
     handler,
@@ -170,7 +171,7 @@ async def test_asks_end_in_the_error_that_says_what_happened() -> None:
         async def answers_lists(_: Context[Any], message: Get) -> Any:
             return [1]
 
-        with pytest.raises(ActorFailed, match="registered with @message"):
+        with pytest.raises(ActorFailed, match=r"an answer must be a message, .*, not \[1\]"):
             await system.ask(await system.spawn(answers_lists), Get())
 
 
@@ -287,6 +288,25 @@ async def test_a_system_has_a_name(name: Any) -> None:
     with pytest.raises(InvalidParameter, match="name"):
         async with open_actor_system(name=name):
             pass
+
+
+@pytest.mark.parametrize("options", [{"port": 7000}, {"networking": Networking(seeds=["a:1"])}])
+async def test_a_system_that_is_to_meet_others_needs_a_host(options: dict[str, Any]) -> None:
+    with pytest.raises(InvalidParameter, match="host must be given along with a port"):
+        async with open_actor_system(**options):
+            pass
+
+
+def test_seeds_are_several() -> None:
+    with pytest.raises(InvalidParameter, match="seeds must be a sequence of addresses"):
+        Networking(seeds="127.0.0.1:7000")
+
+
+async def test_a_system_shows_its_address_and_how_many_live_there() -> None:
+    async with open_actor_system(name="here") as system:
+        assert repr(system) == "<ActorSystem here, 0 actors>"
+        await system.spawn(Counter)
+        assert repr(system) == "<ActorSystem here, 1 actor>"
 
 
 async def test_what_is_told_after_the_end_is_dead_and_what_is_asked_fails() -> None:

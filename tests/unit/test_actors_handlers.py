@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.actor_cast import Add, Counter, Debtor, Get, Items
 from trio440.actors import Actor, Question, handler, message
-from trio440.actors.handlers import table_of, taken_by
+from trio440.actors.handlers import annotated_in, table_of, taken_by
 from trio440.errors import InvalidParameter
 
 
@@ -81,3 +81,17 @@ def test_a_function_says_what_it_takes_as_far_as_it_can() -> None:
 
     assert taken_by(take) == taken_by(partial(take, extra=1)) == (Add,)
     assert taken_by(partial(take, None)) == taken_by(guess) == ()
+
+
+def test_a_factory_says_which_messages_it_is_given() -> None:
+    class Begun(Actor[Any]):
+        def __init__(self, number: int, first: Add | None, second: "Get") -> None: ...
+
+    def make(add: Add) -> Get:
+        raise NotImplementedError
+
+    async def guess(context: Any, message: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821 - on purpose
+
+    assert annotated_in(Begun) == annotated_in(partial(Begun, 1)) == (Add, Get)
+    assert annotated_in(make) == (Add,)
+    assert annotated_in(guess) == annotated_in(int) == annotated_in(Actor) == ()

@@ -109,9 +109,11 @@ def test_what_is_no_message() -> None:
         pass
 
     for cls in (Bare, Derived, int):
-        with pytest.raises(InvalidParameter, match="@message"):
+        with pytest.raises(InvalidParameter, match="must be of a class registered with @message"):
             Vocabulary().learn(cls)
-    with pytest.raises(InvalidParameter, match="attrs class"):
+    with pytest.raises(InvalidParameter, match="must be an instance of a class"):
+        Vocabulary().learn(type)
+    with pytest.raises(InvalidParameter, match="attrs class, with @message above @attrs"):
         message("x")(int)
     with pytest.raises(InvalidParameter, match="once"):
         message("y")(Point)
@@ -157,6 +159,28 @@ def test_answers_are_plain_or_messages() -> None:
     for wrong in ([1], {}, object(), 1 << 63):
         with pytest.raises(InvalidParameter):
             vocabulary.copy_answer(wrong)
+
+
+@pytest.mark.parametrize(
+    "kind", [list, list[int], dict[str, int], tuple[int, ...], int | list[int], set[int]]
+)
+def test_no_question_is_answered_with_a_container(kind: Any) -> None:
+    @attrs.frozen
+    class AskAll(Question[kind]):
+        pass
+
+    with pytest.raises(InvalidParameter, match=r"an answer must be a message, None, .*; a message"):
+        message("test.AskAll")(AskAll)
+
+
+def test_a_class_whose_types_cannot_be_looked_up_is_refused_as_such() -> None:
+    @message("test.Lost")
+    @attrs.frozen
+    class Lost:
+        inner: "Nowhere"  # type: ignore[name-defined]  # noqa: F821 - on purpose
+
+    with pytest.raises(InvalidParameter, match=r"name 'Nowhere' is not defined.*not <class .*Lost"):
+        Vocabulary().learn(Lost)
 
 
 def test_a_question_says_what_answers_it() -> None:

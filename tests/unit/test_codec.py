@@ -2,7 +2,7 @@
 
 import enum
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -197,6 +197,11 @@ def test_bytes_that_look_like_a_large_number_are_none() -> None:
 def test_what_has_no_wire_form_is_the_callers_fault(message: Any) -> None:
     with pytest.raises(InvalidParameter):
         ENTRIES.encode(message)
+
+
+def test_an_error_says_what_has_no_wire_form() -> None:
+    with pytest.raises(InvalidParameter, match=r"MessagePack can hold \(.*type object.*not Point"):
+        Codec(Point).encode(Point(cast("Any", object())))
 
 
 def test_a_codec_wants_attrs_classes_of_different_names() -> None:

@@ -2,6 +2,7 @@
 
 from trio440.actors.actor import Actor, Context, Spawner
 from trio440.actors.belongings import Reply
+from trio440.actors.cluster import Node
 from trio440.actors.handlers import handler
 from trio440.actors.limits import (
     ActorStatistics,
@@ -35,6 +36,7 @@ __all__ = [
     "LinkStatistics",
     "MailboxPolicy",
     "Networking",
+    "Node",
     "OpenReply",
     "Overflow",
     "Question",

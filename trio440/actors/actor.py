@@ -146,7 +146,8 @@ class Spawner(Speaker):
 
         Raises:
             StartFailed: the factory or ``on_start`` raised, which is the cause, or took longer
-                than ``Limits.start_seconds``; its class has no handler for what it declares.
+                than ``Limits.start_seconds``; its class has no handler for what it declares; the
+                function does not take the arguments.
                 Nothing is left of the actor, and it is not restarted.
             ActorStopped: it was stopped before it had started.
             NameTaken: another actor has the name.
@@ -355,15 +356,34 @@ class _FunctionActor(Actor[Any]):
         return await self._function(self.context, message, *self._args)
 
 
+def _check_call(function: Callable[..., Any], args: tuple[Any, ...], what: str) -> None:
+    """Refuse a function that cannot be called so.
+
+    Raises:
+        InvalidParameter: it cannot.
+    """
+    try:
+        inspect.signature(function).bind(*args)
+    except TypeError as error:
+        shown = getattr(function, "__name__", function)
+        raise InvalidParameter("a function", shown, f"{what} ({error})") from None
+
+
 def _make(cell: Cell, recipe: Recipe) -> tuple[Lifelike, Table]:
     """Make an instance for one life."""
     if inspect.iscoroutinefunction(recipe.factory):
         actor: Any = _FunctionActor(recipe.factory, recipe.args)
-        if recipe.factory not in cell.post.functions:
-            cell.post.functions.add(recipe.factory)
+        called = recipe.factory, len(recipe.args)
+        if called not in cell.post.functions:
+            what = "one that takes a context, a message and the arguments of spawn"
+            _check_call(recipe.factory, (None, None, *recipe.args), what)
+            cell.post.functions.add(called)
             cell.post.vocabulary.learn_all(taken_by(recipe.factory))
     else:
         factory: Any = recipe.factory
+        if inspect.isfunction(factory):
+            what = "async to handle messages, or one that takes the arguments of spawn"
+            _check_call(factory, recipe.args, what)
         actor = factory(*recipe.args) if callable(factory) else None
     if not isinstance(actor, Actor):
         what = "an async function, or what returns a new Actor whenever it is called"

@@ -2,7 +2,7 @@
 
 import inspect
 import types
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -11,7 +11,7 @@ import attrs
 from trio440.actors.messages import MARK, answer_kind
 from trio440.errors import InvalidParameter
 
-__all__ = ["Handler", "Table", "declared_by", "handler", "table_of", "taken_by"]
+__all__ = ["Handler", "Table", "annotated_in", "declared_by", "handler", "table_of", "taken_by"]
 
 HANDLES: Final = "__trio440_handler__"
 
@@ -111,8 +111,32 @@ def taken_by(function: Callable[..., Any]) -> tuple[type, ...]:
         kind = get_type_hints(function).get(parameters[1]) if parameters[1:] else None
     except (NameError, TypeError):
         return ()
+    return _messages_among([kind])
+
+
+def annotated_in(factory: Callable[..., Any]) -> tuple[type, ...]:
+    """Return the classes of messages that a function or a class takes, as far as it says.
+
+    Read from the annotations of its parameters, which are known at run time or say nothing.
+    """
+    while isinstance(factory, partial):
+        factory = factory.func
+    function: Any = factory
+    if isinstance(factory, type):
+        function = factory.__init__  # type: ignore[misc]  # it is looked at, and not called
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):
+        return ()
+    return _messages_among(kind for name, kind in hints.items() if name != "return")
+
+
+def _messages_among(kinds: Iterable[Any]) -> tuple[type, ...]:
     return tuple(
-        each for each in _alternatives(kind) if isinstance(each, type) and MARK in vars(each)
+        each
+        for kind in kinds
+        for each in _alternatives(kind)
+        if isinstance(each, type) and MARK in vars(each)
     )
 
 

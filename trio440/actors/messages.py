@@ -62,12 +62,19 @@ MARK: Final = "__trio440_message__"
 PLAIN: Final = (int, float, bool, str, bytes, type(None))
 """What needs no class: it is immutable, and answers may be of it."""
 
+CONTAINERS: Final = (dict, frozenset, list, set, tuple)
+
+
+ANSWERS: Final = (
+    "a message, None, a bool, an int, a float, a str or bytes; a message can hold anything else"
+)
+
 
 class Question(Generic[R_co]):
     """Base of messages that are answered: ``class Get(Question[int])`` is answered by an ``int``.
 
     An answer is a message, or a plain ``None``, ``bool``, ``int``, ``float``, ``str`` or
-    ``bytes``.
+    ``bytes``. A list or a dict is a field of a message.
     """
 
     __slots__ = ()
@@ -91,7 +98,8 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
         version: 1 or more; a class of another version is another message.
 
     Raises:
-        InvalidParameter: a name or version out of range, no attrs class, or one with a name.
+        InvalidParameter: a name or version out of range, no attrs class, or one with a name; a
+            question that is to be answered with a list or another such container.
     """
     check_text("name", name)
     check_count("version", version)
@@ -99,9 +107,12 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
     def mark(cls: type[T]) -> type[T]:
         marked: Any = cls
         if not isinstance(marked, type) or not attrs.has(marked):
-            raise InvalidParameter("a message", cls, "an attrs class, decorated before")
+            what = "an attrs class, with @message above @attrs.frozen or @attrs.define"
+            raise InvalidParameter("a message", cls, what)
         if MARK in vars(cls):
             raise InvalidParameter("a message", cls, "given a name once")
+        if (answer := answer_kind(cls)) is not None and not _may_answer(answer):
+            raise InvalidParameter("an answer", answer, ANSWERS)
         setattr(cls, MARK, (name, version))
         return cls
 
@@ -131,18 +142,24 @@ class Vocabulary:
         """Return the entry of a class, made at the first time.
 
         Raises:
-            InvalidParameter: it is no message, or another class has its name and version.
+            InvalidParameter: it is no message, another class has its name and version, or a type
+                that it is made of has an annotation that names nothing.
         """
         if (entry := self.entries.get(cls)) is not None:
             return entry
         if MARK not in vars(cls):
-            raise InvalidParameter("message", cls, "of a class registered with @message")
+            what = "an instance of" if issubclass(cls, type) else "of"
+            raise InvalidParameter("message", cls, f"{what} a class registered with @message")
         name, version = vars(cls)[MARK]
         if (other := self._by_name.get((name, version))) is not None:
             raise InvalidParameter(
                 "message", cls, f"the only {name!r} of version {version}; {other.cls!r} is"
             )
-        entry = Entry(name, version, cls, Codec[Any](cls), is_shareable(cls))
+        try:
+            entry = Entry(name, version, cls, Codec[Any](cls), is_shareable(cls))
+        except NameError as error:
+            what = f"of fields whose types can be looked up ({error})"
+            raise InvalidParameter("message", cls, what) from None
         self.entries[cls] = self._by_name[name, version] = entry
         return entry
 
@@ -182,11 +199,11 @@ class Vocabulary:
         """
         entry = self._by_name.get((name, version))
         if entry is None:
-            raise BadMessage(f"no message {name[:40]!r} of version {version} is known")
+            raise BadMessage(f"no message {name[:40]!r} of version {version} is known, see learn()")
         return entry.codec.decode_untrusted(data)
 
-    def copy_answer(self, value: Any) -> Any:
-        """Return an answer as its asker gets it.
+    def copy_answer(self, value: Any, what: str = "an answer") -> Any:
+        """Return an answer as its asker gets it, or what else is a message or plain.
 
         Raises:
             InvalidParameter: it is neither plain nor a message, or cannot be encoded.
@@ -195,8 +212,10 @@ class Vocabulary:
         kind = type(value)
         if kind in PLAIN:
             if kind is int and not INT64_MIN <= value <= INT64_MAX:
-                raise InvalidParameter("an answer", value, "within int64")
+                raise InvalidParameter(what, value, "within int64")
             return value
+        if MARK not in vars(kind):
+            raise InvalidParameter(what, value, ANSWERS)
         return self.copy(self.learn(kind), value)[0]
 
 
@@ -206,6 +225,13 @@ def answer_kind(cls: type) -> Any:
         if get_origin(base) is Question:
             return get_args(base)[0]
     return None
+
+
+def _may_answer(kind: Any) -> bool:
+    """Whether values of a type can be answers, as far as can be told where it is declared."""
+    if get_origin(kind) in (Union, types.UnionType):
+        return all(_may_answer(part) for part in get_args(kind))
+    return (get_origin(kind) or kind) not in CONTAINERS
 
 
 # What may be shared

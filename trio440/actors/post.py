@@ -123,7 +123,7 @@ class Post:
         self.tables: Final = dict[type, Table]()
         """The handlers of the classes of actors that were spawned."""
         self.functions: Final = set[Any]()
-        """The functions that were spawned as actors."""
+        """The functions that were spawned as actors, each with its number of arguments."""
         self.far: Far | None = None
         """None where there is no way to other systems."""
         self.is_closed = False

@@ -6,6 +6,7 @@ one could not cross a network. ``system.tell(ref, message)`` and ``context.tell(
 say who sends, and a type checker holds the message against the reference's type.
 """
 
+from collections.abc import Coroutine
 from typing import Generic, TypeVar
 
 import attrs
@@ -54,4 +55,5 @@ def check_ref(ref: object) -> None:
         InvalidParameter: it is none.
     """
     if not isinstance(ref, Ref):
-        raise InvalidParameter("ref", ref, "a reference to an actor")
+        hint = " (was it awaited?)" if isinstance(ref, Coroutine) else ""
+        raise InvalidParameter("ref", ref, f"a reference to an actor{hint}")

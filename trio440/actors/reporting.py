@@ -5,13 +5,14 @@ Without any, Python's last resort writes the lines to standard error.
 """
 
 import logging
+from collections.abc import Iterable
 from typing import Any, Final
 
 from trio440.actors.notices import DeadReason
 from trio440.actors.ref import Ref
 from trio440.errors import ActorFailed
 
-__all__ = ["LOUD", "Losses", "log_failure"]
+__all__ = ["LOUD", "Losses", "log_failure", "log_silence"]
 
 LOGGER: Final = logging.getLogger("trio440.actors")
 LOUD: Final[frozenset[DeadReason]] = frozenset(
@@ -31,6 +32,16 @@ def log_failure(failure: ActorFailed) -> None:
     LOGGER.error("%s", failure)
     if failure.__cause__ is not None:
         LOGGER.debug("The traceback:", exc_info=failure.__cause__)
+
+
+def log_silence(address: str, problems: Iterable[str]) -> None:
+    """Log at level WARNING that a system has found none of its seeds, and what each said.
+
+    Who starts first finds none either. So it is no error, and the seeds are asked again.
+    """
+    LOGGER.warning(
+        "%s has found none of its seeds yet and goes on asking: %s", address, "; ".join(problems)
+    )
 
 
 class Losses:

@@ -61,7 +61,8 @@ class ActorSystem(Spawner):
         self._front = front
 
     def __repr__(self) -> str:
-        return f"<ActorSystem {self.address}, {self._post.actors} actors>"
+        count = self._post.actors
+        return f"<ActorSystem {self.address}, {count} actor{'s' * (count != 1)}>"
 
     @property
     def address(self) -> str:
@@ -136,7 +137,10 @@ class ActorSystem(Spawner):
 
     @property
     def members(self) -> tuple[Node, ...]:
-        """The systems of the cluster that are there, as far as is known, this one included."""
+        """The systems of the cluster that are there, as far as is known, this one included.
+
+        Each has an ``address`` and an ``incarnation``. Empty when this one is reached by nobody.
+        """
         return () if self._front is None else self._front.membership.live()
 
     def join(self, seeds: Iterable[str]) -> None:
@@ -184,12 +188,14 @@ class ActorSystem(Spawner):
 
         Args:
             name: under which it is asked for.
-            factory: as of ``spawn``; called with the arguments that the other system gives.
+            factory: as of ``spawn``; called with the arguments that the other system gives. The
+                classes of messages that its parameters are annotated with are known then.
             restart: as of ``spawn``.
             mailbox: as of ``spawn``.
 
         Raises:
-            InvalidParameter: the name is empty or taken, or this system is reached by nobody.
+            InvalidParameter: the name is empty or taken, or this system is reached by nobody; a
+                class in an annotation has the name and version of another one.
         """
         self._require_front().offers.add(name, Offer(factory, restart, mailbox))
 
@@ -277,10 +283,12 @@ async def open_actor_system(
             the body is cancelled.
         SystemSuperseded: the others know a later life at this address and listen to this one no
             more; the body is cancelled.
-        InvalidParameter: the name is empty, the strategy none, the port out of range, or a seed
-            is no address.
+        InvalidParameter: the name is empty, the strategy none, the port out of range, a seed
+            is no address, or there is a port or a networking and no host.
     """
     check_text("name", name)
+    if host is None and (port or networking != DEFAULT_NETWORKING):
+        raise InvalidParameter("host", None, "given along with a port or a networking")
     check_strategy(strategy)
     async with AsyncExitStack() as stack:
         front = None

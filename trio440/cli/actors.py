@@ -11,6 +11,7 @@ from trio440.cli.options import ENDPOINT, Real
 from trio440.cli.running import run
 from trio440.core.host import format_address
 from trio440.core.real import REAL_HOST
+from trio440.errors import HandshakeRefused
 
 __all__ = ["command"]
 
@@ -71,7 +72,11 @@ def top(
     looker = Looker(format_address(address), cluster, timeout, REAL_HOST)
 
     async def main() -> None:
-        before = await looker.look()
+        try:
+            before = await looker.look()
+        except HandshakeRefused as error:
+            hint = "; see --cluster" if error.reason == "cluster" else ""
+            raise click.ClickException(f"{error}{hint}") from None
         with open_screen(is_json=as_json, is_live=not once) as screen:
             if not once:
                 screen.show(node_rows(before), actor_rows(before, None, limit))

@@ -29,6 +29,14 @@ __all__ = ["INT64_MAX", "INT64_MIN", "Codec"]
 INT64_MIN: Final = -(1 << 63)
 INT64_MAX: Final = (1 << 63) - 1
 
+UNENCODABLE: Final = (
+    TypeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    cattrs.BaseValidationError,
+)
+
 T = TypeVar("T")
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -75,8 +83,9 @@ class Codec(Generic[T]):
             if self._single is None:
                 shown = [type(message).__name__, shown]
             data = _ENCODER.encode(shown)
-        except (TypeError, ValueError, OverflowError, RecursionError, cattrs.BaseValidationError):
-            raise InvalidParameter("message", message, "what MessagePack can hold") from None
+        except UNENCODABLE as error:
+            what = f"what MessagePack can hold ({str(error)[:200]})"
+            raise InvalidParameter("message", message, what) from None
         if _UINT64 in data and _ABOVE_INT64.search(data) and not _within_int64(data):
             raise InvalidParameter("message", message, "free of numbers outside int64")
         return data

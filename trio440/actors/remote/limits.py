@@ -42,6 +42,12 @@ def _life(instance: object, attribute: "attrs.Attribute[int]", value: Any) -> No
         raise InvalidParameter(attribute.name, value, f"a whole number from 0 to {LATEST}")
 
 
+def _seeds(instance: object, attribute: "attrs.Attribute[Sequence[str]]", value: Any) -> None:
+    del instance
+    if isinstance(value, str):
+        raise InvalidParameter(attribute.name, value, "a sequence of addresses, such as a list")
+
+
 def _name(instance: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
     del instance
     check_text(attribute.name, value, 128)
@@ -79,7 +85,7 @@ class Networking:
 
     cluster: str = attrs.field(default="actors", validator=_name)
     """Systems of other clusters are not spoken with."""
-    seeds: Sequence[str] = ()
+    seeds: Sequence[str] = attrs.field(default=(), validator=_seeds)
     """``HOST:PORT`` of systems that are asked who else there is; one's own does no harm."""
     delivery: Delivery = attrs.field(default="at_most_once", validator=_delivery)
     """Of links that are not told otherwise, see ``ActorSystem.set_delivery``."""

@@ -292,7 +292,8 @@ class Network(Far):
     ) -> Ref[Any]:
         """Spawn what another system offers; see ``ActorSystem.spawn_at``."""
         vocabulary = self._post.vocabulary
-        values = tuple(encode_value(vocabulary.copy_answer(arg), vocabulary) for arg in args)
+        copies = [vocabulary.copy_answer(arg, "an argument") for arg in args]
+        values = tuple(encode_value(copy, vocabulary) for copy in copies)
         what = f"{address}/{name}"
         with self._post.clock.move_on_after(seconds):
             if (link := self._link(address)) is None:

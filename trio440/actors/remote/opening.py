@@ -1,7 +1,7 @@
 """Where a system of actors is reached: its two sockets, its server, and its membership."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final, final
 
 import trio
@@ -17,6 +17,7 @@ from trio440.actors.remote.reports import Reporter
 from trio440.actors.remote.service import Address, Latest, Systems
 from trio440.actors.remote.spawning import Offer, Offers
 from trio440.actors.remote.visits import open_visit
+from trio440.actors.reporting import log_silence
 from trio440.core.host import Host, UdpSocket, format_address, parse_address
 from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import AddressError, AddressInUse, InvalidParameter, RpcError
@@ -45,7 +46,7 @@ class Front:
             parse_address(seed)
         if networking.advertised is None and host in EVERYWHERE:
             allowed = "the host that others reach this system under, as it listens on every one"
-            raise InvalidParameter("advertised", None, allowed)
+            raise InvalidParameter("Networking.advertised", None, allowed)
         self.address: Final = format_address((networking.advertised or host, port))
         self._host = host
         self._port = port
@@ -134,22 +135,35 @@ class Front:
     async def latest(self) -> int:
         """Return the incarnation of the latest life at this address that a seed knows; 0: none.
 
-        Asks all seeds at once, and those that do not answer for ``greeting_seconds``.
+        Asks all seeds at once, and those that do not answer for ``greeting_seconds``. When none
+        answers, that is logged.
         """
-        known = [0]
-        with self._ports.clock.move_on_after(self._networking.greeting_seconds):
+        seconds = self._networking.greeting_seconds
+        problems = {
+            seed: f"{seed} gave no answer within {seconds:g} s"
+            for seed in self._networking.seeds
+            if seed != self.address
+        }
+        known: list[int] = []
+        with self._ports.clock.move_on_after(seconds):
             async with trio.open_nursery() as nursery:
-                for seed in self._networking.seeds:
-                    if seed != self.address:
-                        nursery.start_soon(self._ask_latest, seed, known)
-        return max(known)
+                for seed in problems:
+                    nursery.start_soon(self._ask_latest, seed, known, problems)
+        if problems and not known:
+            log_silence(self.address, problems.values())
+        return max(known, default=0)
 
-    async def _ask_latest(self, seed: str, known: list[int]) -> None:
-        with suppress(AddressError):
+    async def _ask_latest(self, seed: str, known: list[int], problems: dict[str, str]) -> None:
+        try:
             async with open_visit(seed, self._networking.cluster, self._ports) as system:
-                with suppress(RpcError):
+                try:
                     answer = await system.latest(Address(self.address))
+                except RpcError as error:
+                    problems[seed] = str(error)
+                else:
                     known.append(min(answer.incarnation, LATEST))
+        except AddressError as error:
+            problems[seed] = str(error)
 
     async def leave(self, deadline: float) -> None:
         """Send what waits and say good-bye, until a moment of this machine's clock at most."""

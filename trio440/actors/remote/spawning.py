@@ -5,6 +5,7 @@ from typing import Any, Final, final
 
 import attrs
 
+from trio440.actors.handlers import annotated_in
 from trio440.actors.limits import MailboxPolicy, check_text
 from trio440.actors.post import Post
 from trio440.actors.ref import Ref
@@ -44,11 +45,13 @@ class Offers:
         """Let others spawn by a name.
 
         Raises:
-            InvalidParameter: the name is no text of 1 to 200 characters, or is taken.
+            InvalidParameter: the name is no text of 1 to 200 characters, or is taken; a class of
+                messages that the factory takes cannot be learned.
         """
         check_text("name", name)
         if name in self._by_name:
             raise InvalidParameter("name", name, "offered once")
+        self._post.vocabulary.learn_all(annotated_in(offer.factory))
         self._by_name[name] = offer
 
     async def answer(self, asked: SpawnRequest, _: Peer) -> SpawnAnswer:

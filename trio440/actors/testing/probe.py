@@ -90,7 +90,10 @@ class Probe(Generic[M]):
             AssertionError: none came in time, or one of another class.
             InvalidParameter: the time is out of range.
         """
-        message = (await self.receive(within_seconds=within_seconds)).message
+        try:
+            message = (await self.receive(within_seconds=within_seconds)).message
+        except AssertionError as error:
+            raise AssertionError(f"{error}, expected: {kind.__name__}") from None
         if not isinstance(message, kind):
             raise AssertionError(f"{self.ref} expected a {kind.__name__} and got {message!r}")  # noqa: TRY004 - a test's failure is an AssertionError
         return message
