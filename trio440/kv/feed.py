@@ -1,0 +1,74 @@
+"""The changes of one replica in their order, for those who watch. Pure.
+
+The last changes are remembered, within bounds, and each has a number; who has read up to a number
+goes on behind it, or hears that what is behind it is forgotten. The numbers are those of one life
+of one replica: another one sees the same changes in another order.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import Final, TypeAlias, final
+
+__all__ = ["Feed", "Seen"]
+
+CHANGE_BYTES: Final = 128
+
+Seen: TypeAlias = tuple[bytes, bytes | None, int]
+"""A key, its value or None, and the version."""
+
+
+@final
+class Feed:
+    """The last changes of one replica."""
+
+    def __init__(self, most_changes: int, most_bytes: int) -> None:
+        """Start with none."""
+        self.last = 0
+        """The number of the last change."""
+        self._most_changes = most_changes
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._changes: deque[Seen] = deque()
+
+    @property
+    def forgotten(self) -> int:
+        """The number of the last change that is not remembered; 0: all are."""
+        return self.last - len(self._changes)
+
+    def add(self, key: bytes, value: bytes | None, version: int) -> None:
+        """Note a change."""
+        self.last += 1
+        self._changes.append((key, value, version))
+        self._bytes += CHANGE_BYTES + len(key) + len(value or b"")
+        while len(self._changes) > self._most_changes or self._bytes > self._most_bytes:
+            old_key, old_value, _ = self._changes.popleft()
+            self._bytes -= CHANGE_BYTES + len(old_key) + len(old_value or b"")
+
+    def recent(self, stamp: int) -> Iterator[bytes]:
+        """Give the keys that changed last, as far as their versions are above a stamp."""
+        for key, _, version in reversed(self._changes):
+            if version <= stamp:
+                return
+            yield key
+
+    def since(
+        self, number: int, prefix: bytes, most_bytes: int
+    ) -> tuple[Sequence[tuple[int, Seen]], int]:
+        """Return changes behind a number, and up to which number these are all.
+
+        Args:
+            number: from :attr:`forgotten` to :attr:`last`.
+            prefix: of the keys.
+            most_bytes: of keys and values; one change is always given.
+        """
+        found: list[tuple[int, Seen]] = []
+        size = 0
+        for place in range(number - self.forgotten, len(self._changes)):
+            seen = self._changes[place]
+            number = self.forgotten + place + 1
+            if seen[0].startswith(prefix):
+                size += CHANGE_BYTES + len(seen[0]) + len(seen[1] or b"")
+                if found and size > most_bytes:
+                    return found, number - 1
+                found.append((number, seen))
+        return found, self.last

@@ -1,0 +1,261 @@
+"""The records of one replica: who wrote what to each key last, and what was deleted. Pure.
+
+A record is the last write to its key that this replica knows of. Its *version* is the stamp of the
+write and the reference of the actor that took it; the greater version wins, so merging is
+associative, commutative and idempotent, and replicas that were told the same writes hold the same
+records. A delete is a write without a value, a *tombstone*: it has to stay, or an older write that
+is still on its way would bring the key back.
+
+A tombstone goes when it is older than the grace period; the greatest stamp that has gone is the
+*horizon*. Behind it a replica cannot know whether a key that it does not have was deleted, and
+nothing may come back: so it refuses a write from behind its horizon to a key that is unknown to
+it. That hits only what took longer than the grace period to get here.
+
+A record whose time to live is over becomes a tombstone of the same version, on each replica by
+itself, and has its grace period from then on.
+"""
+
+import heapq
+from collections.abc import Iterator
+from typing import Any, Final, Literal, TypeAlias, final
+
+import msgspec
+from sortedcontainers import SortedList
+
+from trio440.actors.ref import Ref
+from trio440.kv.digests import FIRST_LEAF, DigestTree, hash_write, leaf, leaves_below
+from trio440.kv.hlc import ms_of
+
+__all__ = ["RECORD_BYTES", "Merged", "Record", "Records", "prefix_end"]
+
+RECORD_BYTES: Final = 256
+"""What a record takes beside its key and value, about."""
+MOST_WRITERS: Final = 10_000
+"""That are remembered in bytes at a time."""
+SLACK: Final = 1000
+
+Merged: TypeAlias = Literal["news", "old", "refused"]
+"""What became of a write: it is the last one now; this replica knows a later one, or itself; it is
+from behind the horizon."""
+
+
+@final
+class Record(msgspec.Struct, gc=False):
+    """The last write to a key. It refers to nothing that could refer to it."""
+
+    value: bytes | None
+    """None: the key was deleted, or its time is over."""
+    stamp: int
+    writer: Ref[Any]
+    """Who took the write."""
+    expires_ms: int
+    """Since the Unix epoch; 0: never."""
+
+    def is_live(self, now_ms: int) -> bool:
+        """Whether there is a value."""
+        return self.value is not None and (not self.expires_ms or now_ms < self.expires_ms)
+
+    def is_before(self, stamp: int, writer: Ref[Any]) -> bool:
+        """Whether a version is greater than this one's."""
+        return self.stamp < stamp or (self.stamp == stamp and self.writer < writer)
+
+
+def prefix_end(prefix: bytes) -> bytes | None:
+    """Return the least key behind all keys with a prefix; None: there is none."""
+    bare = prefix.rstrip(b"\xff")
+    return bare[:-1] + bytes([bare[-1] + 1]) if bare else None
+
+
+@final
+class Records:
+    """All records of a replica, with their keys in order and their digests."""
+
+    def __init__(self, grace_ms: int) -> None:
+        """Start with none.
+
+        Args:
+            grace_ms: how long a tombstone stays.
+        """
+        self.tree: Final = DigestTree()
+        self.bytes = 0
+        """Of keys, values and what records take, tombstones included."""
+        self.horizon = 0
+        """The greatest stamp of a tombstone that has gone; 0: none has."""
+        self._grace_ms = grace_ms
+        self._buckets: list[dict[bytes, Record] | None] = [None] * (
+            leaves_below(0).stop - FIRST_LEAF
+        )
+        self._keys: SortedList[bytes] = SortedList()
+        """Those that have a value."""
+        self._due: list[tuple[int, bytes]] = []
+        """A heap: when a record is to be looked at again."""
+        self._timed = 0
+        """Records that are to be looked at again; the heap has old entries, too."""
+        self._writers: dict[Ref[Any], tuple[Ref[Any], bytes]] = {}
+
+    def __len__(self) -> int:
+        return self.tree.count(0)
+
+    # Reading
+
+    def find(self, key: bytes) -> Record | None:
+        """Return the record of a key, a tombstone too."""
+        bucket = self._buckets[leaf(key) - FIRST_LEAF]
+        return None if bucket is None else bucket.get(key)
+
+    def live(self, key: bytes, now_ms: int) -> Record | None:
+        """Return the record of a key that has a value."""
+        record = self.find(key)
+        return record if record is not None and record.is_live(now_ms) else None
+
+    def keys(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
+        """Give the keys with a prefix and behind a key, in order.
+
+        They have a value, if :meth:`sweep` was called just before. No record may change meanwhile.
+        """
+        if after is None or after < prefix:
+            places = self._keys.irange(prefix)
+        else:
+            places = self._keys.irange(after, inclusive=(False, True))
+        for key in places:
+            if not key.startswith(prefix):
+                return
+            yield key
+
+    def count(self, prefix: bytes) -> int:
+        """Return how many keys have a prefix, see :meth:`keys`."""
+        end = prefix_end(prefix)
+        stop = len(self._keys) if end is None else self._keys.bisect_left(end)
+        return stop - self._keys.bisect_left(prefix)
+
+    def below(self, node: int) -> Iterator[tuple[bytes, Record]]:
+        """Give the records below a node of the tree of digests, in no certain order."""
+        for place in leaves_below(node):
+            if (bucket := self._buckets[place - FIRST_LEAF]) is not None:
+                yield from bucket.items()
+
+    # Writing
+
+    def merge(
+        self, key: bytes, value: bytes | None, stamp: int, writer: Ref[Any], expires_ms: int = 0
+    ) -> Merged:
+        """Take a write, whoever took it first.
+
+        Args:
+            key: not empty.
+            value: None: a delete.
+            stamp: of the write.
+            writer: who took it.
+            expires_ms: since the Unix epoch; 0: never.
+        """
+        node = leaf(key)
+        bucket = self._buckets[node - FIRST_LEAF]
+        old = None if bucket is None else bucket.get(key)
+        if old is None:
+            if stamp <= self.horizon:
+                return "refused"
+        elif not old.is_before(stamp, writer):
+            if old.is_before(stamp + 1, writer) and value is None and writer == old.writer:
+                self._bury(key, old)  # the same write, whose time is over elsewhere
+            return "old"
+        known = self._know(writer)
+        change = hash_write(key, stamp, known[1])
+        if bucket is None:
+            bucket = self._buckets[node - FIRST_LEAF] = {}
+        if old is None:
+            bucket[key] = record = Record(value, stamp, known[0], expires_ms)
+            self.tree.add(node, change, 1)
+            self.bytes += RECORD_BYTES + len(key) + len(value or b"")
+            if value is not None:
+                self._keys.add(key)
+        else:
+            self.tree.add(node, change - self._hash(key, old), 0)
+            self.bytes += len(value or b"") - len(old.value or b"")
+            if (value is None) != (old.value is None):
+                self._keys.add(key) if value is not None else self._keys.remove(key)
+            self._timed -= self._is_timed(old)
+            bucket[key] = record = Record(value, stamp, known[0], expires_ms)
+        self._schedule(key, record)
+        return "news"
+
+    def sweep(self, now_ms: int, most: int | None = None) -> list[tuple[bytes, Record]]:
+        """Let go what is over: values whose time is, and tombstones after their grace period.
+
+        Args:
+            now_ms: the time of day.
+            most: of what is looked at; None: everything.
+
+        Returns:
+            The keys that have lost their values, with their records.
+        """
+        expired, due = [], self._due
+        while due and due[0][0] <= now_ms and most != 0:
+            _, key = heapq.heappop(due)
+            record = self.find(key)
+            if record is not None and self._is_timed(record) and self._when(record) <= now_ms:
+                if record.value is None:
+                    self._forget(key, record)
+                else:
+                    self._bury(key, record)
+                    expired.append((key, record))
+            if most is not None:
+                most -= 1
+        return expired
+
+    def next_due_ms(self) -> int | None:
+        """Return when there is something to sweep, at the earliest; None: never."""
+        return self._due[0][0] if self._due else None
+
+    def _bury(self, key: bytes, record: Record) -> None:
+        """Let a record lose its value, and nothing else."""
+        if record.value is not None:
+            self.bytes -= len(record.value)
+            self._timed -= self._is_timed(record)
+            record.value = None
+            self._keys.remove(key)
+            self._schedule(key, record)
+
+    def _forget(self, key: bytes, record: Record) -> None:
+        node = leaf(key)
+        bucket = self._buckets[node - FIRST_LEAF]
+        assert bucket is not None  # noqa: S101 - the record is in it
+        del bucket[key]
+        if not bucket:
+            self._buckets[node - FIRST_LEAF] = None
+        self.tree.add(node, -self._hash(key, record), -1)
+        self.bytes -= RECORD_BYTES + len(key)
+        self._timed -= 1
+        self.horizon = max(self.horizon, record.stamp)
+
+    def _hash(self, key: bytes, record: Record) -> int:
+        return hash_write(key, record.stamp, self._know(record.writer)[1])
+
+    def _know(self, writer: Ref[Any]) -> tuple[Ref[Any], bytes]:
+        """Return one reference for all that are equal, so that records share it, and its bytes."""
+        known = self._writers.get(writer)
+        if known is None:
+            if len(self._writers) >= MOST_WRITERS:
+                self._writers.clear()
+            text = f"{writer.address}/{writer.counter}/{writer.incarnation}"
+            known = self._writers[writer] = writer, text.encode()
+        return known
+
+    # Time
+
+    def _is_timed(self, record: Record) -> bool:
+        return record.value is None or bool(record.expires_ms)
+
+    def _when(self, record: Record) -> int:
+        if record.value is not None:
+            return record.expires_ms
+        return max(record.expires_ms, ms_of(record.stamp)) + self._grace_ms
+
+    def _schedule(self, key: bytes, record: Record) -> None:
+        if not self._is_timed(record):
+            return
+        self._timed += 1
+        heapq.heappush(self._due, (self._when(record), key))
+        if len(self._due) > 2 * self._timed + SLACK:
+            alive = (item for item in self.below(0) if self._is_timed(item[1]))
+            self._due = [(self._when(record), key) for key, record in alive]
+            heapq.heapify(self._due)

@@ -1,0 +1,263 @@
+"""One replica of the eventual engine: answers at once, and merges what others took. Pure.
+
+Each query actor has one. A write gets a stamp of the actor's hybrid clock, above all that the
+actor and the client have seen, and wins over everything that either of them had read.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeAlias, final
+
+from trio440.actors.ref import Ref
+from trio440.kv.feed import Feed
+from trio440.kv.hlc import HybridClock
+from trio440.kv.operations import (
+    Changed,
+    Count,
+    Counted,
+    Delete,
+    Entry,
+    Expire,
+    Found,
+    Get,
+    List,
+    Operation,
+    Page,
+    Put,
+    Refused,
+    Result,
+)
+from trio440.kv.records import RECORD_BYTES, Record, Records
+from trio440.kv.replica_limits import ReplicaLimits, ReplicaStatistics
+
+__all__ = ["Replica", "Row"]
+
+Row: TypeAlias = tuple[bytes, bytes | None, int, Ref[Any], int]
+"""One write: key, value or None, stamp, writer, and when it expires in ms, or 0."""
+
+MOST_TTL_MS: Final = 1 << 46
+"""Two thousand years: a moment so far from now is still an int64."""
+SWEEP_AT_ONCE: Final = 1000
+AHEAD: Final = Refused("the clock of the client or of this server is too far ahead", "limit")
+FULL: Final = Refused("the store is full", "limit")
+UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
+
+
+@final
+class Replica:
+    """The whole store, as one actor knows it."""
+
+    def __init__(self, ref: Ref[Any], clock: HybridClock, limits: ReplicaLimits) -> None:
+        """Start empty.
+
+        Args:
+            ref: of the actor, the writer of what it takes.
+            clock: of the actor; outlives a restart of it, so that no stamp is given twice.
+            limits: its bounds.
+        """
+        self.ref: Final = ref
+        self.clock: Final = clock
+        self.limits: Final = limits
+        self.records: Final = Records(limits.grace_seconds * 1000)
+        self.feed: Final = Feed(limits.history_changes, limits.history_bytes)
+        self._writes = self._merged = self._redundant = self._full = self._late = 0
+        self._handlers: dict[type, Callable[[Any, int], Result]] = {
+            Get: self._get,
+            Put: self._put,
+            Delete: self._delete,
+            Expire: self._expire,
+            List: self._list,
+            Count: self._count,
+        }
+        self._written: list[bytes] = []
+        self._answered = 0
+        """Bytes of values in the answers of the present batch."""
+
+    def execute(
+        self, seen: int, operations: Sequence[Operation], now_ms: int
+    ) -> tuple[list[Result], list[bytes]]:
+        """Carry out operations in their order.
+
+        Args:
+            seen: the greatest stamp that the client has seen; 0: none.
+            operations: of the client.
+            now_ms: the time of day.
+
+        Returns:
+            A result for each, and the keys that were written to.
+        """
+        if len(operations) > self.limits.operations:
+            reason = f"a batch has at most {self.limits.operations} operations"
+            return [Refused(reason)] * len(operations), []
+        is_ahead = not self.clock.observe(seen, now_ms) or self.clock.is_ahead(now_ms)
+        self.sweep(now_ms)
+        self._written, self._answered = [], 0
+        results: list[Result] = []
+        for operation in operations:
+            kind = type(operation)
+            if is_ahead and kind in (Put, Delete, Expire):
+                results.append(AHEAD)
+            elif (handle := self._handlers.get(kind)) is not None:
+                results.append(handle(operation, now_ms))
+            else:
+                results.append(UNSUPPORTED)
+        self._writes += len(self._written)
+        return results, self._written
+
+    def merge(self, rows: Iterable[Row], now_ms: int) -> tuple[list[bytes], list[Row]]:
+        """Take the writes of another replica.
+
+        Returns:
+            The keys of those that were news, and tombstones for those that came after the grace
+            period: who holds such a record is to forget it, too.
+        """
+        news: list[bytes] = []
+        late: list[Row] = []
+        records, clock = self.records, self.clock
+        most_keys, most_bytes = self.limits.keys * 5 // 4, self.limits.total_bytes * 5 // 4
+        for key, value, stamp, writer, expires_ms in rows:
+            if not clock.observe(stamp, now_ms):
+                continue
+            if (len(records) >= most_keys or records.bytes >= most_bytes) and (
+                records.find(key) is None
+            ):
+                self._full += 1
+                continue
+            merged = records.merge(key, value, stamp, writer, expires_ms)
+            if merged == "news":
+                self._merged += 1
+                news.append(key)
+                self.feed.add(key, value, stamp)
+            elif merged == "old":
+                self._redundant += 1
+            elif value is not None:
+                self._late += 1
+                late.append((key, None, stamp + 1, self.ref, 0))
+        return news, late
+
+    def sweep(self, now_ms: int, most: int | None = SWEEP_AT_ONCE) -> None:
+        """Let go what is over, some of it at a time."""
+        due = self.records.next_due_ms()
+        if due is not None and due <= now_ms:
+            for key, record in self.records.sweep(now_ms, most):
+                self.feed.add(key, None, record.stamp)
+
+    def statistics(self) -> ReplicaStatistics:
+        """Return the counts."""
+        keys = self.records.count(b"")
+        return ReplicaStatistics(
+            keys=keys,
+            tombstones=len(self.records) - keys,
+            bytes=self.records.bytes,
+            clock=self.clock.last,
+            writes=self._writes,
+            merged=self._merged,
+            redundant=self._redundant,
+            refused_ahead=self.clock.refused,
+            refused_full=self._full,
+            refused_late=self._late,
+        )
+
+    # Operations that read
+
+    def _get(self, operation: Get, now_ms: int) -> Result:
+        record = self.records.live(operation.key, now_ms)
+        if record is None or record.value is None:
+            return Found(None)
+        if self._answered > self.limits.list_bytes:
+            return self._too_much()
+        self._answered += len(record.value)
+        return Found(_entry(operation.key, record.value, record, now_ms))
+
+    def _list(self, operation: List, now_ms: int) -> Result:
+        if operation.limit < 1:
+            return Refused("the limit of a List is at least 1", "malformed")
+        if self._answered > self.limits.list_bytes:
+            return self._too_much()
+        most = min(operation.limit, self.limits.list_entries)
+        entries: list[Entry] = []
+        size = 0
+        for key in self.records.keys(operation.prefix, operation.after):
+            record = self.records.live(key, now_ms)
+            if record is None or record.value is None:
+                continue
+            size += len(key) + len(record.value)
+            if len(entries) == most or (entries and size > self.limits.list_bytes):
+                self._answered += size
+                return Page(tuple(entries), more=True)
+            entries.append(_entry(key, record.value, record, now_ms))
+        self._answered += size
+        return Page(tuple(entries))
+
+    def _count(self, operation: Count, now_ms: int) -> Result:
+        self.sweep(now_ms, None)
+        return Counted(self.records.count(operation.prefix))
+
+    def _too_much(self) -> Refused:
+        return Refused(f"a batch gets back about {self.limits.list_bytes} bytes at most")
+
+    # Operations that write
+
+    def _put(self, operation: Put, now_ms: int) -> Result:
+        key, value, ttl_ms = operation.key, operation.value, operation.ttl_ms
+        if operation.lease:
+            return Refused("the eventual engine has no leases", "unsupported")
+        if (refused := self._check(key, len(value))) is not None:
+            return refused
+        if ttl_ms is not None and not 1 <= ttl_ms <= MOST_TTL_MS:
+            return Refused(f"a time to live is 1 to {MOST_TTL_MS} ms", "malformed")
+        old = self.records.live(key, now_ms)
+        expires_ms = now_ms + ttl_ms if ttl_ms is not None else 0
+        if operation.keep_ttl and old is not None:
+            expires_ms = old.expires_ms
+        return self._write(key, value, expires_ms, old, now_ms)
+
+    def _delete(self, operation: Delete, now_ms: int) -> Result:
+        # Also of a key that is not here: a put of it may be on its way, and this is later.
+        if (refused := self._check(operation.key, 0)) is not None:
+            return refused
+        return self._write(operation.key, None, 0, self.records.live(operation.key, now_ms), now_ms)
+
+    def _expire(self, operation: Expire, now_ms: int) -> Result:
+        key, ttl_ms = operation.key, operation.ttl_ms
+        if ttl_ms is not None and ttl_ms > MOST_TTL_MS:
+            return Refused(f"a time to live is at most {MOST_TTL_MS} ms", "malformed")
+        old = self.records.live(key, now_ms)
+        if old is None:
+            return Changed(self.clock.last, existed=False)
+        if ttl_ms is not None and ttl_ms <= 0:
+            return self._write(key, None, 0, old, now_ms)
+        return self._write(key, old.value, now_ms + ttl_ms if ttl_ms else 0, old, now_ms)
+
+    def _check(self, key: bytes, value_bytes: int) -> Refused | None:
+        """Say why a write cannot be taken."""
+        limits, records = self.limits, self.records
+        if not 1 <= len(key) <= limits.key_bytes:
+            kind: Any = "limit" if key else "malformed"
+            return Refused(f"a key has 1 to {limits.key_bytes} bytes, not {len(key)}", kind)
+        if value_bytes > limits.value_bytes:
+            return Refused(f"a value has at most {limits.value_bytes} bytes, not {value_bytes}")
+        old = records.find(key)
+        if old is None:
+            more = RECORD_BYTES + len(key) + value_bytes
+            if len(records) >= limits.keys or records.bytes + more > limits.total_bytes:
+                return FULL
+        elif value_bytes > (had := len(old.value or b"")) and (
+            records.bytes + value_bytes - had > limits.total_bytes
+        ):
+            return FULL
+        return None
+
+    def _write(
+        self, key: bytes, value: bytes | None, expires_ms: int, old: Record | None, now_ms: int
+    ) -> Changed:
+        existed = old is not None
+        stamp = self.clock.next(now_ms)
+        self.records.merge(key, value, stamp, self.ref, expires_ms)
+        self._written.append(key)
+        self.feed.add(key, value, stamp)
+        return Changed(stamp, existed=existed)
+
+
+def _entry(key: bytes, value: bytes, record: Record, now_ms: int) -> Entry:
+    ttl_ms = record.expires_ms - now_ms if record.expires_ms else None
+    return Entry(key, value, record.stamp, ttl_ms)

@@ -1,0 +1,345 @@
+"""Who is told what, and when: how the replicas of a store converge. Pure.
+
+The rules, and the argument for them, are in ``docs/kv-sync.md``:
+
+1. A write goes from the actor that took it to its siblings.
+2. For each other server, one actor of a server is its *gateway*: it sends what the actors of its
+   own server took, and nothing else, to one actor there, which tells its own siblings.
+3. Between two actors there is at most one message in 125 ms, the first at once.
+4. What gets lost is found by comparing digests, a while after each burst, and now and then: those
+   of a server in a ring, and each gateway with the one at the other end.
+"""
+
+import random
+from collections.abc import Iterable
+from typing import Any, Final, final
+from zlib import crc32
+
+import attrs
+
+from trio440.actors.ref import Ref
+from trio440.kv.digests import ROOT
+from trio440.kv.hlc import pack
+from trio440.kv.peers import GAP_US, Peer
+from trio440.kv.replica import Replica
+from trio440.kv.sync_messages import MOST_SERVERS, NO_ROOT, ServerInfo, Sync
+
+__all__ = ["Replication", "SyncTimes", "gateway"]
+
+RECENT_MS: Final = 5000
+"""A server that has just been met is told what its new acquaintance took in this time: what it is
+told by others may be older than that."""
+
+
+@attrs.frozen(kw_only=True)
+class SyncTimes:
+    """When replicas compare what they have, in microseconds."""
+
+    settle_us: int = 1_000_000
+    """After the last write that was told to another server, it is asked whether it has all."""
+    settle_local_us: int = 5_000_000
+    """The same for a sibling, to which messages are seldom lost."""
+    second_us: int = 2_000_000
+    """Before a new server asks others than the first one: what that gives need not come twice."""
+    longest_us: int = 10_000_000
+    """Between two such questions, whatever is written; the same where nothing is."""
+    patience_us: int = 5_000_000
+    """Who has said nothing for so long after a question is away: told nothing but the question,
+    which is repeated, until heard of again."""
+    fruitless_us: int = 300_000_000
+    """The longest wait where asking changes nothing: the two disagree on what they may hold."""
+
+
+def gateway(server: ServerInfo, towards: str) -> Ref[Any]:
+    """Return the actor of a server that has to do with the server at an address."""
+    return server.ref(server.counters[crc32(towards.encode()) % len(server.counters)])
+
+
+@attrs.define
+class _Questions:
+    """When one peer is asked whether it has the same, and what came of it."""
+
+    due_us: int
+    is_asked: bool
+    """Whether it is asked at all: of its siblings an actor asks the next one alone."""
+    asked_us: int | None = None
+    """Of the question that has no answer yet."""
+    told_us: int | None = None
+    """When news were told for the first time since the last question."""
+    is_away: bool = False
+    differed: bool = False
+    """Whether the last comparison showed a difference."""
+    news: bool = False
+    """Whether something has come of it."""
+    fruitless: int = 0
+    """Comparisons in a row of which nothing came."""
+
+
+@final
+class Replication:
+    """What one query actor does so that others learn what it knows."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        rng: random.Random,
+        times: SyncTimes | None = None,
+    ) -> None:
+        """Know nobody; :meth:`meet` says who there is.
+
+        Args:
+            replica: what it keeps equal to those of others.
+            rng: spreads the questions of many actors over time.
+            times: the defaults of :class:`SyncTimes` when None.
+        """
+        self.replica: Final = replica
+        self.times: Final = times or SyncTimes()
+        self.unknown_senders = 0
+        """Messages from actors that had not said whose they are."""
+        self._rng = rng
+        self._me: ServerInfo | None = None
+        self._peers: dict[Ref[Any], Peer] = {}
+        self._questions: dict[Ref[Any], _Questions] = {}
+        self._siblings: list[Peer] = []
+        self._remotes: list[Peer] = []
+        self._servers: dict[str, ServerInfo] = {}
+        self._met: set[str] = set()
+
+    # Who there is
+
+    def meet(self, me: ServerInfo, servers: Iterable[ServerInfo], now_us: int) -> None:
+        """Begin: know the own server, whose query actors are siblings, and others.
+
+        Args:
+            me: the own server, this actor included.
+            servers: those that are known of; the first one is asked at once for what it has.
+            now_us: on the actor's clock.
+        """
+        self._me = me
+        counters, own = me.counters, self.replica.ref.counter
+        following = counters[(counters.index(own) + 1) % len(counters)]
+        for counter in counters:
+            if counter != own:
+                sibling = Peer(me.ref(counter), is_sibling=True)
+                self._add_peer(sibling, now_us, is_asked=counter == following)
+        due_us = now_us
+        for server in servers:
+            self._learn(server, due_us, ())
+            due_us = now_us + self.times.second_us
+
+    @property
+    def servers(self) -> tuple[ServerInfo, ...]:
+        """The other servers that are known."""
+        return tuple(self._servers.values())
+
+    @property
+    def strangers(self) -> tuple[str, ...]:
+        """The addresses of servers that this actor is to speak with, and has not heard of yet."""
+        return tuple(
+            peer.ref.address for peer in self._remotes if peer.ref.address not in self._met
+        )
+
+    def _learn(self, server: ServerInfo, due_us: int, recent: Iterable[bytes]) -> None:
+        """Know a server, or a later life of it."""
+        me, address = self._me, server.address
+        if me is None or address == me.address:
+            return
+        known = self._servers.get(address)
+        if known is not None and known.incarnation >= server.incarnation:
+            return
+        if known is None and len(self._servers) >= MOST_SERVERS:
+            return
+        self._servers[address] = server
+        self._met.discard(address)
+        for peer in [peer for peer in self._remotes if peer.ref.address == address]:
+            self._remotes.remove(peer)
+            del self._peers[peer.ref], self._questions[peer.ref]
+        for peer in self._peers.values():
+            peer.servers[address] = server
+        if gateway(me, address) == self.replica.ref:
+            peer = Peer(gateway(server, me.address), is_sibling=False)
+            peer.servers = {me.address: me, **self._servers}
+            peer.pending.update(dict.fromkeys(recent))
+            self._add_peer(peer, due_us, is_asked=True)
+
+    def _add_peer(self, peer: Peer, due_us: int, *, is_asked: bool) -> None:
+        self._peers[peer.ref] = peer
+        self._questions[peer.ref] = _Questions(due_us, is_asked)
+        (self._siblings if peer.is_sibling else self._remotes).append(peer)
+
+    # What is new
+
+    def written(self, keys: Iterable[bytes]) -> None:
+        """Hear that this actor took writes to keys."""
+        for key in keys:
+            for peer in self._peers.values():
+                peer.pending[key] = None
+
+    def receive(self, message: Sync, now_us: int, now_ms: int) -> None:
+        """Take what another actor tells.
+
+        Args:
+            message: of a query actor of the store.
+            now_us: on the actor's clock.
+            now_ms: the time of day.
+        """
+        me, sender, replica = self._me, message.sender, self.replica
+        if me is None:
+            return
+        for server in message.servers:
+            # The newcomer asks by itself.
+            due_us = now_us + self._jitter(self.times.longest_us)
+            self._learn(server, due_us, replica.feed.recent(pack(max(0, now_ms - RECENT_MS))))
+        replica.clock.observe(message.clock, now_ms)
+        rows = message.rows()
+        news, late = replica.merge(rows[: message.fresh], now_ms)
+        self._pass_on(news, is_from_here=sender.address == me.address)
+        gaps, more_late = replica.merge(rows[message.fresh :], now_ms)
+        if sender.address != me.address:
+            self._pass_on(gaps, is_from_here=False)
+        peer = self._peers.get(sender)
+        if peer is None:
+            self.unknown_senders += not message.servers
+            return
+        questions = self._questions[sender]
+        if news or gaps:
+            questions.news = True
+            self._postpone(peer, now_us)
+        self._hear(peer, questions, message, now_us)
+        for key in (*news, *gaps):
+            peer.pending.pop(key, None)
+        for row in (*late, *more_late):
+            peer.kills[row[0]] = row
+        for key in message.wants:
+            peer.repairs[key] = None
+        peer.compare(message, replica)
+
+    def _pass_on(self, news: list[bytes], *, is_from_here: bool) -> None:
+        """Owe news to those who are not told by others."""
+        if not is_from_here:
+            for peer in self._siblings:
+                peer.pending.update(dict.fromkeys(news))
+        elif self._remotes:
+            address = self.replica.ref.address
+            for key in news:
+                record = self.replica.records.find(key)
+                if record is not None and record.writer.address == address:
+                    for peer in self._remotes:
+                        peer.pending[key] = None
+
+    def _postpone(self, source: Peer, now_us: int) -> None:
+        """Ask nobody else while news come: they may be what there is to learn."""
+        for peer in self._remotes:
+            questions = self._questions[peer.ref]
+            if peer is not source and questions.asked_us is None and not questions.is_away:
+                if questions.told_us is None:
+                    questions.told_us = now_us
+                latest = questions.told_us + self.times.longest_us
+                settled = min(now_us + self.times.settle_us, latest)
+                questions.due_us = max(questions.due_us, settled)
+
+    # Who has the same
+
+    def _hear(self, peer: Peer, questions: _Questions, message: Sync, now_us: int) -> None:
+        """Note that a peer is there, and what it says of being the same."""
+        self._met.add(peer.ref.address)
+        if questions.is_away:
+            questions.is_away = False
+            questions.due_us = now_us
+        if message.root == NO_ROOT:
+            if message.same:
+                self._settle(questions, now_us)
+            elif questions.asked_us is not None:
+                questions.asked_us = None
+                questions.differed = True
+            return
+        if message.root == self.replica.records.tree.digest(ROOT):
+            peer.agrees = True
+            self._settle(questions, now_us)
+        elif questions.asked_us is not None and self.replica.ref > peer.ref:
+            pass  # both ask at once: the other one answers
+        elif not peer.streams:
+            questions.asked_us = None
+            questions.differed = True
+            questions.due_us = now_us + self._wait_us(questions)
+            if message.root:
+                peer.differs(ROOT, self.replica)
+            else:
+                peer.streams[ROOT] = None
+
+    def _settle(self, questions: _Questions, now_us: int) -> None:
+        """Note that the two are the same."""
+        questions.asked_us = questions.told_us = None
+        questions.differed = questions.news = False
+        questions.fruitless = 0
+        questions.due_us = now_us + self._wait_us(questions)
+
+    def _wait_us(self, questions: _Questions) -> int:
+        """Return how long to wait until the next question, where nothing happens."""
+        longest_us = self.times.longest_us << min(questions.fruitless, 16)
+        return self._jitter(min(longest_us, self.times.fruitless_us))
+
+    def _jitter(self, wait_us: int) -> int:
+        return wait_us - self._rng.randrange(wait_us // 4 + 1)
+
+    # What is told
+
+    def messages_to_send(self, now_us: int) -> list[tuple[Ref[Any], Sync]]:
+        """Return what is to be told now, and to whom.
+
+        Args:
+            now_us: on the actor's clock.
+        """
+        told: list[tuple[Ref[Any], Sync]] = []
+        if self._me is None:
+            return told
+        for ref, peer in self._peers.items():
+            questions = self._questions[ref]
+            self._ask(peer, questions, now_us)
+            if not peer.owes or now_us < peer.next_us:
+                continue
+            self._note_told(peer, questions, now_us)
+            peer.next_us = now_us + GAP_US
+            told.append((ref, peer.write(self.replica, self._me)))
+        return told
+
+    def _ask(self, peer: Peer, questions: _Questions, now_us: int) -> None:
+        """Ask a peer, if it is time, whether it has the same."""
+        if questions.asked_us is not None:
+            if now_us < questions.asked_us + self.times.patience_us:
+                return
+            questions.asked_us = None
+            questions.due_us = now_us + (self.times.longest_us if questions.is_away else 0)
+            questions.is_away = True
+        if questions.is_away:
+            peer.forgive()
+        if questions.is_asked and now_us >= questions.due_us and not peer.streams:
+            peer.asks = True
+
+    def _note_told(self, peer: Peer, questions: _Questions, now_us: int) -> None:
+        times = self.times
+        if peer.asks:
+            is_fruitless = questions.differed and not questions.news
+            questions.fruitless = questions.fruitless + 1 if is_fruitless else 0
+            questions.differed = questions.news = False
+            questions.asked_us, questions.told_us = now_us, None
+            questions.due_us = now_us + self._wait_us(questions)
+        elif peer.pending and not questions.fruitless:
+            if questions.told_us is None:
+                questions.told_us = now_us
+            settle_us = times.settle_local_us if peer.is_sibling else times.settle_us
+            latest = questions.told_us + times.longest_us
+            questions.due_us = min(now_us + settle_us, latest)
+
+    def next_deadline(self) -> int | None:
+        """Return when to call :meth:`messages_to_send` again, in us of the actor's clock."""
+        deadlines = []
+        for ref, peer in self._peers.items():
+            questions = self._questions[ref]
+            if peer.owes:
+                deadlines.append(peer.next_us)
+            if questions.asked_us is not None:
+                deadlines.append(questions.asked_us + self.times.patience_us)
+            elif questions.is_asked and not peer.streams:
+                deadlines.append(max(questions.due_us, peer.next_us))
+        return min(deadlines, default=None)
