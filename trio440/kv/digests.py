@@ -17,7 +17,17 @@ from hashlib import blake2b
 from typing import Final, final
 from zlib import crc32
 
-__all__ = ["FAN_OUT", "FIRST_LEAF", "NODES", "ROOT", "DigestTree", "children", "hash_write", "leaf"]
+__all__ = [
+    "FAN_OUT",
+    "FIRST_LEAF",
+    "NODES",
+    "ROOT",
+    "DigestTree",
+    "children",
+    "hash_write",
+    "leaf",
+    "leaves_below",
+]
 
 FAN_OUT: Final = 32
 ROOT: Final = 0
