@@ -1,5 +1,6 @@
 """The store: one client API over an eventual, a linearizable and an in-process engine."""
 
+from trio440.kv.memory import MemoryNamespace, open_memory
 from trio440.kv.namespace import (
     AtomicNamespace,
     Engine,
@@ -25,6 +26,8 @@ from trio440.kv.operations import (
     Result,
     Transaction,
 )
+from trio440.kv.table import Table
+from trio440.kv.table_limits import TableLimits
 
 __all__ = [
     "Append",
@@ -41,11 +44,15 @@ __all__ = [
     "Get",
     "Increment",
     "List",
+    "MemoryNamespace",
     "Namespace",
     "Operation",
     "Page",
     "Put",
     "Refused",
     "Result",
+    "Table",
+    "TableLimits",
     "Transaction",
+    "open_memory",
 ]
