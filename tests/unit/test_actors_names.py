@@ -19,6 +19,7 @@ from trio440.actors.cluster import Joined, Left, Lost, Node, Suspected
 from trio440.actors.cluster.events import Back
 from trio440.actors.cluster.names import (
     MAX_NAMES,
+    MAX_UPDATE_BYTES,
     UPDATES,
     Change,
     Entry,
@@ -84,6 +85,26 @@ def test_a_pull_is_answered_if_there_is_something_newer() -> None:
     names.updates_to_send()
     names.hear(B, Pull(0))
     assert names.updates_to_send() == [(B, names.table())]
+
+
+def test_who_pulls_on_and_on_is_answered_a_few_times_until_the_next_round() -> None:
+    names = met(B)
+    for _ in range(2):
+        for _ in range(100):
+            names.hear(B, Pull(-1))
+        assert names.updates_to_send() == [(B, Table(0))] * 8
+        names.pull_all()
+        assert names.updates_to_send() == [(B, Pull(-1))]
+    assert names.statistics().refused == 2 * 92
+
+
+def test_no_update_within_the_bounds_is_longer_than_one_may_be() -> None:
+    address = "a" * 255
+    entries = tuple(
+        Entry("\U0001f600" * 195 + f"{number:05}", ref(INT64_MAX - number, address))
+        for number in range(MAX_NAMES)
+    )
+    assert len(UPDATES.encode(Table(INT64_MAX, entries))) < MAX_UPDATE_BYTES
 
 
 def test_names_of_others_come_and_go() -> None:

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from trio440.actors.cluster import Node
 from trio440.actors.remote import parcels as module
 from trio440.actors.remote.incoming import Incoming
-from trio440.actors.remote.outgoing import MOST_OWN_BYTES, MOST_PARCELS, Item, Note, Outgoing
+from trio440.actors.remote.outgoing import MOST_OWN_BYTES, STRANGER_OWN_BYTES, Item, Note, Outgoing
 from trio440.actors.remote.parcels import (
+    BATCH_BYTES,
+    MOST_PARCELS,
     Answered,
     Asked,
     Batch,
@@ -30,11 +32,12 @@ from trio440.actors.remote.parcels import (
     encode,
     encode_plain,
     join,
+    shown,
 )
 from trio440.actors.remote.receiving import MOST_SENDERS, Receiver
 from trio440.errors import BadMessage
 from trio440.rpc import Identity, Peer
-from trio440.wire.codec import INT64_MAX
+from trio440.wire.codec import INT64_MAX, Codec
 
 numbers = st.integers(0, INT64_MAX)
 counters = st.integers(1, INT64_MAX)
@@ -50,7 +53,7 @@ some_parcels: st.SearchStrategy[Parcel] = st.one_of(
     st.builds(Ended, counters, numbers, texts, texts),
     st.builds(Stop, counters, numbers, st.booleans(), numbers),
     st.builds(Shared, numbers, bodies),
-    st.builds(Received, numbers, numbers),
+    st.builds(Received, numbers, numbers, numbers),
 )
 
 # Parcels
@@ -85,12 +88,30 @@ def test_what_is_no_plain_value_is_refused(data: bytes) -> None:
         decode_plain_untrusted(data)
 
 
+def test_more_parcels_than_a_batch_may_have_are_refused_unread() -> None:
+    most = [encode(Received(0, 1, 1))] * MOST_PARCELS
+    assert len(decode_untrusted(join(most))) == MOST_PARCELS
+    for data in (join([*most, most[0]]), b"\xdd\xff\xff\xff\xff", b"\xdc\x00\x00", b"\x90"):
+        with pytest.raises(BadMessage, match="at most 1000"):
+            decode_untrusted(data)
+
+
+def test_texts_that_are_no_unicode_can_be_sent() -> None:
+    assert shown("a\udcffb" + "x" * 1000) == "a?b" + "x" * 397
+    assert decode_untrusted(join([encode(Ended(1, 1, "crashed", shown("\ud800")))]))
+
+
+def test_a_batch_takes_little_beside_its_parcels() -> None:
+    batch = Batch(INT64_MAX, INT64_MAX, INT64_MAX, sure=False, parcels=join([b"x" * 100_000]))
+    assert len(Codec(Batch).encode(batch)) + len("actors.deliver") <= 100_000 + BATCH_BYTES
+
+
 # Streams
 
 
 def item(number: int, *, sure: bool, life: int = 0, size: int = 0) -> Item:
     ref: Any = None
-    return Item(encode(Received(0, number)) + b"", life, sure=sure, note=Note(ref, size, None))
+    return Item(encode(Received(0, 1, number)) + b"", life, sure=sure, note=Note(ref, size, None))
 
 
 class Line:
@@ -98,8 +119,8 @@ class Line:
 
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
-        self.out = Outgoing(10_000, 1 << 20)
-        self.incoming = Incoming()
+        self.out = Outgoing(1, 10_000, 1 << 20)
+        self.incoming = Incoming(1)
         self.got: list[int] = []
         self.carried: list[list[Batch]] = [[]]
         self.out.connected(1)
@@ -124,7 +145,7 @@ class Line:
         if batch.sure:
             found = found[self.incoming.admit_sure(batch.first, len(found)) :]
             if self.rng.random() < 0.7:
-                self.out.received(self.incoming.sure, 1)
+                self.out.received(self.incoming.sure, 1, 1)
         elif not self.incoming.admit_casual(batch.first, len(found)):
             found = []
         self.got += [each.number for each in found]
@@ -154,7 +175,7 @@ def test_sure_parcels_come_once_and_casual_ones_at_most_once_in_order(
 
 
 def test_what_waits_is_bounded_and_what_systems_say_is_not() -> None:
-    out = Outgoing(2, 1000)
+    out = Outgoing(1, 2, 1000)
     assert [out.put(item(number, sure=True)) for number in range(3)] == [True, True, False]
     assert out.put(Item(b"\x01", 0, sure=True))
     assert (len(out), out.unreceived) == (3, 0)
@@ -163,23 +184,36 @@ def test_what_waits_is_bounded_and_what_systems_say_is_not() -> None:
     assert batch is not None
     assert (batch.life, batch.first, batch.sure) == (5, 1, True)
     assert not out.put(item(9, sure=False)), "what may have to be sent again takes room"
-    assert not out.received(2, 4), "another life knows nothing of it"
-    assert out.received(2, 5)
-    assert not out.received(2, 5)
-    assert not out.received(99, 5)
+    assert not out.received(2, 4, 1), "another life knows nothing of it"
+    assert not out.received(2, 5, 2), "nor does another link"
+    assert out.received(2, 5, 1)
+    assert not out.received(2, 5, 1)
+    assert not out.received(99, 5, 1)
     assert out.put(item(9, sure=False))
 
 
 def test_what_systems_say_is_bounded_where_nobody_takes_it() -> None:
-    out = Outgoing(2, 1000)
+    out = Outgoing(1, 2, 1000)
     large = Item(b"x" * (MOST_OWN_BYTES // 2), 0, sure=True)
     assert [out.put(large) for _ in range(3)] == [True, True, False]
     assert len(out.drop_all()) == 2
     assert out.put(large)
 
 
+def test_who_is_no_member_of_the_cluster_has_less_room_for_answers() -> None:
+    out = Outgoing(1, 2, 1000)
+    out.is_for_member = False
+    large = Item(b"x" * STRANGER_OWN_BYTES, 0, sure=True)
+    longer = Item(b"x" * (STRANGER_OWN_BYTES + 1), 0, sure=True)
+    assert [out.put(longer), out.put(large)] == [True, False], "one answer of any length"
+    out.drop_all()
+    assert [out.put(large), out.put(Item(b"x", 0, sure=True))] == [True, False]
+    out.is_for_member = True
+    assert out.put(large)
+
+
 def test_a_later_life_gets_only_what_is_for_it() -> None:
-    out = Outgoing(100, 1000)
+    out = Outgoing(1, 100, 1000)
     for life in (0, 5, 6):
         out.put(item(life, sure=True, life=life))
     assert [gone.life for gone in out.connected(5)] == [6]
@@ -194,7 +228,7 @@ def test_a_later_life_gets_only_what_is_for_it() -> None:
 
 
 def test_batches_are_bounded_by_number_and_by_bytes() -> None:
-    out = Outgoing(10_000, 1 << 30)
+    out = Outgoing(1, 10_000, 1 << 30)
     for number in range(MOST_PARCELS + 1):
         out.put(item(number, sure=False))
     out.put(Item(b"x" * 100_000, 0, sure=False))
@@ -206,6 +240,40 @@ def test_batches_are_bounded_by_number_and_by_bytes() -> None:
     assert sizes == [MOST_PARCELS, 1, 1, 1]
 
 
+def test_parcels_that_a_connection_is_too_narrow_for_are_given_up_and_the_rest_goes_on() -> None:
+    def sized(size: int, *, sure: bool) -> Item:
+        return Item(b"x" * size, 5, sure=sure, note=Note(None, size, None))  # type: ignore[arg-type]  # nobody looks
+
+    out = Outgoing(1, 100, 1 << 20)
+    out.connected(5)
+    for size in (10, 1000, 20):
+        out.put(sized(size, sure=True))
+    assert out.take() is not None
+    out.put(sized(2000, sure=False))
+    out.put(sized(30, sure=False))
+    assert out.connected(5) == []
+    assert [len(item.data) for item in out.fit(100)] == [1000, 2000]
+    assert not out.put(sized(101, sure=True))
+    again, rest = out.take(), out.take()
+    assert again is not None
+    assert rest is not None
+    assert (again.first, int.from_bytes(again.parcels[1:5])) == (1, 3), "no number is left out"
+    assert rest.parcels == join([b"x" * 30])
+    assert out.received(3, 5, 1)
+    assert len(out) == out.bytes_waiting == 0
+    assert out._own_bytes == 0
+
+
+def test_a_batch_is_no_longer_than_the_longest_parcel_may_be() -> None:
+    out = Outgoing(1, 100, 1 << 20)
+    out.connected(5)
+    out.fit(50)
+    for number in range(20):
+        out.put(item(number, sure=False))
+    while (batch := out.take()) is not None:
+        assert len(batch.parcels) <= 50 + len(join([]))
+
+
 # A receiver
 
 
@@ -215,72 +283,84 @@ class Office:
     address, incarnation = "here:1", 7
 
 
+class Hearing:
+    """A receiver, and what it has taken in and acknowledged."""
+
+    def __init__(self, *members: str) -> None:
+        office: Any = Office()
+        timers: Any = None
+        self.members = members
+        self.owed: list[Received] = []
+        self.heard: list[Node] = []
+        self.receiver = Receiver(
+            office,
+            lambda _ref, _parcel: None,
+            lambda _node, received: self.owed.append(received),
+            lambda address: Node(address, 1) if address in members else None,
+            {Watch: lambda _, node: self.heard.append(node)},
+            timers=timers,
+            most_questions=1,
+        )
+
+    def take(self, address: str, life: int = 1, link: int = 1, first: int = 1) -> None:
+        """Take in a batch with one watch."""
+        batch = Batch(7, link, first, sure=True, parcels=join([encode(Watch(1, 1, 7))]))
+        self.receiver.take(batch, Peer(Identity("c", address, life), ("there", 1)))
+
+
 def test_an_earlier_life_is_not_heard_once_a_later_one_is_known() -> None:
-    owed: list[int] = []
-    heard: list[Any] = []
-    office: Any = Office()
-    receiver = Receiver(
-        office,
-        lambda _ref, _parcel: None,
-        lambda _node, number: owed.append(number),
-        lambda _address: None,
-        {Watch: lambda parcel, _: heard.append(parcel)},
-    )
-    batch = Batch(7, 1, sure=True, parcels=join([encode(Watch(1, 1, 7))]))
-    early = Peer(Identity("c", "there:1", 5), ("there", 1))
-    receiver.take(batch, early)
-    receiver.take(batch, early)
-    assert (len(heard), owed) == (1, [1, 1])
-    receiver.forget("there:1", 6)
-    receiver.take(batch, early)
-    assert len(heard) == 1, "its streams are forgotten, so nothing of it may be taken in"
-    receiver.take(batch, Peer(Identity("c", "there:1", 6), ("there", 1)))
-    assert len(heard) == 2
-    assert receiver.counts.batches_dropped == 2
+    hearing = Hearing()
+    hearing.take("there:1", 5)
+    hearing.take("there:1", 5)
+    assert (len(hearing.heard), hearing.owed) == (1, [Received(5, 1, 1)] * 2)
+    hearing.receiver.forget("there:1", 6)
+    hearing.take("there:1", 5)
+    assert len(hearing.heard) == 1, "its streams are forgotten, so nothing of it may be taken in"
+    hearing.take("there:1", 6)
+    assert len(hearing.heard) == 2
+    assert hearing.receiver.counts.batches_dropped == 2
+
+
+def test_a_later_link_of_the_same_life_is_counted_anew_and_an_earlier_one_not_heard() -> None:
+    hearing = Hearing()
+    for first in (1, 2, 3):
+        hearing.take("there:1", first=first)
+    hearing.take("there:1", link=2)
+    assert len(hearing.heard) == 4, "its first parcel is none of the old link's"
+    hearing.take("there:1", link=1, first=4)
+    assert len(hearing.heard) == 4
+    assert hearing.owed[-1] == Received(1, 2, 1)
+
+
+def test_nobody_sends_in_the_name_of_the_receiver() -> None:
+    hearing = Hearing()
+    with pytest.raises(BadMessage, match="in the name of its receiver"):
+        hearing.take("here:1", 7)
 
 
 def test_strangers_take_the_place_of_strangers_and_never_of_members() -> None:
-    office: Any = Office()
-    heard: list[Node] = []
-    receiver = Receiver(
-        office,
-        lambda _ref, _parcel: None,
-        lambda _node, _number: None,
-        lambda address: Node(address, 1) if address == "member:1" else None,
-        {Watch: lambda _, node: heard.append(node)},
-    )
-    batch = Batch(7, 1, sure=True, parcels=join([encode(Watch(1, 1, 7))]))
-
-    def take(address: str) -> None:
-        receiver.take(batch, Peer(Identity("c", address, 1), ("a", 1)))
-
-    take("member:1")
+    hearing = Hearing("member:1")
+    hearing.take("member:1")
     for number in range(MOST_SENDERS + 5):
-        take(f"stranger:{number}")
-    assert len(heard) == MOST_SENDERS + 6
-    take("member:1")
-    assert len(heard) == MOST_SENDERS + 6, "what had come from it is still known"
-    assert len(receiver._senders) == MOST_SENDERS
-
-
-ONE = encode(Received(0, 1))
+        hearing.take(f"stranger:{number}")
+    assert len(hearing.heard) == MOST_SENDERS + 6
+    hearing.take("member:1")
+    assert len(hearing.heard) == MOST_SENDERS + 6, "what had come from it is still known"
+    assert len(hearing.receiver._senders) == MOST_SENDERS
 
 
 @pytest.mark.parametrize(
     ("first", "parcels"),
     [
-        (0, join([encode(Received(0, 1))])),
+        (0, join([encode(Received(0, 1, 1))])),
         (1, join([])),
-        (INT64_MAX, join([encode(Received(0, 1))])),
+        (INT64_MAX, join([encode(Received(0, 1, 1))])),
     ],
 )
 def test_batches_without_number_or_parcels_are_refused(first: int, parcels: bytes) -> None:
-    office: Any = Office()
-    receiver = Receiver(office, lambda _r, _p: None, lambda _n, _i: None, lambda _: None, {})
+    batch = Batch(7, 1, first, sure=False, parcels=parcels)
     with pytest.raises(BadMessage):
-        receiver.take(
-            Batch(7, first, sure=False, parcels=parcels), Peer(Identity("c", "a:1"), ("a", 1))
-        )
+        Hearing().receiver.take(batch, Peer(Identity("c", "a:1"), ("a", 1)))
 
 
 def test_every_parcel_has_a_number_of_its_own() -> None:

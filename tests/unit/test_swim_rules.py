@@ -484,3 +484,41 @@ def test_a_member_cut_off_alone_has_no_losses_to_tell() -> None:
     [(_, ack)] = bench.answers(Ping(A, ME, 7))
     assert isinstance(ack, Ack)
     assert ack.records == (Record(A, State.LOST, 0),), "so that it can refute that"
+
+
+def test_who_is_sought_is_asked_four_times_with_one_record_each() -> None:
+    bench = Bench(A)
+    bench.pass_time(3 * SECOND)
+    bench.swim.seek("x", bench.now)
+    bench.swim.seek("x", bench.now)
+    bench.swim.seek("me", bench.now)
+    begun = bench.now
+    sent: list[tuple[int, Message]] = []
+    while bench.now < begun + 60 * SECOND:
+        new = [m for to, m in bench.pass_time(SECOND) if to == "x"]
+        sent += [(bench.now - begun, m) for m in new]
+    asked = PushPull(ME, True, (bench.own,))
+    assert [(at // SECOND, m) for at, m in sent] == [(1, asked), (1, asked), (3, asked), (7, asked)]
+    bench.swim.seek("x", bench.now)
+    assert len(bench.swim.messages_to_send()) == 1, "it may be sought again later"
+
+
+def test_who_is_sought_and_found_is_asked_no_more() -> None:
+    bench = Bench(A)
+    bench.swim.seek("b", bench.now)
+    bench.hear(alive(B))
+    sent = [m for to, m in bench.pass_time(20 * SECOND) if to == "b" and isinstance(m, PushPull)]
+    assert [m for m in sent if m.wants_reply and len(m.records) == 1] == sent[:1]
+
+
+def test_so_many_are_sought_at_a_time_and_none_before_or_after() -> None:
+    swim = Swim(ME, Config(max_seeds=3), random.Random(1))
+    swim.seek("early", 0)
+    assert swim.messages_to_send() == []
+    swim.join([], 0)
+    for number in range(9):
+        swim.seek(f"x{number}", 0)
+    assert [to for to, _ in swim.messages_to_send()] == ["x0", "x1", "x2"]
+    swim.leave(0)
+    swim.seek("late", 0)
+    assert swim.messages_to_send() == []

@@ -10,9 +10,10 @@ import trio
 
 from trio440.actors.belongings import Reply
 from trio440.actors.cell import Cell
+from trio440.actors.checks import check_seconds
 from trio440.actors.family import Family
 from trio440.actors.handlers import Handler, Table, declared_by, table_of, taken_by
-from trio440.actors.limits import MailboxPolicy, check_seconds
+from trio440.actors.limits import MailboxPolicy
 from trio440.actors.lives import Lifelike, Recipe
 from trio440.actors.messages import Question
 from trio440.actors.notices import Down, Spawned
@@ -187,7 +188,7 @@ class Spawner(Speaker):
             ref: whom.
             drain: handle what is in the mailbox first, and take nothing more; otherwise the
                 message that it handles is its last, the others are dead letters, and asks among
-                them get ``ActorStopped``.
+                them get ``ActorStopped``. Its children end without a drain, as in Erlang and Akka.
             timeout_seconds: after that it is cancelled, whatever it does.
 
         Raises:

@@ -1,12 +1,11 @@
 """The bounds of actors and systems, what happens at each, and the counts of a system. Pure."""
 
-import math
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from trio440.actors.checks import check_choice, check_count, check_seconds, checked
 from trio440.actors.ref import Ref
-from trio440.errors import InvalidParameter
 
 __all__ = [
     "ActorStatistics",
@@ -14,13 +13,7 @@ __all__ = [
     "MailboxPolicy",
     "Overflow",
     "SystemStatistics",
-    "check_count",
-    "check_seconds",
-    "check_text",
 ]
-
-MAX_TEXT: Final = 200
-NUMBER: Final = (int, float)
 
 Overflow: TypeAlias = Literal["fail_ask", "block_ask", "drop_newest", "drop_oldest"]
 """What a full mailbox does with one message more. Whatever it is, a ``tell`` neither waits nor
@@ -33,77 +26,31 @@ raises, and each message that is dropped becomes a dead letter.
 """
 
 
-def _count(instance: object, attribute: "attrs.Attribute[int]", value: Any) -> None:
-    del instance
-    check_count(attribute.name, value)
-
-
-def _overflow(instance: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
-    del instance
-    if value not in get_args(Overflow):
-        raise InvalidParameter(attribute.name, value, f"one of {', '.join(get_args(Overflow))}")
-
-
-def _seconds(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-    del instance
-    check_seconds(attribute.name, value)
-
-
-def check_text(name: str, value: object, longest: int = MAX_TEXT) -> None:
-    """Refuse what is no name.
-
-    Raises:
-        InvalidParameter: it is no text, empty, or longer than ``longest`` characters.
-    """
-    if not isinstance(value, str) or not 1 <= len(value) <= longest:
-        raise InvalidParameter(name, value, f"text of 1 to {longest} characters")
-
-
-def check_count(name: str, value: object) -> None:
-    """Refuse what is no number of things.
-
-    Raises:
-        InvalidParameter: it is no whole number of at least 1.
-    """
-    if type(value) is not int or value < 1:
-        raise InvalidParameter(name, value, "a whole number of at least 1")
-
-
-def check_seconds(name: str, value: object) -> None:
-    """Refuse what is no time to wait.
-
-    Raises:
-        InvalidParameter: it is negative, infinite or no number.
-    """
-    if not isinstance(value, NUMBER) or not 0 <= value < math.inf:
-        raise InvalidParameter(name, value, "0 or more, and finite")
-
-
 @attrs.frozen
 class MailboxPolicy:
     """The bound of one actor's mailbox, and what happens at it."""
 
-    capacity: int = attrs.field(default=1000, validator=_count)
+    capacity: int = attrs.field(default=1000, validator=checked(check_count))
     """Messages that wait, the stashed ones included. Notices of watched actors come on top."""
-    overflow: Overflow = attrs.field(default="fail_ask", validator=_overflow)
+    overflow: Overflow = attrs.field(default="fail_ask", validator=checked(check_choice, Overflow))
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
     """The bounds of a system."""
 
-    actors: int = attrs.field(default=1_000_000, validator=_count)
+    actors: int = attrs.field(default=1_000_000, validator=checked(check_count))
     """One more is refused with ``LimitReached``."""
-    timers: int = attrs.field(default=1_000_000, validator=_count)
+    timers: int = attrs.field(default=1_000_000, validator=checked(check_count))
     """That run; one more is refused with ``LimitReached``."""
-    open_asks: int = attrs.field(default=1_000_000, validator=_count)
+    open_asks: int = attrs.field(default=1_000_000, validator=checked(check_count))
     """One-shot references that wait; one more is refused with ``LimitReached``."""
     mailbox: MailboxPolicy = MailboxPolicy()
     """Of actors that are spawned without one."""
-    start_seconds: float = attrs.field(default=60.0, validator=_seconds)
+    start_seconds: float = attrs.field(default=60.0, validator=checked(check_seconds))
     """For ``on_start`` or ``on_restart`` of one actor, children that it spawns there included.
     Who takes longer is cancelled there and has failed to start."""
-    stop_seconds: float = attrs.field(default=5.0, validator=_seconds)
+    stop_seconds: float = attrs.field(default=5.0, validator=checked(check_seconds))
     """For everything to stop when the system is left normally, all actors together. Also what
     one actor has to finish a message when it is restarted along with a sibling, and to end when
     its supervisor fails. Who has not ended by then is cancelled."""

@@ -37,7 +37,7 @@ from typing import (
 import attrs
 from attrs.exceptions import FrozenInstanceError
 
-from trio440.actors.limits import check_count, check_text
+from trio440.actors.checks import check_count, check_text
 from trio440.actors.ref import Ref
 from trio440.errors import BadMessage, InvalidParameter
 from trio440.wire.codec import INT64_MAX, INT64_MIN, Codec

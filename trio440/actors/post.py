@@ -13,8 +13,9 @@ import attrs
 import trio
 
 from trio440.actors.belongings import Watched, Watcher
+from trio440.actors.checks import check_count, check_seconds, check_text
 from trio440.actors.handlers import Table
-from trio440.actors.limits import Limits, SystemStatistics, check_count, check_seconds, check_text
+from trio440.actors.limits import Limits, SystemStatistics
 from trio440.actors.messages import Entry, Vocabulary
 from trio440.actors.notices import DeadLetter, DeadReason, Spawned
 from trio440.actors.oneshot import Asked, OneShot, Target

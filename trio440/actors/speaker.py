@@ -7,8 +7,8 @@ from typing import Any, Final, Generic, TypeVar, final
 import attrs
 import trio
 
+from trio440.actors.checks import check_seconds
 from trio440.actors.inbox import Inbox
-from trio440.actors.limits import check_seconds
 from trio440.actors.messages import MARK, Asks
 from trio440.actors.oneshot import OneShot
 from trio440.actors.post import Post

@@ -13,13 +13,12 @@ its budget allows makes the supervisor fail. Times are microseconds of any clock
 back.
 """
 
-import math
 from collections import deque
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from trio440.errors import InvalidParameter
+from trio440.actors.checks import check_choice, check_count, check_seconds, checked
 
 __all__ = [
     "Decision",
@@ -29,7 +28,6 @@ __all__ = [
     "RestartThese",
     "Strategy",
     "Supervisor",
-    "check_strategy",
 ]
 
 MICROSECONDS: Final = 1_000_000
@@ -38,48 +36,24 @@ Strategy: TypeAlias = Literal["one_for_one", "one_for_all", "rest_for_one"]
 Kind: TypeAlias = Literal["permanent", "transient", "temporary"]
 
 
-def check_strategy(strategy: str) -> None:
-    """Refuse what is no strategy.
-
-    Raises:
-        InvalidParameter: it is none.
-    """
-    if strategy not in get_args(Strategy):
-        raise InvalidParameter("strategy", strategy, f"one of {', '.join(get_args(Strategy))}")
-
-
-def _kind(instance: object, attribute: "attrs.Attribute[str]", value: str) -> None:
-    del instance
-    if value not in get_args(Kind):
-        raise InvalidParameter(attribute.name, value, f"one of {', '.join(get_args(Kind))}")
-
-
-def _count(instance: object, attribute: "attrs.Attribute[int]", value: int) -> None:
-    del instance
-    if type(value) is not int or value < 0:
-        raise InvalidParameter(attribute.name, value, "a whole number of 0 or more")
-
-
-def _seconds(instance: object, attribute: "attrs.Attribute[float]", value: float) -> None:
-    del instance
-    if not 0 <= value < math.inf:
-        raise InvalidParameter(attribute.name, value, "0 or more, and finite")
-
-
 @attrs.frozen
 class Restart:
     """When and how often one child is restarted."""
 
-    kind: Kind = attrs.field(default="transient", validator=_kind)
+    kind: Kind = attrs.field(default="transient", validator=checked(check_choice, Kind))
     """``permanent``: whenever it ends by itself; ``transient``: when it fails; ``temporary``:
     never. A child that somebody stops is not restarted."""
-    intensity: int = attrs.field(default=3, validator=_count, kw_only=True)
+    intensity: int = attrs.field(default=3, validator=checked(check_count, 0), kw_only=True)
     """So many restarts within the period; one more makes the supervisor fail."""
-    period_seconds: float = attrs.field(default=5.0, validator=_seconds, kw_only=True)
-    first_wait_seconds: float = attrs.field(default=0.1, validator=_seconds, kw_only=True)
+    period_seconds: float = attrs.field(default=5.0, validator=checked(check_seconds), kw_only=True)
+    first_wait_seconds: float = attrs.field(
+        default=0.1, validator=checked(check_seconds), kw_only=True
+    )
     """The first restart within a period comes at once, the second after this, each later one
     after twice the wait before."""
-    longest_wait_seconds: float = attrs.field(default=5.0, validator=_seconds, kw_only=True)
+    longest_wait_seconds: float = attrs.field(
+        default=5.0, validator=checked(check_seconds), kw_only=True
+    )
     keep_mailbox: bool = attrs.field(default=True, kw_only=True)
     """Whether the messages that wait, and those that are stashed, are handled after the restart;
     otherwise they become dead letters. The message that the child failed at is never repeated."""
@@ -123,7 +97,7 @@ class Supervisor:
         Raises:
             InvalidParameter: the strategy is none.
         """
-        check_strategy(strategy)
+        check_choice("strategy", strategy, Strategy)
         self.strategy: Final = strategy
         self._children: dict[int, Restart] = {}
         self._times: dict[int, deque[int]] = {}

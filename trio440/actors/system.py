@@ -7,29 +7,23 @@ from contextlib import (
     asynccontextmanager,
     nullcontext,
 )
-from typing import Any, Final, Literal, TypeAlias, final, get_args
+from typing import Any, Final, Literal, TypeAlias, final
 
 from trio440.actors.actor import DEFAULT_RESTART, Spawner
 from trio440.actors.cell import Cell
+from trio440.actors.checks import check_choice, check_seconds, check_text
 from trio440.actors.cluster import Node
 from trio440.actors.family import Family
-from trio440.actors.limits import (
-    ActorStatistics,
-    Limits,
-    MailboxPolicy,
-    SystemStatistics,
-    check_seconds,
-    check_text,
-)
+from trio440.actors.limits import ActorStatistics, Limits, MailboxPolicy, SystemStatistics
 from trio440.actors.notices import DeadLetter, Spawned
 from trio440.actors.post import Post, Report
 from trio440.actors.ref import Ref
 from trio440.actors.remote.limits import Delivery, LinkStatistics, Networking
 from trio440.actors.remote.opening import Front, open_front
-from trio440.actors.remote.spawning import Offer
+from trio440.actors.remote.spawning import Offer, spawn_elsewhere
 from trio440.actors.reporting import log_failure
 from trio440.actors.speaker import DEFAULT_TIMEOUT_SECONDS
-from trio440.actors.supervision import Restart, Strategy, check_strategy
+from trio440.actors.supervision import Restart, Strategy
 from trio440.core.channels import Chan
 from trio440.core.host import Host
 from trio440.core.lifetimes import open_service_nursery
@@ -93,14 +87,14 @@ class ActorSystem(Spawner):
             InvalidParameter: the name is empty, or this system is reached by nobody.
         """
         if scope == "cluster":
-            self._require_front().network.set_name(name, ref)
+            self._require_front().network.naming.set(name, ref)
         else:
             self._post.register(name, ref)
 
     def unregister(self, name: str, *, scope: Scope = "system") -> None:
         """Take a name of this system away; one that nobody has is no error."""
         if scope == "cluster":
-            self._require_front().network.drop_name(name)
+            self._require_front().network.naming.drop(name)
         else:
             self._post.names.pop(name, None)
 
@@ -158,13 +152,12 @@ class ActorSystem(Spawner):
         Raises:
             InvalidParameter: it is no way of delivery, or this system is reached by nobody.
         """
-        if delivery not in get_args(Delivery):
-            raise InvalidParameter("delivery", delivery, f"one of {', '.join(get_args(Delivery))}")
-        self._require_front().network.set_delivery(address, delivery)
+        check_choice("delivery", delivery, Delivery)
+        self._require_front().network.links.set_delivery(address, delivery)
 
     def links(self) -> list[LinkStatistics]:
         """Return the state of each link to another system, by address."""
-        return [] if self._front is None else self._front.network.statistics()
+        return [] if self._front is None else self._front.network.links.statistics()
 
     def learn(self, *kinds: type) -> None:
         """Let messages of these classes be read, of which none was told here so far.
@@ -183,6 +176,7 @@ class ActorSystem(Spawner):
         *,
         restart: Restart = DEFAULT_RESTART,
         mailbox: MailboxPolicy | None = None,
+        limit: int = 10_000,
     ) -> None:
         """Let other systems spawn actors here, see :meth:`spawn_at`; they are this system's own.
 
@@ -192,12 +186,13 @@ class ActorSystem(Spawner):
                 classes of messages that its parameters are annotated with are known then.
             restart: as of ``spawn``.
             mailbox: as of ``spawn``.
+            limit: so many of them there may be at a time; one more is not spawned.
 
         Raises:
-            InvalidParameter: the name is empty or taken, or this system is reached by nobody; a
-                class in an annotation has the name and version of another one.
+            InvalidParameter: the name is empty or taken, the limit is none, or this system is
+                reached by nobody; a class in an annotation has the name and version of another one.
         """
-        self._require_front().offers.add(name, Offer(factory, restart, mailbox))
+        self._require_front().network.offers.add(name, Offer(factory, restart, mailbox, limit))
 
     async def spawn_at(
         self,
@@ -224,7 +219,10 @@ class ActorSystem(Spawner):
                 reached by nobody.
         """
         check_seconds("timeout_seconds", timeout_seconds)
-        return await self._require_front().network.spawn(address, name, args, timeout_seconds)
+        links = self._require_front().network.links
+        return await spawn_elsewhere(
+            links, self._post, address, name, args, timeout_seconds=timeout_seconds
+        )
 
     def _require_front(self) -> Front:
         if self._front is None:
@@ -289,7 +287,7 @@ async def open_actor_system(
     check_text("name", name)
     if host is None and (port or networking != DEFAULT_NETWORKING):
         raise InvalidParameter("host", None, "given along with a port or a networking")
-    check_strategy(strategy)
+    check_choice("strategy", strategy, Strategy)
     async with AsyncExitStack() as stack:
         front = None
         microseconds = ports.wall.now_ns() // 1000

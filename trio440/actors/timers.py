@@ -7,6 +7,7 @@ from typing import Final, Protocol, final
 import trio
 
 from trio440.core.host import Clock
+from trio440.core.parking import Sleeper
 from trio440.errors import LimitReached
 
 __all__ = ["Due", "Timer", "Timers"]
@@ -95,7 +96,7 @@ class Timers:
         self._heap: list[tuple[float, int, Due]] = []
         self._running = 0
         self._number = 0
-        self._sleeper: trio.lowlevel.Task | None = None
+        self._sleeper = Sleeper()
 
     def __len__(self) -> int:
         return self._running
@@ -122,8 +123,8 @@ class Timers:
         self._running += 1
         self._number = number = self._number + 1
         heapq.heappush(self._heap, (deadline, number, due))
-        if self._sleeper is not None and self._heap[0][2] is due:
-            self._wake()
+        if self._heap[0][2] is due:
+            self._sleeper.wake()
 
     def note_end(self) -> None:
         """Hear that a timer has ended; its place in the heap is freed with others, later."""
@@ -136,11 +137,11 @@ class Timers:
         """Fire what is due, for ever."""
         while True:
             if not self._heap:
-                await self._sleep()
+                await self._sleeper.sleep()
                 continue
             deadline = self._heap[0][0]
             with self._clock.move_on_at(deadline) as scope:
-                await self._sleep()
+                await self._sleeper.sleep()
             # A clock that is read may be a rounding error behind the deadline that has passed.
             now = max(deadline, self._clock.now()) if scope.cancelled_caught else self._clock.now()
             await self._fire_due(now)
@@ -155,16 +156,3 @@ class Timers:
             fired += 1
             if fired % FIRES_PER_TURN == 0:
                 await trio.lowlevel.checkpoint()
-
-    async def _sleep(self) -> None:
-        self._sleeper = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
-
-    def _wake(self) -> None:
-        if self._sleeper is not None:
-            task, self._sleeper = self._sleeper, None
-            trio.lowlevel.reschedule(task)
-
-    def _abort(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self._sleeper = None
-        return trio.lowlevel.Abort.SUCCEEDED

@@ -16,7 +16,7 @@ from typing import Any, Final, TypeAlias, TypeVar, final
 import trio
 from outcome import Error, Value
 
-__all__ = ["READY_CALLS_PER_TURN", "Parked", "Turn", "WaitQueue", "current_turn"]
+__all__ = ["READY_CALLS_PER_TURN", "Parked", "Sleeper", "Turn", "WaitQueue", "current_turn"]
 
 READY_CALLS_PER_TURN: Final = 64
 """How many operations, on whatever channels, may not have to wait before one of them yields."""
@@ -64,6 +64,31 @@ class Parked:
 
 WaitQueue: TypeAlias = OrderedDict[Parked, EntryT]
 """Parked tasks in the order of their arrival, each with what its server needs to know."""
+
+
+@final
+class Sleeper:
+    """Where the one task of something waits until there is more to do."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self) -> None:
+        self._task: trio.lowlevel.Task | None = None
+
+    async def sleep(self) -> None:
+        """Wait for :meth:`wake`; one task at a time. What was called before does not count."""
+        self._task = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def wake(self) -> None:
+        """Let the task go on, if it sleeps."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            trio.lowlevel.reschedule(task)
+
+    def _abort(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._task = None
+        return trio.lowlevel.Abort.SUCCEEDED
 
 
 @final

@@ -95,6 +95,11 @@ class Client:
         """Who is at the other end of the connection; None while there is none."""
         return None if self._link is None else self._link.peer
 
+    @property
+    def largest_request(self) -> int:
+        """The bytes that a method's name and a message may take together; 0 when not connected."""
+        return 0 if self._link is None else self._link.largest_request
+
     async def wait_connected(self) -> Peer:
         """Wait until there is a connection and return who is at its other end.
 

@@ -92,8 +92,10 @@ ANONYMOUS: Final = Identity()
 class Expected:
     """Whom a client means to reach; None means anybody."""
 
-    node_id: str | None = None
-    incarnation: int | None = None
+    node_id: str | None = attrs.field(default=None, validator=attrs.validators.optional(_is_id))
+    incarnation: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_not_negative)
+    )
 
 
 @attrs.frozen

@@ -108,7 +108,8 @@ class Link:
             limit_bytes=limits.queued_bytes,
             stall_seconds=limits.silence_seconds,
         )
-        self._largest = welcome.frame_bytes
+        self.largest_request: Final = welcome.frame_bytes - HEAD_BYTES
+        """The bytes that a method's name and a message may take together."""
         self._most_calls = limits.calls_in_flight
         self._promised = 0
         self._room = trio.lowlevel.ParkingLot()
@@ -254,8 +255,8 @@ class Link:
 
     def check_size(self, size: int) -> None:
         """Raise ``MessageTooLarge`` if the server would not read so much name and body."""
-        if size + HEAD_BYTES > self._largest:
-            raise MessageTooLarge(size, self._largest - HEAD_BYTES)
+        if size > self.largest_request:
+            raise MessageTooLarge(size, self.largest_request)
 
     def pass_on_room(self) -> None:
         """Let the next one make a call, if there is room; due also when a call is not made."""

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 from trio440.core.host import ByteStream, Clock
+from trio440.core.parking import Sleeper
 
 __all__ = ["Outbox", "Stalled"]
 
@@ -50,7 +51,7 @@ class Outbox:
         self._queued = 0
         self._is_writing = False
         self._burst_until = -math.inf
-        self._sleeper: trio.lowlevel.Task | None = None
+        self._sleeper = Sleeper()
         self._is_over = False
         self._broken: trio.BrokenResourceError | None = None
         self._drained = trio.lowlevel.ParkingLot()
@@ -71,7 +72,7 @@ class Outbox:
             return
         self._frames.append(frame)
         self._queued += len(frame)
-        self._wake()
+        self._sleeper.wake()
 
     def put_alone(self, frame: bytes) -> None:
         """Send at once if nothing waits: for a frame after which nothing more is expected."""
@@ -82,7 +83,7 @@ class Outbox:
             sent = self._stream.send_nowait(frame)
         except trio.BrokenResourceError as error:
             self._broken = error
-            self._wake()
+            self._sleeper.wake()
             return
         self.said = True
         self.bytes_sent += sent
@@ -128,8 +129,7 @@ class Outbox:
             if self._broken is not None:
                 raise self._broken
             self._is_writing = False
-            self._sleeper = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._abort)
+            await self._sleeper.sleep()
 
     def _take(self) -> bytes:
         frames = self._frames
@@ -164,12 +164,3 @@ class Outbox:
         self._queued -= count
         if self._drained and (self.has_room or not self._queued):
             self._drained.unpark_all()
-
-    def _wake(self) -> None:
-        if self._sleeper is not None:
-            trio.lowlevel.reschedule(self._sleeper)
-            self._sleeper = None
-
-    def _abort(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self._sleeper = None
-        return trio.lowlevel.Abort.SUCCEEDED

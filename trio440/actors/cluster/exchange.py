@@ -6,13 +6,16 @@ later, and at a low rate to lost ones, which is how a partition is found to have
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 import attrs
 
-from trio440.actors.cluster.local import JOIN, PUSH_PULL, RECONNECT, Local
+from trio440.actors.cluster.local import JOIN, PUSH_PULL, RECONNECT, Kind, Local
 from trio440.actors.cluster.messages import PushPull, Record, State, head_size, record_size
 
 __all__ = ["Exchange"]
+
+SEEK_ATTEMPTS: Final = 4
 
 
 class Exchange:
@@ -21,6 +24,8 @@ class Exchange:
     def __init__(self, local: Local) -> None:
         self._local = local
         self._seeds: dict[str, None] = {}
+        self._sought: dict[str, int] = {}
+        """How often each address was asked that somebody here is interested in."""
         self._join_wait = local.config.join_interval_us
         self._window = 0
         self._replies = 0
@@ -46,6 +51,28 @@ class Exchange:
             self._send_all(address, wants_reply=True)
         local.timers.set(JOIN, now + self._join_wait)
         self._join_wait = min(2 * self._join_wait, local.config.reconnect_interval_us)
+
+    def seek(self, address: str, now: int) -> None:
+        """Ask who may be a member a few times; nothing is done where too many are asked."""
+        local = self._local
+        if address == local.node.address or address in self._sought or local.is_leaving:
+            return
+        if len(self._sought) < local.config.max_seeds:
+            self._sought[address] = 0
+            self.on_seek_timer(address, now)
+
+    def on_seek_timer(self, address: str, now: int) -> None:
+        """Ask again, unless there was an answer or it has been tried often enough.
+
+        Anybody can give an address away, so nobody gets more there than a datagram of one record.
+        """
+        local, attempts = self._local, self._sought[address]
+        if attempts == SEEK_ATTEMPTS or local.members.is_live(address):
+            del self._sought[address]
+            return
+        self._sought[address] = attempts + 1
+        local.post(address, PushPull(local.node, True, (local.own_record,)))
+        local.timers.set((Kind.SEEK, address), now + (local.config.join_interval_us << attempts))
 
     def on_push_pull_timer(self, now: int) -> None:
         """Exchange everything with one live member."""

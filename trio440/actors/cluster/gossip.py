@@ -14,6 +14,7 @@ from typing import Final, final
 import attrs
 import trio
 
+from trio440.actors.checks import check_text
 from trio440.actors.cluster.config import Config
 from trio440.actors.cluster.datagrams import Datagrams, Dropped
 from trio440.actors.cluster.events import Event
@@ -21,7 +22,6 @@ from trio440.actors.cluster.messages import Node, Record
 from trio440.actors.cluster.seeds import Seeds, numeric_address
 from trio440.actors.cluster.statistics import Statistics
 from trio440.actors.cluster.swim import Swim
-from trio440.actors.limits import check_text
 from trio440.core.host import Address, Datagram, Host, Scope, UdpSocket, format_address
 from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import InvalidParameter
@@ -132,6 +132,16 @@ class Membership:
             InvalidParameter: one has another form, or there are more than ``max_seeds``.
         """
         self._seeds.add(seeds)
+
+    def seek(self, address: str) -> None:
+        """Ask whoever is at ``HOST:PORT``, and no member, to become one.
+
+        It is asked four times within some seconds. At most ``max_seeds`` are at a time; for one
+        more nothing is done.
+        """
+        self._swim.seek(address, self._now())
+        self._pump()
+        self._wake()
 
     def subscribe(self, hear: Callable[[Event], None]) -> Callable[[], None]:
         """Have ``hear`` called with each event from now on; return what ends that.

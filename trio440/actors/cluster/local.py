@@ -48,12 +48,13 @@ class Kind(enum.Enum):
     JOIN = enum.auto()
     PUSH_PULL = enum.auto()
     RECONNECT = enum.auto()
+    SEEK = enum.auto()
     SUSPICION = enum.auto()
     RELAY = enum.auto()
 
 
 Key: TypeAlias = tuple[Kind, str | int]
-"""A timer: of a suspicion with the suspect's address, of a relay with its number."""
+"""A timer: of a suspicion or a search with the address, of a relay with its number."""
 
 PROBE: Final[Key] = (Kind.PROBE, 0)
 GOSSIP: Final[Key] = (Kind.GOSSIP, 0)

@@ -17,15 +17,16 @@ from typing import Any, Final, TypeAlias
 
 import attrs
 
+from trio440.actors.checks import check_text, checked
 from trio440.actors.cluster.events import Back, Event, Joined, Left, Lost
 from trio440.actors.cluster.messages import MAX_ADDRESS_BYTES, Node
-from trio440.actors.limits import check_text
 from trio440.actors.ref import Ref
 from trio440.errors import InvalidParameter, LimitReached
 from trio440.wire.codec import INT64_MAX, Codec
 
 __all__ = [
     "MAX_NAMES",
+    "MAX_UPDATE_BYTES",
     "UPDATES",
     "Change",
     "Entry",
@@ -38,23 +39,14 @@ __all__ = [
 
 MAX_NAMES: Final = 1000
 """That one node owns; a table of so many takes half a megabyte at most in ASCII, else two."""
+MAX_UPDATE_BYTES: Final = 2 << 20
+"""Of an update's wire form; no node that keeps to the bounds has a longer one."""
+TABLES_BETWEEN_PULLS: Final = 8
+"""So often one node is sent the whole table between two calls of ``Names.pull_all``."""
 MAX_NAME: Final = 200
 """Characters of a name."""
 NOTHING: Final = -1
 """The version of a table of which nothing has been heard."""
-
-
-def _text(name: str, value: Any, longest: int) -> None:
-    check_text(name, value, longest)
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise InvalidParameter(name, value, "Unicode without lone surrogates") from None
-
-
-def _name(_: object, attribute: "attrs.Attribute[str]", value: Any) -> None:
-    _text(attribute.name, value, MAX_NAME)
 
 
 def _version(least: int) -> Any:
@@ -68,7 +60,7 @@ def _version(least: int) -> Any:
 def _reference(_: object, attribute: "attrs.Attribute[Ref[Any]]", value: Any) -> None:
     if not isinstance(value, Ref):
         raise InvalidParameter(attribute.name, value, "a reference")
-    _text("address", value.address, MAX_ADDRESS_BYTES)
+    check_text("address", value.address, MAX_ADDRESS_BYTES)
     if type(value.counter) is not int or not 1 <= value.counter <= INT64_MAX:
         raise InvalidParameter("counter", value.counter, "a whole number of at least 1")
     if type(value.incarnation) is not int or not 0 <= value.incarnation <= INT64_MAX:
@@ -86,7 +78,7 @@ def _entries(_: object, attribute: "attrs.Attribute[Any]", value: "tuple[Entry, 
 class Entry:
     """A name and where it leads."""
 
-    name: str = attrs.field(validator=_name)
+    name: str = attrs.field(validator=checked(check_text, MAX_NAME))
     """1 to 200 characters."""
     ref: Ref[Any] = attrs.field(validator=_reference)
     """Its address has at most 255 characters."""
@@ -106,7 +98,7 @@ class Change:
     """What made the sender's table that of ``version`` from the one before."""
 
     version: int = attrs.field(validator=_version(1))
-    name: str = attrs.field(validator=_name)
+    name: str = attrs.field(validator=checked(check_text, MAX_NAME))
     ref: Ref[Any] | None = attrs.field(
         default=None, validator=attrs.validators.optional(_reference)
     )
@@ -142,7 +134,8 @@ class NamesStatistics:
     unheard: int
     """Updates of nodes that were not live, or of an earlier life."""
     refused: int
-    """Changes past ``MAX_NAMES``, which no owner sends that keeps to the rules."""
+    """Changes past ``MAX_NAMES``, which no owner sends that keeps to the rules, and pulls by one
+    that has pulled often enough for the time."""
 
 
 @attrs.define
@@ -152,6 +145,8 @@ class _Copy:
     node: Node
     version: int = NOTHING
     refs: dict[str, Ref[Any]] = attrs.field(factory=dict)
+    tables_left: int = TABLES_BETWEEN_PULLS
+    """How often it still gets this node's table before the next ``pull_all``."""
     is_pulled: bool = False
     """Whether its table has been asked for since it last said something that fits."""
 
@@ -274,6 +269,7 @@ class Names:
     def pull_all(self) -> None:
         """Ask all live nodes for what of theirs was missed."""
         for copy in self._copies.values():
+            copy.tables_left = TABLES_BETWEEN_PULLS
             self._pull(copy)
 
     def hear(self, sender: Node, update: Update) -> None:
@@ -288,7 +284,7 @@ class Names:
             self._unheard += 1
         elif isinstance(update, Pull):
             if update.version < self._version:
-                self._outbox.append((sender, self.table()))
+                self._answer(copy)
         elif isinstance(update, Table):
             copy.is_pulled = False
             if update.version > copy.version:
@@ -312,6 +308,14 @@ class Names:
     def _pull(self, copy: _Copy) -> None:
         copy.is_pulled = True
         self._outbox.append((copy.node, Pull(copy.version)))
+
+    def _answer(self, copy: _Copy) -> None:
+        """Send a node the table; one that pulls on and on waits until the next ``pull_all``."""
+        if not copy.tables_left:
+            self._refused += 1
+            return
+        copy.tables_left -= 1
+        self._outbox.append((copy.node, self.table()))
 
     def _change(self, copy: _Copy, change: Change) -> None:
         copy.version = change.version

@@ -138,6 +138,15 @@ class Swim:
             self._set_out(now)
         self._exchange.join(added, now)
 
+    def seek(self, address: str, now: int) -> None:
+        """Ask whoever is at an address, and no member, to become one; a few times only.
+
+        At most ``max_seeds`` are asked at a time, others are not. Before :meth:`join` nobody is.
+        """
+        if self._has_begun:
+            self._notice_a_pause(now)
+            self._exchange.seek(address, now)
+
     def _set_out(self, now: int) -> None:
         """Start the timers, each somewhere in its interval, so that members are out of step."""
         local, config = self._local, self._local.config
@@ -223,6 +232,8 @@ class Swim:
         match key:
             case (Kind.SUSPICION, str(address)):
                 self._local.give_up(address, now)
+            case (Kind.SEEK, str(address)):
+                self._exchange.on_seek_timer(address, now)
             case (Kind.RELAY, int(seq)):
                 self._probing.on_relay_timer(seq, now)
             case (Kind.PROBE, _):

@@ -5,12 +5,15 @@ from typing import Final, TypeVar, final
 
 import trio
 
+from trio440.actors.cluster.seeds import numeric_address
+from trio440.actors.notices import DeadReason
 from trio440.actors.remote.limits import Delivery, LinkLimits, LinkStatistics
 from trio440.actors.remote.outgoing import Item, Outgoing
-from trio440.actors.remote.parcels import Received, encode
+from trio440.actors.remote.parcels import BATCH_BYTES, Received, encode
 from trio440.actors.remote.service import Systems
-from trio440.core.host import Host, parse_address
-from trio440.errors import HandshakeRefused
+from trio440.core.host import Host, format_address
+from trio440.core.parking import Sleeper
+from trio440.errors import HandshakeRefused, InvalidParameter
 from trio440.rpc import Client, ClientLimits, Expected, Identity, Method, open_client
 
 __all__ = ["Link"]
@@ -36,8 +39,10 @@ class Link:
         identity: Identity,
         delivery: Delivery,
         *,
+        number: int,
+        is_for_member: bool,
         limits: LinkLimits,
-        give_up: Callable[[Item, str], None],
+        give_up: Callable[[Item, DeadReason, str], None],
         ports: Host,
     ) -> None:
         """Make a link that :meth:`run` serves.
@@ -46,30 +51,37 @@ class Link:
             address: of the other system.
             identity: of this one.
             delivery: of messages that are put from now on.
+            number: of the link, higher than that of each earlier one to the same address.
+            is_for_member: whether that is a member of the cluster.
             limits: its bounds.
-            give_up: hears of each parcel that will not be sent, and why.
+            give_up: hears of each parcel that will not be sent, and why, in a word and in words.
             ports: the machine to run on.
 
         Raises:
-            InvalidParameter: the address is none.
+            InvalidParameter: no system has such an address: it is not numeric, or written
+                otherwise than systems write theirs.
         """
         self.address: Final = address
         self.delivery: Delivery = delivery
         self.is_lost = False
         """Nothing is sent once to who is lost; what is acknowledged waits."""
         self.used_at = ports.clock.now()
-        self._host, self._port = parse_address(address)
+        numeric = numeric_address(address)
+        if numeric is None or format_address(numeric) != address:
+            raise InvalidParameter("address", address, "HOST:PORT with a numeric host")
+        self._host, self._port = numeric[:2]
         self._expected = Expected(address)
         self._identity = identity
         self._limits = limits
         self._give_up = give_up
         self._ports = ports
         self._clock = ports.clock
-        self._outgoing = Outgoing(limits.messages, limits.bytes)
+        self._outgoing = Outgoing(number, limits.messages, limits.bytes)
+        self._outgoing.is_for_member = is_for_member
         self._client: Client | None = None
         self._burst_until = 0.0
-        self._owed: tuple[int, int] | None = None
-        self._sleeper: trio.lowlevel.Task | None = None
+        self._owed: Received | None = None
+        self._sleeper = Sleeper()
         self._connected = trio.lowlevel.ParkingLot()
         self._drained = trio.lowlevel.ParkingLot()
         self._finishing = False
@@ -81,6 +93,16 @@ class Link:
     def is_connected(self) -> bool:
         """Whether there is a connection now."""
         return self._client is not None
+
+    @property
+    def most_parcel_bytes(self) -> int:
+        """The longest parcel that the other system reads, as far as is known."""
+        return self._outgoing.most_parcel_bytes
+
+    def set_member(self) -> None:
+        """Hear that the other system is a member of the cluster."""
+        self._outgoing.is_for_member = True
+        self.is_lost = False
 
     @property
     def is_idle(self) -> bool:
@@ -114,7 +136,7 @@ class Link:
             return False
         unsent = self._outgoing.unsent
         if 1 < unsent < BURST_PARCELS and self._client is not None:
-            self._wake()
+            self._sleeper.wake()
             return True
         self.used_at = now = self._clock.now()
         if self._client is not None:
@@ -122,29 +144,30 @@ class Link:
                 self._burst_until = now + BURST_SECONDS
                 self._send(self._client)
             else:
-                self._wake()
+                self._sleeper.wake()
         return True
 
-    def owe(self, life: int, number: int) -> None:
+    def owe(self, received: Received) -> None:
         """Let the other system know how far its sure parcels have come."""
-        self._owed = life, number
-        self._wake()
+        self._owed = received
+        self._sleeper.wake()
 
-    def received(self, number: int, life: int) -> None:
+    def received(self, received: Received, life: int) -> None:
         """Hear how far the sure parcels have come to a life of the other system."""
-        if self._outgoing.received(number, life) and not self._outgoing.unreceived:
-            self._wake()
+        news = self._outgoing.received(received.number, life, received.link)
+        if news and not self._outgoing.unreceived:
+            self._sleeper.wake()
 
     def lose(self, why: str) -> None:
         """Hear that the other system is lost: what would be sent once is given up."""
         self.is_lost = True
         for item in self._outgoing.drop_casual():
-            self._give_up(item, why)
+            self._give_up(item, "unreachable", why)
 
     def close(self, why: str) -> None:
         """Give up everything, and end."""
         for item in self._outgoing.drop_all():
-            self._give_up(item, why)
+            self._give_up(item, "unreachable", why)
         self._scope.cancel()
 
     async def finish(self) -> None:
@@ -152,7 +175,7 @@ class Link:
         while self._client is not None and not self.is_lost and not self.is_idle:
             await self._drained.park()
         self._finishing = True
-        self._wake()
+        self._sleeper.wake()
 
     # The connection
 
@@ -183,7 +206,10 @@ class Link:
         """Send over a connection until it is over."""
         self._connects += 1
         for item in self._outgoing.connected(life):
-            self._give_up(item, "belongs to another life of its system")
+            self._give_up(item, "other_life", "belongs to another life of its system")
+        most = client.largest_request - BATCH_BYTES
+        for item in self._outgoing.fit(most):
+            self._give_up(item, "link_full", f"takes {len(item.data)} bytes, at most {most}")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._until_over, client, nursery.cancel_scope)
             self._client = client
@@ -209,34 +235,21 @@ class Link:
                 await self._wait_for_news()
             else:
                 self._drained.unpark_all()
-                await self._sleep()
+                await self._sleeper.sleep()
 
     async def _wait_for_news(self) -> None:
         before = self._outgoing.unreceived
         with self._clock.move_on_after(self._limits.resend_seconds) as scope:
-            await self._sleep()
+            await self._sleeper.sleep()
         if scope.cancelled_caught and self._outgoing.unreceived >= before:
             self._outgoing.send_again()
 
     def _send(self, client: Client) -> None:
         """Hand over what waits, as far as there is room."""
         if self._owed is not None and client.may_tell():
-            (life, number), self._owed = self._owed, None
-            self._outgoing.put(Item(encode(Received(life, number)), life, sure=False))
+            owed, self._owed = self._owed, None
+            self._outgoing.put(Item(encode(owed), owed.life, sure=False))
         outgoing = self._outgoing
         while outgoing.has_more and client.may_tell() and (batch := outgoing.take()) is not None:
             client.tell(Systems.deliver, batch)
             self._sent += 1
-
-    async def _sleep(self) -> None:
-        self._sleeper = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
-
-    def _wake(self) -> None:
-        if self._sleeper is not None:
-            task, self._sleeper = self._sleeper, None
-            trio.lowlevel.reschedule(task)
-
-    def _abort(self, _raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        self._sleeper = None
-        return trio.lowlevel.Abort.SUCCEEDED

@@ -1,27 +1,25 @@
 """Where a system of actors is reached: its two sockets, its server, and its membership."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Final, final
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Final, final
 
 import trio
 
 from trio440.actors.cluster import Node
 from trio440.actors.cluster.gossip import Membership, open_membership
-from trio440.actors.cluster.messages import Record
 from trio440.actors.post import Post
-from trio440.actors.ref import Ref
 from trio440.actors.remote.limits import LATEST, Networking
 from trio440.actors.remote.network import Network
 from trio440.actors.remote.reports import Reporter
 from trio440.actors.remote.service import Address, Latest, Systems
-from trio440.actors.remote.spawning import Offer, Offers
+from trio440.actors.remote.spawning import Spawn
 from trio440.actors.remote.visits import open_visit
 from trio440.actors.reporting import log_silence
 from trio440.core.host import Host, UdpSocket, format_address, parse_address
 from trio440.core.lifetimes import open_service_nursery
-from trio440.errors import AddressError, AddressInUse, InvalidParameter, RpcError
-from trio440.rpc import Peer, Routes, ServerLimits, open_server
+from trio440.errors import AddressError, AddressInUse, BadMessage, InvalidParameter, RpcError
+from trio440.rpc import Peer, Routes, Server, ServerLimits, open_server
 
 __all__ = ["Front", "open_front"]
 
@@ -55,7 +53,6 @@ class Front:
         self._ports = ports
         self._membership: Membership | None = None
         self._network: Network | None = None
-        self._offers: Offers | None = None
 
     @property
     def network(self) -> Network:
@@ -69,16 +66,8 @@ class Front:
         assert self._membership is not None  # noqa: S101 - that is the order of calls
         return self._membership
 
-    @property
-    def offers(self) -> Offers:
-        """What others may spawn here; there once :meth:`serve` has begun."""
-        assert self._offers is not None  # noqa: S101 - that is the order of calls
-        return self._offers
-
     @asynccontextmanager
-    async def serve(
-        self, post: Post, spawn: Callable[[Offer, tuple[Any, ...]], Awaitable[Ref[Any]]]
-    ) -> AsyncIterator[None]:
+    async def serve(self, post: Post, spawn: Spawn) -> AsyncIterator[None]:
         """Let the actors of a system be reached, and reach others, while the body runs.
 
         Args:
@@ -88,49 +77,52 @@ class Front:
         Raises:
             AddressError: it cannot listen there.
         """
-        network = self._network = Network(post, self._networking)
-        routes = Routes()
-        routes.add_one_way(Systems.deliver, network.deliver)
-        routes.add(Systems.latest, self._answer_latest)
-        routes.add(Systems.report, Reporter(post, self._records).answer)
-        self._offers = Offers(post, spawn)
-        routes.add(Systems.spawn, self._offers.answer)
         node = Node(post.address, post.incarnation)
-        async with (
-            open_server(
-                self._port,
-                routes,
-                host=self._host,
-                identity=network.identity,
-                limits=ServerLimits(flush_seconds=FLUSH_SECONDS),
-                ports=self._ports,
-            ),
-            open_membership(
-                self._socket,
-                node,
-                cluster=self._networking.cluster,
-                config=self._networking.membership,
-                ports=self._ports,
-            ) as membership,
-            open_service_nursery() as nursery,
-        ):
-            self._membership = network.members = membership
-            membership.subscribe(network.hear)
-            post.far = network
-            nursery.start_soon(network.run)
-            membership.join(self._networking.seeds)
-            try:
-                yield
-            finally:
-                network.close()
+        async with open_membership(
+            self._socket,
+            node,
+            cluster=self._networking.cluster,
+            config=self._networking.membership,
+            ports=self._ports,
+        ) as membership:
+            self._membership = membership
+            network = self._network = Network(post, self._networking, membership, spawn)
+            async with (
+                self._open_server(post, network, membership),
+                open_service_nursery() as nursery,
+            ):
+                membership.subscribe(network.hear)
+                post.far = network
+                nursery.start_soon(network.run)
+                membership.join(self._networking.seeds)
+                try:
+                    yield
+                finally:
+                    network.links.close_all()
 
-    def _answer_latest(self, asked: Address, _: Peer) -> Latest:
-        records = self._records()
-        lives = (r.node.incarnation for r in records if r.node.address == asked.address)
-        return Latest(max(lives, default=0))
+    def _open_server(
+        self, post: Post, network: Network, membership: Membership
+    ) -> AbstractAsyncContextManager[Server]:
+        """Let others connect."""
 
-    def _records(self) -> Sequence[Record]:
-        return () if self._membership is None else self._membership.records()
+        def latest(asked: Address, _: Peer) -> Latest:
+            records = membership.records()
+            lives = (r.node.incarnation for r in records if r.node.address == asked.address)
+            return Latest(max(lives, default=0))
+
+        routes = Routes()
+        routes.add_one_way(Systems.deliver, network.receiver.take)
+        routes.add(Systems.latest, latest)
+        routes.add(Systems.report, Reporter(post, membership.records).answer)
+        routes.add(Systems.spawn, network.offers.answer)
+        return open_server(
+            self._port,
+            routes,
+            host=self._host,
+            identity=network.identity,
+            limits=ServerLimits(flush_seconds=FLUSH_SECONDS),
+            ports=self._ports,
+        )
 
     async def latest(self) -> int:
         """Return the incarnation of the latest life at this address that a seed knows; 0: none.
@@ -158,7 +150,7 @@ class Front:
             async with open_visit(seed, self._networking.cluster, self._ports) as system:
                 try:
                     answer = await system.latest(Address(self.address))
-                except RpcError as error:
+                except (RpcError, BadMessage) as error:
                     problems[seed] = str(error)
                 else:
                     known.append(min(answer.incarnation, LATEST))
@@ -168,7 +160,7 @@ class Front:
     async def leave(self, deadline: float) -> None:
         """Send what waits and say good-bye, until a moment of this machine's clock at most."""
         with self._ports.clock.move_on_at(deadline):
-            await self.network.finish()
+            await self.network.links.finish()
             await self.membership.leave()
 
 

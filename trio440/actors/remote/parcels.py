@@ -30,7 +30,8 @@ from trio440.errors import BadMessage, InvalidParameter
 from trio440.wire.codec import INT64_MAX
 
 __all__ = [
-    "LONGEST_DETAIL",
+    "BATCH_BYTES",
+    "MOST_PARCELS",
     "PLAIN",
     "Answered",
     "Asked",
@@ -49,9 +50,14 @@ __all__ = [
     "encode",
     "encode_plain",
     "join",
+    "shown",
 ]
 
 LONGEST_DETAIL: Final = 400
+MOST_PARCELS: Final = 1000
+"""In one batch."""
+BATCH_BYTES: Final = 128
+"""What a batch takes beside its parcels, at most."""
 LONGEST_NAME: Final = 200
 PLAIN: Final = ""
 """The name of an answer that is no message but a value of its own."""
@@ -162,6 +168,8 @@ class Received(msgspec.Struct, frozen=True, array_like=True, tag=9):
     """All sure parcels up to this number have come."""
 
     life: Number
+    link: Number
+    """Of the system that sent them: which of its links it was."""
     number: Number
 
 
@@ -176,6 +184,9 @@ class Batch:
 
     life: int
     """Of the receiver, as the sender knows it."""
+    link: int
+    """Which of the sender's links this is: a later one to the same system has a higher number, and
+    its parcels are counted anew."""
     first: int
     """The first parcel's number in its stream, from 1."""
     sure: bool
@@ -199,12 +210,20 @@ def join(parcels: Sequence[bytes]) -> bytes:
     return b"".join((_ARRAY, len(parcels).to_bytes(4), *parcels))
 
 
+def shown(text: str) -> str:
+    """Return as much of a text as goes into a parcel; what is no Unicode is a question mark."""
+    return text[:LONGEST_DETAIL].encode(errors="replace").decode()
+
+
 def decode_untrusted(parcels: bytes) -> list[Parcel]:
     """Read the parcels of a batch that came from anywhere.
 
     Raises:
-        BadMessage: they are none.
+        BadMessage: they are none, or more than ``MOST_PARCELS``; then none is read.
     """
+    head = parcels[:5]
+    if not head.startswith(_ARRAY) or int.from_bytes(head[1:]) > MOST_PARCELS:
+        raise BadMessage(f"no batch of at most {MOST_PARCELS} parcels")
     try:
         return _PARCELS.decode(parcels)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:

@@ -15,12 +15,13 @@ from trio440.actors.remote.parcels import (
     Asked,
     Batch,
     Failed,
-    Parcel,
+    Received,
     Told,
     decode_untrusted,
 )
 from trio440.actors.remote.shots import RemoteShot, read_failure
 from trio440.actors.remote.values import Value, decode_value_untrusted
+from trio440.actors.timers import Timers
 from trio440.errors import ActorStopped, BadMessage, InvalidParameter, LimitReached
 from trio440.rpc import Peer
 from trio440.wire.codec import INT64_MAX
@@ -45,6 +46,16 @@ class Counts:
     """That were old, or for another life, or from one sender too many."""
 
 
+@attrs.define
+class _Sender:
+    """One life of another system."""
+
+    node: Node
+    incoming: Incoming
+    questions: int = 0
+    """Of its, that wait for an answer."""
+
+
 @final
 class Receiver:
     """Takes in batches, and hands messages and questions to the actors here."""
@@ -52,10 +63,13 @@ class Receiver:
     def __init__(
         self,
         post: Post,
-        send: Callable[[Ref[Any], Parcel], None],
-        owe: Callable[[Node, int], None],
+        send: Callable[[Ref[Any], Answered | Failed], None],
+        owe: Callable[[Node, Received], None],
         find: Callable[[str], Node | None],
         handlers: Handlers,
+        *,
+        timers: Timers,
+        most_questions: int,
     ) -> None:
         """Start.
 
@@ -65,13 +79,17 @@ class Receiver:
             owe: lets a node know how far its sure parcels have come.
             find: gives the live member at an address.
             handlers: take all other parcels.
+            timers: of what is between systems.
+            most_questions: by each other system, that wait for an answer.
         """
         self.counts: Final = Counts()
         self._post = post
         self._send = send
         self._owe = owe
         self._find = find
-        self._senders: dict[tuple[str, int], tuple[Node, Incoming]] = {}
+        self._timers = timers
+        self._most_questions = most_questions
+        self._senders: dict[tuple[str, int], _Sender] = {}
         """By address and incarnation."""
         self._latest: dict[str, int] = {}
         """Of each address, the latest life that is a member, or was."""
@@ -106,14 +124,18 @@ class Receiver:
             raise BadMessage("a batch without parcels, or without a number")
         key = address, incarnation = identity.node_id, identity.incarnation
         entry = self._senders.get(key)
-        sender = _node_untrusted(address, incarnation) if entry is None else entry[0]
+        sender = self._node_untrusted(address, incarnation) if entry is None else entry.node
         if batch.life != post.incarnation or incarnation < self._latest.get(address, 0):
             self.counts.batches_dropped += 1
             return
-        incoming = self._begin(sender) if entry is None else entry[1]
-        if incoming is None:
+        if entry is None:
+            entry = self._begin(sender, batch.link)
+        if entry is None or batch.link < entry.incoming.link:
             self.counts.batches_dropped += 1
             return
+        if batch.link > entry.incoming.link:
+            entry.incoming = Incoming(batch.link)
+        incoming = entry.incoming
         if batch.sure:
             known = incoming.admit_sure(batch.first, len(parcels))
             self.counts.batches_dropped += known == len(parcels)
@@ -125,18 +147,28 @@ class Receiver:
         for parcel in parcels:
             handlers[type(parcel)](parcel, sender)
         if batch.sure:
-            self._owe(sender, incoming.sure)
+            self._owe(sender, Received(incarnation, batch.link, incoming.sure))
 
-    def _begin(self, sender: Node) -> Incoming | None:
+    def _node_untrusted(self, address: str, incarnation: int) -> Node:
+        """Return who sends; nobody else does in the name of this system."""
+        try:
+            node = Node(address, incarnation)
+        except InvalidParameter as error:
+            raise BadMessage(str(error)) from None
+        if address == self._post.address:
+            raise BadMessage("a batch in the name of its receiver")
+        return node
+
+    def _begin(self, sender: Node, link: int) -> "_Sender | None":
         """Begin to hear a sender; where there are as many as may be, in place of a stranger."""
         if len(self._senders) >= MOST_SENDERS:
             strangers = (key for key in self._senders if self._find(key[0]) is None)
             if (stranger := next(strangers, None)) is None:
                 return None
             del self._senders[stranger]
-        incoming = Incoming()
-        self._senders[sender.address, sender.incarnation] = sender, incoming
-        return incoming
+        entry = _Sender(sender, Incoming(link))
+        self._senders[sender.address, sender.incarnation] = entry
+        return entry
 
     # Messages and questions
 
@@ -166,12 +198,29 @@ class Receiver:
             shot.fail(ActorStopped(ref, detail))
             return
         try:
-            timer = post.timers.start(asked.left_us / MICROSECONDS, None, lambda _: shot.close())
-            shot.stop_timer = timer.cancel
+            self._limit(shot, asked.left_us / MICROSECONDS, sender)
         except LimitReached as error:
             shot.fail(ActorStopped(ref, f"cannot be asked: {error}"))
             return
         target.accept(Question(message, shot), source)
+
+    def _limit(self, shot: RemoteShot, seconds: float, sender: Node) -> None:
+        """Let a question end with its time, and count it until then.
+
+        Raises:
+            LimitReached: its system has as many as may wait, or all together have.
+        """
+        entry = self._senders[sender.address, sender.incarnation]
+        if entry.questions >= self._most_questions:
+            raise LimitReached("questions of one system", self._most_questions)
+        timer = self._timers.start(seconds, None, lambda _: shot.close())
+        entry.questions += 1
+
+        def end() -> None:
+            timer.cancel()
+            entry.questions -= 1
+
+        shot.on_close = end
 
     def _read(self, parcel: Told | Asked, ref: Ref[Any], source: Ref[Any] | None) -> Any:
         """Return the message in a parcel; None: nobody can read it."""
@@ -227,13 +276,6 @@ class Receiver:
     def _fail(self, shot: int, error: Exception) -> None:
         self._asked.pop(shot, None)
         self._post.refuse(shot, error)
-
-
-def _node_untrusted(address: str, incarnation: int) -> Node:
-    try:
-        return Node(address, incarnation)
-    except InvalidParameter as error:
-        raise BadMessage(str(error)) from None
 
 
 def _source(counter: int, node: Node) -> Ref[Any] | None:

@@ -6,7 +6,7 @@ from typing import Any, Final, final
 from trio440.actors.messages import Vocabulary
 from trio440.actors.oneshot import Shot
 from trio440.actors.ref import Ref
-from trio440.actors.remote.parcels import LONGEST_DETAIL, Answered, Failed, Parcel
+from trio440.actors.remote.parcels import Answered, Failed, shown
 from trio440.actors.remote.values import encode_value
 from trio440.errors import ActorFailed, ActorStopped, MailboxFull
 
@@ -22,14 +22,14 @@ class RemoteShot(Shot):
     """Sends the first answer or error on, as long as there is time for it."""
 
     line: dict[Shot, Any] | None
-    __slots__ = ("_asked", "_is_open", "_send", "_shot", "_vocabulary", "line", "stop_timer")
+    __slots__ = ("_asked", "_is_open", "_send", "_shot", "_vocabulary", "line", "on_close")
 
     def __init__(
         self,
         asked: int,
         shot: Ref[Any],
         vocabulary: Vocabulary,
-        send: Callable[[Ref[Any], Parcel], None],
+        send: Callable[[Ref[Any], Answered | Failed], None],
     ) -> None:
         """Wait for an answer.
 
@@ -41,8 +41,8 @@ class RemoteShot(Shot):
         """
         self._is_open = True
         self.line = None
-        self.stop_timer: Callable[[], None] | None = None
-        """Of the timer that closes it when its time is over."""
+        self.on_close: Callable[[], None] | None = None
+        """Called once, when it waits no longer."""
         self._asked = asked
         self._shot = shot
         self._vocabulary = vocabulary
@@ -54,12 +54,16 @@ class RemoteShot(Shot):
         return self._is_open
 
     def deliver(self, message: Any, sender: Ref[Any] | None) -> None:
-        """Answer with a message or a plain value."""
+        """Answer with a message or a plain value.
+
+        Raises:
+            InvalidParameter: it has no wire form; somebody still waits for an answer.
+        """
         del sender
         if not self._is_open:
             return
-        self.close()
         value = encode_value(message, self._vocabulary)
+        self.close()
         shot = self._shot
         answered = Answered(shot.counter, shot.incarnation, value.name, value.version, value.body)
         self._send(shot, answered)
@@ -83,15 +87,16 @@ class RemoteShot(Shot):
             kind,
             self._asked,
             number,
-            detail[:LONGEST_DETAIL],
+            shown(detail),
         )
         self._send(self._shot, failed)
 
     def close(self) -> None:
         """Wait for nothing any more: the time is over, or there is an answer."""
         self._is_open = False
-        if self.stop_timer is not None:
-            self.stop_timer()
+        if (on_close := self.on_close) is not None:
+            self.on_close = None
+            on_close()
         if self.line is not None:
             self.line.pop(self, None)
             self.line = None

@@ -16,13 +16,11 @@ from trio440.actors.inbox import Inbox
 from trio440.actors.notices import Down, DownReason
 from trio440.actors.post import Post
 from trio440.actors.ref import Ref
-from trio440.actors.remote.parcels import (
-    LONGEST_DETAIL,
-    Ended,
-    Parcel,
-    Unwatch,
-    Watch,
-)
+from trio440.actors.remote.limits import LinkLimits
+from trio440.actors.remote.parcels import Ended, Parcel, Unwatch, Watch, shown
+from trio440.actors.remote.values import can_be_sent
+from trio440.actors.timers import Timers
+from trio440.errors import LimitReached
 
 __all__ = ["Send", "Watches"]
 
@@ -34,14 +32,21 @@ REASONS: Final[dict[str, DownReason]] = {
 }
 MOST_WATCHERS: Final = 4096
 """Lives of other systems that watch actors here; anybody may claim to be one."""
+UNREACHABLE: Final = "its system cannot be reached"
 FULL: Final = "cannot be watched: there are as many watches as may be"
 
 
 class Send(Protocol):
     """Sends what the systems say to each other, which is sent until it is received."""
 
-    def __call__(self, node: Node, parcel: Parcel) -> bool:
-        """Send it; False: there is no link, and no room for one."""
+    def __call__(self, node: Node, parcel: Parcel, *, is_wanted: bool) -> bool:
+        """Send it; False: there is no link, and no room for one.
+
+        Args:
+            node: to whom.
+            parcel: what.
+            is_wanted: whether actors here speak to that system; otherwise it gets an answer.
+        """
 
 
 @attrs.frozen
@@ -73,7 +78,12 @@ class Watches(Watched):
     """All watches of one system that lead to others, or come from them."""
 
     def __init__(
-        self, post: Post, send: Send, find: Callable[[str], Node | None], limit: int
+        self,
+        post: Post,
+        send: Send,
+        find: Callable[[str], Node | None],
+        timers: Timers,
+        limits: LinkLimits,
     ) -> None:
         """Start with none.
 
@@ -81,22 +91,30 @@ class Watches(Watched):
             post: of this system.
             send: how parcels leave.
             find: gives the live member at an address.
-            limit: of watches in each direction, for each other system.
+            timers: of what is between systems.
+            limits: on watches in each direction.
         """
         self._post = post
         self._send = send
         self._find = find
-        self._limit = limit
+        self._timers = timers
+        self._limit = limits.watches
+        self._unknown_seconds = limits.unknown_seconds
         self._mine: dict[int, _Mine] = {}
         self._theirs: dict[tuple[str, int], dict[int, _Theirs]] = {}
+        self._count = 0
+        """Of watches in there."""
 
     def __len__(self) -> int:
-        return len(self._mine) + sum(map(len, self._theirs.values()))
+        return len(self._mine) + self._count
 
     # Of actors elsewhere
 
-    def begin(self, ref: Ref[Any], watch: int, watcher: Watcher, unknown_seconds: float) -> None:
+    def begin(self, ref: Ref[Any], watch: int, watcher: Watcher) -> None:
         """Watch an actor elsewhere; a watch that cannot be is over at once."""
+        if not can_be_sent(ref):
+            watcher.notify(Down(ref, "lost", watch, UNREACHABLE))
+            return
         self._mine[watch] = _Mine(ref, watcher)
         if len(self._mine) > self._limit:
             self._end(watch, "lost", FULL)
@@ -105,12 +123,14 @@ class Watches(Watched):
         if node is not None and node.incarnation > ref.incarnation:
             self._end(watch, "lost", "its system has ended, and another one is there")
             return
-        if not self._send(
-            Node(ref.address, ref.incarnation), Watch(watch, ref.counter, ref.incarnation)
-        ):
-            self._end(watch, "lost", "its system cannot be reached")
+        asked = Watch(watch, ref.counter, ref.incarnation)
+        if not self._send(Node(ref.address, ref.incarnation), asked, is_wanted=True):
+            self._end(watch, "lost", UNREACHABLE)
         elif node is None or node.incarnation != ref.incarnation:
-            self._post.timers.start(unknown_seconds, None, lambda _: self._look_again(watch))
+            try:
+                self._timers.start(self._unknown_seconds, None, lambda _: self._look_again(watch))
+            except LimitReached as error:
+                self._end(watch, "lost", str(error))
 
     def _look_again(self, watch: int) -> None:
         """End a watch if the system that it leads to has not become a member."""
@@ -128,7 +148,8 @@ class Watches(Watched):
             self._forget_there(mine.ref, watch)
 
     def _forget_there(self, ref: Ref[Any], watch: int) -> None:
-        self._send(Node(ref.address, ref.incarnation), Unwatch(watch, ref.incarnation))
+        forgotten = Unwatch(watch, ref.incarnation)
+        self._send(Node(ref.address, ref.incarnation), forgotten, is_wanted=True)
 
     def on_ended(self, ended: Ended, sender: Node) -> None:
         """Hear from another system that an actor of it has ended."""
@@ -153,12 +174,13 @@ class Watches(Watched):
 
     def on_watch(self, asked: Watch, sender: Node) -> None:
         """Let an actor here be watched by one elsewhere."""
-        theirs = self._theirs.get((sender.address, sender.incarnation), {})
+        key = sender.address, sender.incarnation
+        theirs = self._theirs.get(key, {})
         target = self._post.find(Ref(self._post.address, asked.to, asked.life))
         if not isinstance(target, Inbox):
             ref: Ref[Any] = Ref(self._post.address, asked.to, asked.life)
             self._tell_end(sender, asked.watch, "unknown", self._post.why_dead(ref)[1])
-        elif len(theirs) >= self._limit or (not theirs and len(self._theirs) >= MOST_WATCHERS):
+        elif not self._has_room(sender, len(theirs)):
             self._tell_end(sender, asked.watch, "lost", FULL)
         elif asked.watch not in theirs:
             watch, local = asked.watch, self._post.next_watch()
@@ -167,9 +189,35 @@ class Watches(Watched):
                 self._drop(sender, watch)
                 self._tell_end(sender, watch, down.reason, down.detail)
 
-            self._theirs[sender.address, sender.incarnation] = theirs
+            self._theirs[key] = theirs
+            self._count += 1
             theirs[watch] = _Theirs(target, local, over)
             target.add_watcher(local, theirs[watch])
+
+    def _has_room(self, sender: Node, count: int) -> bool:
+        """Whether a system that has ``count`` watches may have one more.
+
+        Systems that have gone, or never were members, make room for new ones.
+        """
+        is_member = self._find(sender.address) == sender
+        if count >= self._limit or not (is_member or self._count < self._limit):
+            return False
+        if count or len(self._theirs) < MOST_WATCHERS:
+            return True
+        nodes = (Node(*key) for key in self._theirs)
+        gone = next((node for node in nodes if self._find(node.address) != node), None)
+        if gone is None:
+            return False
+        self._give_up(gone)
+        return True
+
+    def _give_up(self, node: Node) -> None:
+        """End all watches by a system; should it be there all the same, it hears of that."""
+        for watch in list(self._theirs.get((node.address, node.incarnation), ())):
+            one = self._drop(node, watch)
+            if one is not None:
+                one.target.remove_watcher(one.local)
+                self._tell_end(node, watch, "lost", FULL)
 
     def on_unwatch(self, asked: Unwatch, sender: Node) -> None:
         """Forget a watch from elsewhere."""
@@ -181,6 +229,7 @@ class Watches(Watched):
         key = sender.address, sender.incarnation
         theirs = self._theirs.get(key, {})
         one = theirs.pop(watch, None)
+        self._count -= one is not None
         if not theirs:
             self._theirs.pop(key, None)
         return one
@@ -188,8 +237,10 @@ class Watches(Watched):
     def forget(self, address: str, but: int) -> None:
         """Forget what earlier lives of a system watch; ``but`` is the present one."""
         for key in [key for key in self._theirs if key[0] == address and key[1] < but]:
-            for one in self._theirs.pop(key).values():
+            theirs = self._theirs.pop(key)
+            self._count -= len(theirs)
+            for one in theirs.values():
                 one.target.remove_watcher(one.local)
 
     def _tell_end(self, node: Node, watch: int, reason: str, detail: str) -> None:
-        self._send(node, Ended(watch, node.incarnation, reason, detail[:LONGEST_DETAIL]))
+        self._send(node, Ended(watch, node.incarnation, reason, shown(detail)), is_wanted=False)

@@ -13,7 +13,7 @@ import attrs
 import trio
 import trio.testing
 
-from trio440.actors.limits import check_seconds
+from trio440.actors.checks import check_seconds
 from trio440.core.host import Clock, Host, Scope
 from trio440.core.real import REAL_HOST
 from trio440.core.tracked_scopes import TrackedScope

@@ -9,7 +9,7 @@ import trio
 
 from trio440.actors.actor import Actor, Context
 from trio440.actors.belongings import Reply
-from trio440.actors.limits import check_seconds
+from trio440.actors.checks import check_seconds
 from trio440.actors.messages import MARK, Question
 from trio440.actors.ref import Ref
 from trio440.actors.system import ActorSystem
