@@ -4,28 +4,25 @@ The enemy is on the third machine. It says whatever it likes, in the name of who
 """
 
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from itertools import count
+from typing import Any
 
-import attrs
 import pytest
 import trio
 
-from tests.sim.test_actors_remote import (
-    HOSTS,
-    PORT,
-    Add,
-    Counter,
-    Get,
-    Names,
-    Slow,
-    cut,
-    system_on,
+from tests.support.actors_enemy import (
+    all_of,
+    network_of,
+    open_enemy,
+    receiver_of,
+    serves,
+    wait_until,
 )
+from tests.support.actors_world import HOSTS, PORT, Add, Counter, Get, Slow, cut, system_on
 from tests.support.rpc_world import ports_of, until
 from trio440 import actors, rpc
-from trio440.actors.cluster import Node
+from trio440.actors.cluster import Gossip, Node, Record, State
+from trio440.actors.cluster.datagrams import Datagrams
 from trio440.actors.cluster.names import UPDATES, Change, Pull, Table
 from trio440.actors.remote import watches as watches_module
 from trio440.actors.remote.links import MOST_STRANGERS
@@ -52,286 +49,13 @@ from trio440.actors.remote.service import (
     SpawnRequest,
     Systems,
 )
-from trio440.core.host import Host
-from trio440.errors import ActorFailed, ActorStopped, RemoteError, StartFailed
-from trio440.rpc.envelope import encode_tell
+from trio440.core.host import ByteStream, Host
+from trio440.errors import RemoteError, StartFailed
+from trio440.rpc.envelope import encode_failure, encode_tell
+from trio440.rpc.hello import Refused, Welcome, encode_answer
 from trio440.sim import simulated
 from trio440.sim.world import World
 from trio440.wire.codec import INT64_MAX, Codec
-
-
-class Enemy:
-    """Speaks to one system, in the name of one node."""
-
-    def __init__(self, client: rpc.Client, target: actors.ActorSystem, address: str) -> None:
-        self.client = client
-        self.life = target.incarnation
-        self.address = address
-        self.next = {True: 1, False: 1}
-        """Of each stream, its next parcel's number."""
-        self.batches: list[Batch] = []
-
-    def say(self, *parcels: Parcel, sure: bool = True) -> None:
-        """Send parcels as they are sent by the rules."""
-        data = join([encode(parcel) for parcel in parcels])
-        self.send(Batch(self.life, 1, self.next[sure], sure, data))
-        self.next[sure] += len(parcels)
-
-    def send(self, batch: Batch) -> None:
-        """Send a batch."""
-        self.batches.append(batch)
-        assert self.client.tell(Systems.deliver, batch)
-
-
-@asynccontextmanager
-async def open_enemy(
-    ports: Host, target: actors.ActorSystem, name: str | None = None, life: int = 1
-) -> AsyncIterator[Enemy]:
-    """Connect in the name of a node."""
-    host, _, port = target.address.rpartition(":")
-    address = name or "10.9.9.9:9"
-    who = rpc.Identity("actors", address, life)
-    async with rpc.open_client(host, int(port), identity=who, ports=ports) as client:
-        await client.wait_connected()
-        yield Enemy(client, target, address)
-
-
-def receiver_of(system: actors.ActorSystem) -> Any:
-    return network_of(system).receiver
-
-
-def network_of(system: actors.ActorSystem) -> Any:
-    front: Any = system._front
-    return front.network
-
-
-async def serves(system: actors.ActorSystem, other: actors.ActorSystem) -> bool:
-    """Whether two systems do for each other what they should."""
-    counter = await other.spawn(Counter)
-    system.tell(counter, Add(7))
-    answer = await system.ask(counter, Get())
-    await system.stop(counter)
-    return answer == 7
-
-
-async def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for what takes minutes."""
-    with trio.fail_after(300):
-        while not condition():  # noqa: ASYNC110 - what is waited for has no event
-            await trio.sleep(0.1)
-
-
-# References that were made up
-
-
-IMPOSSIBLE: Final[Sequence[actors.Ref[Any]]] = [
-    *(
-        actors.Ref(address, 1, 1)
-        for address in (
-            *("nowhere", "a:1", "a:0", "a\n:1", "\ud800:1", "10.0.0.7:07000", "[::0001]:1"),
-            *(length * "a" + ":1" for length in (127, 128, 200, 253, 254, 255, 300)),
-            *("[fe80::1%" + "0" * 300 + "2]:1", "", ":", "[]:1"),
-        )
-    ),
-    *(actors.Ref("10.0.0.7:1", number, 1) for number in (0, -5, 1 << 63, 1 << 64, 1 << 90)),
-    *(actors.Ref("10.0.0.7:1", 1, number) for number in (-1, 1 << 63, 1 << 70)),
-]
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-async def test_references_that_no_system_has_made_lead_to_the_dead_letters_at_once(
-    world: World,
-) -> None:
-    async with system_on(world, "one") as one:
-        with one.dead_letters() as letters:
-            for ref in IMPOSSIBLE:
-                one.tell(ref, Add(1))
-                assert letters.receive_nowait().reason == "unreachable"
-                with pytest.raises(ActorStopped, match=r"no link leads|no system that can be"):
-                    await one.ask(ref, Get())
-                letters.receive_nowait()
-                assert (await one.wait_stopped(ref)).reason == "lost"
-                await one.stop(ref)
-        assert one.links() == []
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-@pytest.mark.parametrize("delivery", ["at_most_once", "acknowledged"])
-async def test_a_made_up_reference_does_no_harm_to_those_behind_it(
-    world: World, delivery: actors.Delivery
-) -> None:
-    async with system_on(world, "one") as one, system_on(world, "two") as two:
-        one.set_delivery(two.address, delivery)
-        counter = await two.spawn(Counter)
-        for made_up in (
-            attrs.evolve(counter, counter=0),
-            attrs.evolve(counter, counter=-1),
-            attrs.evolve(counter, incarnation=-1),
-            attrs.evolve(counter, counter=1 << 63),
-        ):
-            one.tell(made_up, Add(100))
-            one.tell(counter, Add(1))
-        assert await one.ask(counter, Get()) == 4
-
-
-class Watching(actors.Actor[Names | actors.Down]):
-    """Watches whoever is at the addresses it is told."""
-
-    def __init__(self) -> None:
-        self.downs: list[actors.Down] = []
-
-    @actors.handler
-    async def look(self, message: Names) -> None:
-        for address in message.names:
-            self.context.watch(actors.Ref(address, 1, 1))
-
-    @actors.handler
-    async def down(self, message: actors.Down) -> None:
-        self.downs.append(message)
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-async def test_whoever_is_watched_takes_no_place_of_a_seed_and_makes_no_watcher_crash(
-    world: World,
-) -> None:
-    made: list[Watching] = []
-
-    def make() -> Watching:
-        made.append(Watching())
-        return made[-1]
-
-    async with system_on(world, "one") as one:
-        watching = await one.spawn(make)
-        addresses = [f"10.9.{place}.1:1" for place in range(200)]
-        one.tell(watching, Names([*addresses, "nowhere", "a:0", "a" * 300 + ":1"]))
-        await wait_until(lambda: len(made[-1].downs) == 203)
-        assert {down.reason for down in made[-1].downs} == {"lost"}
-        one.join([f"10.1.1.{place}:1" for place in range(60)])
-    assert len(made) == 1
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-async def test_a_system_is_found_by_a_watch_though_nobody_has_named_it_a_seed(
-    world: World,
-) -> None:
-    alone = actors.Networking()
-    async with (
-        system_on(world, "one", networking=alone) as one,
-        system_on(world, "two", networking=alone) as two,
-    ):
-        counter = await two.spawn(Counter)
-        with trio.move_on_after(5):
-            await one.wait_stopped(counter)
-        assert len(one.members) == len(two.members) == 2
-
-
-# What cannot be sent
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-async def test_texts_that_are_no_unicode_do_not_keep_the_ends_of_actors_from_others(
-    world: World,
-) -> None:
-    async def crash(_: actors.Context[Get], question: Get) -> int:
-        raise ValueError("\udcff\ud800")
-
-    async def answer(_: actors.Context[Get], question: Get) -> Any:
-        return "\udcff"
-
-    async with (
-        system_on(world, "one") as one,
-        system_on(world, "two", report=lambda _: None) as two,
-    ):
-        for behaviour, problem in ((crash, "ValueError: ??"), (answer, "InvalidParameter")):
-            ref: Any = await two.spawn(behaviour, restart=actors.Restart("temporary"))
-            async with trio.open_nursery() as nursery:
-                downs: list[actors.Down] = []
-
-                async def watch(ref: Any = ref, downs: list[actors.Down] = downs) -> None:
-                    downs.append(await one.wait_stopped(ref))
-
-                nursery.start_soon(watch)
-                await trio.sleep(1)
-                with pytest.raises(ActorFailed, match=problem.replace("?", r"\?")):
-                    await one.ask(ref, Get())
-            assert problem in downs[0].detail
-        assert await serves(one, two)
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-@pytest.mark.parametrize("delivery", ["at_most_once", "acknowledged"])
-async def test_a_message_that_the_other_side_would_not_read_is_a_dead_letter(
-    world: World, delivery: actors.Delivery
-) -> None:
-    seeds = (f"{world.machines['one'].address}:{PORT}",)
-    wide = actors.LinkLimits(message_bytes=1 << 30, bytes=1 << 30)
-    networking = actors.Networking(seeds=seeds, limits=wide, delivery=delivery)
-    async with (
-        system_on(world, "one", networking=networking) as one,
-        system_on(world, "two", networking=networking) as two,
-    ):
-        counter = await two.spawn(Counter)
-        long = Names(["x" * (17 << 20)])
-        with one.dead_letters() as letters:
-            one.tell(counter, Add(1))
-            one.tell(counter, long)  # there is no connection so far
-            one.tell(counter, Add(2))
-            first = await letters.receive()
-            assert await one.ask(counter, Get()) == 3
-            one.tell(counter, long)
-            second = letters.receive_nowait()
-            assert await one.ask(counter, Get()) == 3
-        for letter in (first, second):
-            assert (letter.reason, letter.message) == ("link_full", long)
-            assert "takes 17825" in letter.detail
-        assert one.links()[0].connects == 1
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-async def test_an_answer_that_is_too_long_is_none(world: World) -> None:
-    async def answer(_: actors.Context[Get], question: Get) -> Any:
-        return "x" * (9 << 20)
-
-    async with system_on(world, "one") as one, system_on(world, "two") as two:
-        ref: Any = await two.spawn(answer)
-        for _ in range(2):
-            with pytest.raises(ActorStopped, match="has given an answer of 9437208 bytes"):
-                await one.ask(ref, Get())
-        assert await serves(one, two)
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS)
-async def test_one_may_wait_for_an_answer_as_long_as_a_float_can_say(world: World) -> None:
-    async with system_on(world, "one") as one, system_on(world, "two") as two:
-        for seconds in (1e9, 1e13, 1e300):
-            counter = await two.spawn(Counter)
-            assert await one.ask(counter, Get(), timeout_seconds=seconds) == 0
-            await one.stop(counter, timeout_seconds=seconds)
-        assert await serves(one, two)
-
-
-@simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=600)
-@pytest.mark.parametrize("delivery", ["at_most_once", "acknowledged"])
-async def test_two_systems_speak_again_after_a_long_partition(
-    world: World, delivery: actors.Delivery
-) -> None:
-    async with system_on(world, "one") as one, system_on(world, "two") as two:
-        one.set_delivery(two.address, delivery)
-        counter = await two.spawn(Counter)
-        for _ in range(10):
-            one.tell(counter, Add(1))
-            assert await one.ask(counter, Get())
-        with cut(world, "two"):
-            await wait_until(lambda: len(one.members) == len(two.members) == 1)
-            await wait_until(lambda: one.links() == [])
-        await wait_until(lambda: len(one.members) == len(two.members) == 2)
-        one.tell(counter, Add(1))
-        assert await one.ask(counter, Get()) == 11
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(one.wait_stopped, counter)
-            await trio.sleep(1)
-            await two.stop(counter)
-
 
 # Who does not keep to the rules
 
@@ -473,7 +197,88 @@ async def test_whatever_the_parcels_are_each_is_taken_in_without_an_error(
         assert await serves(one, two)
 
 
+@simulated(seeds=1, profile="calm", hosts=HOSTS)
+async def test_who_accepts_connections_and_keeps_to_no_rule_is_not_reached(world: World) -> None:
+    rng = random.Random(2)
+    ports, machine = ports_of(world, "three"), world.machines["three"]
+    address = f"{machine.address}:{PORT}"
+    who = rpc.Identity("actors", address, 1)
+    welcome = encode_answer(Welcome(1, who, 5_000_000, 0, 1 << 24))
+    never_asked = encode_failure(77, "Error", "")
+    greetings = [
+        b"",  # and never reads
+        rng.randbytes(1000),
+        b"\xff\xff\xff\xff",
+        welcome[:-1],
+        welcome + rng.randbytes(1000),
+        welcome,  # and then nothing, not even signs of life
+        encode_answer(Welcome(99, who, 5_000_000, 1, 1 << 24)),
+        encode_answer(Welcome(1, rpc.Identity("actors", address, INT64_MAX), 10_000, 1, 0)),
+        encode_answer(Refused("nonsense", "\n" * 100, who)),
+    ]
+
+    async def greet(stream: ByteStream) -> None:
+        place = next(turns) % (len(greetings) + 1)
+        try:
+            await stream.receive_some(100)
+            await stream.send_all(greetings[place] if place < len(greetings) else welcome)
+            if place == len(greetings):
+                await stream.receive_some(100)
+                await stream.send_all(never_asked)
+            await trio.sleep(3)
+        except trio.BrokenResourceError:
+            pass
+        await stream.aclose()
+
+    turns = count()
+    async with (
+        system_on(world, "one") as one,
+        system_on(world, "two") as two,
+        trio.open_nursery() as nursery,
+    ):
+        listener = await ports.net.listen_tcp(machine.address, PORT)
+
+        async def accept() -> None:
+            while True:
+                nursery.start_soon(greet, await listener.accept())
+
+        nursery.start_soon(accept)
+        with one.dead_letters() as letters:
+            for turn in range(60):
+                one.tell(actors.Ref(address, 1, 1), Add(turn))
+                await trio.sleep(1)
+            assert await serves(one, two)
+            await wait_until(lambda: address not in [link.address for link in one.links()])
+            reasons = {letter.reason for letter in all_of(letters)}
+        assert reasons <= {"unreachable", "other_life", "link_full"}
+        assert next(turns) > len(greetings)
+        nursery.cancel_scope.cancel()
+
+
 # Floods
+
+
+@simulated(seeds=1, profile="calm", hosts=HOSTS)
+async def test_members_that_there_are_not_take_no_link_that_is_needed(world: World) -> None:
+    ports, machine = ports_of(world, "three"), world.machines["three"]
+    seeds = (f"{world.machines['one'].address}:{PORT}",)
+    networking = actors.Networking(seeds=seeds, limits=actors.LinkLimits(links=5))
+    async with system_on(world, "one", networking=networking) as one:
+        socket = await ports.net.bind_udp(machine.address, PORT)
+        own = Node(f"{machine.address}:{PORT}", 1)
+        datagrams = Datagrams("actors", 1400)
+        for place in range(20):
+            made_up = Record(Node(f"10.9.9.{place}:1", 1), State.ALIVE, 0)
+            socket.send_nowait(
+                [(datagrams.encode(Gossip(own, (made_up,))), (world.machines["one"].address, PORT))]
+            )
+        await until(lambda: len(one.members) == 21)
+        async with system_on(world, "two") as two:
+            await until(lambda: len(two.members) > 1)
+            assert await serves(one, two)
+            assert await serves(two, one)
+            assert len(one.links()) <= 5
+        socket.close()
 
 
 @simulated(seeds=1, profile="calm", hosts=HOSTS)

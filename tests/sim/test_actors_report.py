@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 import trio
 
-from tests.sim.test_actors_remote import HOSTS, SEEDS, system_on
+from tests.support.actors_world import HOSTS, SEEDS, system_on
 from tests.support.rpc_world import ports_of, until
 from trio440 import actors
 from trio440.actors.remote.service import Report, ReportRequest

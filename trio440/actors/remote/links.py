@@ -1,8 +1,9 @@
 """The links of one system, by the addresses of the others: made when they are needed, in bounds.
 
-A system makes a link to whomever its actors speak to, and to whoever is to get an answer. Anybody
-can ask for one, in the name of any address. So a link that is there for answers alone, to what is
-no member of the cluster, makes room for one that is needed more.
+A system makes a link to whomever its actors speak to, to whoever is to get an answer, and to each
+member, which is told of names. Anybody can ask for an answer in the name of any address, and tell
+of members that there are not. So a link to which no actor has spoken, and to what is no member or
+does not answer, makes room for one that is needed more.
 """
 
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class Links:
 
         Args:
             address: of the other system.
-            is_wanted: whether actors here speak to it; otherwise it is to get an answer.
+            is_wanted: whether actors here speak to it; otherwise it is to get an answer, or names.
         """
         link = self._by_address.get(address)
         if link is None and not self._is_closed:
@@ -114,13 +115,18 @@ class Links:
         return sum(self.find(other) is None for other in self._by_address) < MOST_STRANGERS
 
     def _find_spare(self) -> str | None:
-        """Return the link that is needed least and was not used for longest."""
+        """Return the link that is needed least: no actor here speaks to that system.
+
+        Strangers come first, then members that have not answered; among them, who was not spoken
+        to for longest.
+        """
         spare = [
-            (link.used_at, address)
+            (is_member, link.used_at, address)
             for address, link in self._by_address.items()
-            if address not in self._wanted and self.find(address) is None
+            if address not in self._wanted
+            and not ((is_member := self.find(address) is not None) and link.is_connected)
         ]
-        return min(spare)[1] if spare else None
+        return min(spare)[2] if spare else None
 
     def close(self, address: str, why: str) -> None:
         """Close a link, and give up what waits on it."""

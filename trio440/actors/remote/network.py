@@ -74,7 +74,7 @@ class Network(Far):
         self._timers = Timers(post.clock, post.limits.open_asks)
         """Of what others ask for: they take no room from those of the actors here."""
         self.offers: Final = Offers(post, spawn)
-        self.naming: Final = Naming(post, membership, partial(self._send_sure, is_wanted=True))
+        self.naming: Final = Naming(post, membership, partial(self._send_sure, is_wanted=False))
         self.watches: Final = Watches(
             post, self._send_sure, self.find, self._timers, networking.limits
         )
