@@ -267,8 +267,9 @@ async def test_members_that_there_are_not_take_no_link_that_is_needed(world: Wor
         socket = await ports.net.bind_udp(machine.address, PORT)
         own = Node(f"{machine.address}:{PORT}", 1)
         datagrams = Datagrams("actors", 1400)
-        for place in range(20):
-            made_up = Record(Node(f"10.9.9.{place}:1", 1), State.ALIVE, 0)
+        names = ["x" * 255, "x" * 127 + ":1", "nowhere", "10.9.9.9:0", "a\n:1"]
+        for name in (*names, *(f"10.9.9.{place}:1" for place in range(15))):
+            made_up = Record(Node(name, 1), State.ALIVE, 0)
             socket.send_nowait(
                 [(datagrams.encode(Gossip(own, (made_up,))), (world.machines["one"].address, PORT))]
             )
