@@ -21,6 +21,7 @@ from tests.support.actors_world import (
 )
 from tests.support.rpc_world import ports_of, until
 from trio440 import actors
+from trio440.actors.cluster import Left, Lost, Node
 from trio440.actors.testing import open_probe
 from trio440.core.host import Host
 from trio440.errors import (
@@ -354,3 +355,25 @@ async def test_a_link_keeps_to_its_bounds(world: World) -> None:
             gone = [await letters.receive() for _ in range(6)]
         assert {letter.detail for letter in gone} == {"cannot be reached"}
         assert one.links() == []
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_old_news_of_an_earlier_life_harm_no_link_to_the_present_one(world: World) -> None:
+    async with system_on(world, "one") as one:
+        async with system_on(world, "two") as two:
+            earlier = Node(two.address, two.incarnation)
+            counter = await two.spawn(Counter)
+            assert await one.ask(counter, Get()) == 0
+        world.machines["two"].crash()
+        async with system_on(world, "two") as two:
+            counter = await two.spawn(Counter)
+            one.tell(counter, Add(1))
+            assert await one.ask(counter, Get()) == 1
+            (link,) = one.links()
+            assert one._front is not None
+            for news in (Lost(earlier), Left(earlier)):
+                one._front.network.hear(news)
+                one.tell(counter, Add(1))
+                (after,) = one.links()
+                assert (after.connects, after.is_lost) == (link.connects, False)
+            assert await one.ask(counter, Get()) == 3

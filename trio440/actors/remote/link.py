@@ -95,6 +95,11 @@ class Link:
         return self._client is not None
 
     @property
+    def life(self) -> int:
+        """Of the other system, to which the latest connection led; 0: there was none."""
+        return self._outgoing.life
+
+    @property
     def most_parcel_bytes(self) -> int:
         """The longest parcel that the other system reads, as far as is known."""
         return self._outgoing.most_parcel_bytes

@@ -123,15 +123,24 @@ class Network(Far):
                 self._lose(node)
             case Left(node):
                 self._lose(node)
-                self.links.close(node.address, "has left the cluster")
+                if self._link_of(node) is not None:
+                    self.links.close(node.address, "has left the cluster")
             case Joined(node) | Back(node):
                 if (link := self.links.get(node.address)) is not None:
                     link.set_member()
                 self.watches.forget(node.address, node.incarnation)
                 self.receiver.forget(node.address, node.incarnation)
 
+    def _link_of(self, node: Node) -> Link | None:
+        """Return the link to a node, unless it has reached a later life of that system already.
+
+        A connection may be faster than what the members say to each other.
+        """
+        link = self.links.get(node.address)
+        return None if link is None or link.life > node.incarnation else link
+
     def _lose(self, node: Node) -> None:
-        if (link := self.links.get(node.address)) is not None:
+        if (link := self._link_of(node)) is not None:
             link.lose(LOST)
         self.watches.lose(node)
         self.receiver.lose(node)

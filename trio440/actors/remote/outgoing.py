@@ -111,6 +111,11 @@ class Outgoing:
         return len(self._unreceived)
 
     @property
+    def life(self) -> int:
+        """Of the receiver, to which the latest connection led; 0: there was none."""
+        return self._life
+
+    @property
     def most_parcel_bytes(self) -> int:
         """The longest parcel that the other system reads, as far as is known."""
         return self._most_parcel_bytes

@@ -8,6 +8,7 @@ one Down for each watch that is due, budgets of restarts, bounds of mailboxes, a
 on who is there once the faults are over.
 """
 
+import logging
 import random
 from functools import partial
 from typing import Any, Final
@@ -37,6 +38,7 @@ from trio440.sim.world import World
 
 __all__ = ["tell"]
 
+LOGGER: Final = logging.getLogger("trio440.actors")
 PORT: Final = 7000
 REST_SECONDS: Final = 0.1
 END_SECONDS: Final = 18.0
@@ -52,7 +54,11 @@ LOOK_EVERY: Final = 8
 
 async def tell(world: World) -> None:
     """Let systems speak while everything goes wrong, and require that it ends well."""
-    await _Game(world).play()
+    before, LOGGER.disabled = LOGGER.disabled, True  # that they find each other late is the point
+    try:
+        await _Game(world).play()
+    finally:
+        LOGGER.disabled = before
 
 
 @attrs.define(eq=False)
