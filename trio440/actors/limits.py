@@ -72,6 +72,8 @@ class SystemStatistics:
     """Of messages that were encoded."""
     sent_without_encoding: int
     """Messages that were shared instead, because they are immutable."""
+    remote_bytes_received: int
+    """Of messages and questions that came from other systems."""
     one_shots_used: int
     """One-shot references that were made, those of asks included."""
     highest_rate: float

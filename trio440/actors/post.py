@@ -82,6 +82,7 @@ class Counters:
     sent_from_outside: int = 0
     bytes_sent: int = 0
     sent_without_encoding: int = 0
+    remote_bytes_received: int = 0
     one_shots_used: int = 0
     spawned: int = 0
     ended: int = 0
@@ -395,6 +396,7 @@ class Post:
             sent_from_outside=counters.sent_from_outside,
             bytes_sent=counters.bytes_sent,
             sent_without_encoding=counters.sent_without_encoding,
+            remote_bytes_received=counters.remote_bytes_received,
             one_shots_used=counters.one_shots_used,
             highest_rate=max([counters.highest_rate_of_ended, *rates]),
             spawned=counters.spawned,

@@ -4,6 +4,7 @@ from typing import Any
 
 import attrs
 
+from trio440.actors.messages import message
 from trio440.errors import InvalidParameter
 from trio440.kv.hlc import MAX_CLOCK_OFFSET_MS
 
@@ -51,6 +52,7 @@ class ReplicaLimits:
     not known any more, is refused."""
 
 
+@message("kv.ReplicaStatistics")
 @attrs.frozen(kw_only=True)
 class ReplicaStatistics:
     """One replica at one moment, and what it has counted."""

@@ -128,6 +128,11 @@ class Replication:
             due_us = now_us + self.times.second_us
 
     @property
+    def has_begun(self) -> bool:
+        """Whether it knows its own server."""
+        return self._me is not None
+
+    @property
     def servers(self) -> tuple[ServerInfo, ...]:
         """The other servers that are known."""
         return tuple(self._servers.values())

@@ -40,8 +40,6 @@ Handlers = dict[type, Callable[[Any, Node], None]]
 class Counts:
     """What has come."""
 
-    bytes_received: int = 0
-    """Encoded messages of actors."""
     batches_dropped: int = 0
     """That were old, or for another life, or from one sender too many."""
 
@@ -175,7 +173,7 @@ class Receiver:
     def _on_told(self, told: Told, sender: Node) -> None:
         ref: Ref[Any] = Ref(self._post.address, told.to, told.life)
         source = _source(told.sender, sender)
-        self.counts.bytes_received += len(told.body)
+        self._post.counters.remote_bytes_received += len(told.body)
         message = self._read(told, ref, source)
         if message is not None:
             self._post.route(ref, message, source)
@@ -184,7 +182,7 @@ class Receiver:
         post = self._post
         ref: Ref[Any] = Ref(post.address, asked.to, asked.life)
         source = _source(asked.sender, sender)
-        self.counts.bytes_received += len(asked.body)
+        post.counters.remote_bytes_received += len(asked.body)
         back: Ref[Any] = Ref(sender.address, asked.shot, sender.incarnation)
         shot = RemoteShot(asked.to, back, post.vocabulary, self._send)
         message = self._read(asked, ref, source)

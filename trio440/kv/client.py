@@ -1,0 +1,305 @@
+"""The client of the eventual engine: each call goes to the query actor that its router names."""
+
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final, TypeVar, final
+
+import trio
+
+from trio440 import rpc
+from trio440.actors.limits import check_seconds
+from trio440.core.host import Host, parse_address
+from trio440.core.lifetimes import open_service_nursery
+from trio440.core.real import REAL_HOST
+from trio440.errors import (
+    AnswerLost,
+    BadMessage,
+    CallTimedOut,
+    HandshakeRefused,
+    HistoryCompacted,
+    InvalidParameter,
+    MessageTooLarge,
+    OperationRefused,
+    RemoteError,
+    RpcClosed,
+    StoreUnavailable,
+)
+from trio440.kv.namespace import EventualNamespace
+from trio440.kv.operations import Change, Count, Entry, Get, List, Operation, Refused, Result
+from trio440.kv.router import RoundRobin, Router
+from trio440.kv.service import (
+    Execute,
+    Follow,
+    Followed,
+    Store,
+    read_results,
+    write_operation,
+)
+from trio440.rpc import BoundMethod
+
+__all__ = ["EventualClient", "open_client"]
+
+A = TypeVar("A")
+R = TypeVar("R")
+
+MOST_CONNECTIONS: Final = 64
+"""For one address more, the one that was not used for longest is closed if nothing waits there."""
+FOLLOW_MS: Final = 20_000
+READS: Final = (Get, List, Count)
+UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
+NO_POSITION: Final = "the position of a change of this namespace"
+DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+CONNECT_SECONDS: Final = 2.0
+
+
+@final
+class EventualClient(EventualNamespace):
+    """A namespace on the servers of a store; :func:`open_client` opens one.
+
+    Any number of calls may be under way. The client tells each actor the greatest stamp that it has
+    seen, so that what it writes is later than all that it has read, wherever that was.
+    """
+
+    def __init__(
+        self, router: Router, nursery: trio.Nursery, timeout_seconds: float, ports: Host
+    ) -> None:
+        self._router = router
+        self._nursery = nursery
+        self._timeout_seconds = timeout_seconds
+        self._ports = ports
+        self._clock = 0
+        self._is_closed = False
+        self._connections: OrderedDict[str, _Connection] = OrderedDict()
+
+    @property
+    def clock(self) -> int:
+        """The greatest stamp that it has seen."""
+        return self._clock
+
+    async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
+        """Carry out operations in their order; see :meth:`Namespace.execute`.
+
+        Operations of one batch see those before it; two batches may meet different replicas.
+        """
+        rows = [write_operation(operation) for operation in operations]
+        known = tuple(row for row in rows if row is not None)
+        is_read = all(isinstance(operation, READS) for operation in operations)
+        address = self._router.next_address()
+        request = Execute(self._clock, known)
+        connection = await self._connect(address)
+        try:
+            store = await self._store(address, connection)
+            answer = await self._call(
+                address, store.execute, request, self._timeout_seconds, is_read=is_read
+            )
+        except MessageTooLarge as error:
+            return [Refused(f"the batch takes too many bytes: {error}")] * len(operations)
+        finally:
+            connection.calls -= 1
+        self._clock = max(self._clock, answer.clock)
+        results = read_results(answer.results)
+        if results is None or len(results) != len(known):
+            raise StoreUnavailable(f"{address}: its answer cannot be read")
+        rest = iter(results)
+        return [UNSUPPORTED if row is None else next(rest) for row in rows]
+
+    @asynccontextmanager
+    async def watch(
+        self, prefix: bytes = b"", *, after: bytes | None = None
+    ) -> AsyncIterator[AsyncIterator[Change]]:
+        """Hear of every change of the keys with a prefix; see :meth:`Namespace.watch`.
+
+        The order is that of one replica, and its positions lead back to it, as long as it lives.
+
+        Raises:
+            StoreUnavailable: its query actor does not answer; the iterator raises it, too, and a
+                watch after the last position goes on.
+            HistoryCompacted: as of :meth:`Namespace.watch`; the replica has begun anew, too.
+            OperationRefused: as many wait there as may.
+            InvalidParameter: ``after`` is no position of this engine.
+        """
+        if after is None:
+            address = self._router.next_address()
+            first = await self.follow(address, Follow(prefix, "", 0, 0))
+            life, number = first.life, first.number
+        else:
+            address, life, number = _read_position(after)
+            _check(await self.follow(address, Follow(prefix, life, number, 0)), life, number)
+        yield _Changes(self, address, prefix, life, number)
+
+    async def siblings(self, key: bytes) -> tuple[Entry, ...]:
+        """Return the value of a key, alone: this store keeps no others."""
+        entry = await self.get(key)
+        return () if entry is None else (entry,)
+
+    async def follow(self, address: str, request: Follow) -> Followed:
+        """Ask the query actor at an address for changes."""
+        seconds = self._timeout_seconds + request.wait_ms / 1000
+        connection = await self._connect(address)
+        try:
+            store = await self._store(address, connection)
+            answer = await self._call(address, store.follow, request, seconds, is_read=True)
+        finally:
+            connection.calls -= 1
+        if answer.is_refused:
+            raise OperationRefused("as many watches wait at this replica as may")
+        return answer
+
+    # Connections
+
+    def close(self) -> None:
+        """Take no more calls; its maker ends those that are under way."""
+        self._is_closed = True
+
+    async def _connect(self, address: str) -> "_Connection":
+        """Return the connection to an address, with one call more on it."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._is_closed:
+            raise trio.ClosedResourceError("the client of the store is closed")
+        connection = self._connections.get(address)
+        if connection is None:
+            self._close_idle()
+            connection = self._connections[address] = _Connection(address)
+            self._nursery.start_soon(connection.run, self._ports)
+        self._connections.move_to_end(address)
+        connection.calls += 1
+        return connection
+
+    def _close_idle(self) -> None:
+        if len(self._connections) >= MOST_CONNECTIONS:
+            for address, connection in self._connections.items():
+                if not connection.calls:
+                    connection.scope.cancel()
+                    del self._connections[address]
+                    return
+
+    async def _store(self, address: str, connection: "_Connection") -> Store:
+        """Wait until there is a connection; nothing was sent where there is none."""
+        problem = f"{address} did not answer within {CONNECT_SECONDS:g} s"
+        with self._ports.clock.move_on_after(min(CONNECT_SECONDS, self._timeout_seconds)):
+            client = await connection.client()
+            try:
+                if not client.is_connected:
+                    await client.wait_connected()
+            except (HandshakeRefused, RpcClosed) as error:
+                problem = str(error)
+            else:
+                return Store(client)
+        raise StoreUnavailable(problem, may_have_happened=False)
+
+    async def _call(
+        self,
+        address: str,
+        call: BoundMethod[A, R],
+        request: A,
+        seconds: float,
+        *,
+        is_read: bool,
+    ) -> R:
+        try:
+            return await call(request, timeout_seconds=seconds)
+        except (AnswerLost, CallTimedOut, RemoteError, BadMessage) as error:
+            problem, may_have_happened = f"{address}: {error}", not is_read
+        except (HandshakeRefused, RpcClosed) as error:
+            problem, may_have_happened = str(error), False
+        raise StoreUnavailable(problem, may_have_happened=may_have_happened)
+
+
+@final
+class _Connection:
+    """The rpc client of one address, for as long as it is kept."""
+
+    def __init__(self, address: str) -> None:
+        self.calls = 0
+        self.scope: Final = trio.CancelScope()
+        self._host, self._port = parse_address(address)
+        self._client: rpc.Client | None = None
+        self._is_open = trio.Event()
+
+    async def run(self, ports: Host) -> None:
+        with self.scope:
+            async with rpc.open_client(self._host, self._port, ports=ports) as client:
+                self._client = client
+                self._is_open.set()
+                await trio.sleep_forever()
+
+    async def client(self) -> rpc.Client:
+        if self._client is None:
+            await self._is_open.wait()
+            assert self._client is not None  # noqa: S101 - that is what the event says
+        return self._client
+
+
+@final
+class _Changes(AsyncIterator[Change]):
+    """The changes behind one number of one replica."""
+
+    def __init__(
+        self, store: EventualClient, address: str, prefix: bytes, life: str, number: int
+    ) -> None:
+        self._store = store
+        self._address = address
+        self._prefix = prefix
+        self._life = life
+        self._number = number
+        self._changes: deque[Change] = deque()
+
+    async def __anext__(self) -> Change:
+        if self._changes:
+            await trio.lowlevel.checkpoint()
+        while not self._changes:
+            request = Follow(self._prefix, self._life, self._number, FOLLOW_MS)
+            answer = await self._store.follow(self._address, request)
+            _check(answer, self._life, self._number)
+            for key, value, version, number in answer.changes:
+                position = f"{self._address} {self._life} {number}".encode()
+                self._changes.append(Change(key, value, version, position))
+            self._number = answer.number
+        return self._changes.popleft()
+
+
+def _check(answer: Followed, life: str, number: int) -> None:
+    """Refuse an answer that leaves changes out.
+
+    Raises:
+        HistoryCompacted: it does.
+    """
+    if answer.life != life or number < answer.forgotten:
+        raise HistoryCompacted(number, answer.forgotten)
+
+
+def _read_position(position: bytes) -> tuple[str, str, int]:
+    with suppress(ValueError, InvalidParameter):
+        address, life, number = position.decode().split(" ")
+        parse_address(address)
+        if life and number.isdigit() and len(number) < 19:  # noqa: PLR2004 - of an int64
+            return address, life, int(number)
+    raise InvalidParameter("after", position[:200], NO_POSITION)
+
+
+@asynccontextmanager
+async def open_client(
+    router: Router | Sequence[str],
+    *,
+    timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ports: Host = REAL_HOST,
+) -> AsyncIterator[EventualClient]:
+    """Be a client of a store for as long as the body runs; nothing is connected before a call.
+
+    Args:
+        router: asked for an address before each call; addresses are taken in turn.
+        timeout_seconds: for each call; one that finds no connection for 2 s ends then.
+        ports: the machine to run on.
+
+    Raises:
+        InvalidParameter: the time is none, or there is no address, or one that is none.
+    """
+    check_seconds("timeout_seconds", timeout_seconds)
+    chosen = RoundRobin(router) if isinstance(router, Sequence) else router
+    async with open_service_nursery() as nursery:
+        client = EventualClient(chosen, nursery, timeout_seconds, ports)
+        try:
+            yield client
+        finally:
+            client.close()

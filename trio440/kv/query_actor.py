@@ -1,0 +1,253 @@
+"""The query actor: a replica with a mailbox. It answers clients, and keeps up with the others."""
+
+from typing import Any, Final, final
+
+import attrs
+
+from trio440 import actors
+from trio440.core.host import Host
+from trio440.kv.hlc import HybridClock
+from trio440.kv.replica import Replica
+from trio440.kv.replica_limits import ReplicaLimits, ReplicaStatistics
+from trio440.kv.service import (
+    MALFORMED,
+    Execute,
+    Executed,
+    Follow,
+    Followed,
+    read_operation,
+    write_result,
+)
+from trio440.kv.sync import Replication, SyncTimes
+from trio440.kv.sync_messages import ServerInfo, Sync
+
+__all__ = ["Inspect", "Inspected", "Meet", "QueryActor", "Role", "Roster"]
+
+TICK_GAP_US: Final = 110_000
+"""At least so long between two ticks: an actor counts what it tells itself, too."""
+SWEEP_US: Final = 1_000_000
+"""Between looks at what is over, where no client comes by."""
+LONGEST_HOLD_MS: Final = 60_000
+FOLLOWED_BYTES: Final = 1 << 20
+
+
+@actors.message("kv.Tick")
+@attrs.frozen
+class Tick:
+    """Look what is due."""
+
+
+@actors.message("kv.Meet")
+@attrs.frozen
+class Meet(actors.Question[bool]):
+    """Begin to sync: the roster is complete. Answered when all servers on it were heard of."""
+
+
+@actors.message("kv.Inspected")
+@attrs.frozen
+class Inspected:
+    """One query actor at one moment."""
+
+    replica: ReplicaStatistics
+    digest: int
+    """Equal replicas have equal ones."""
+    servers: int
+    """Others that it knows."""
+    watches: int
+    """Clients that wait for changes."""
+
+
+@actors.message("kv.Inspect")
+@attrs.frozen
+class Inspect(actors.Question[Inspected]):
+    """Ask a query actor how it is."""
+
+
+@attrs.define
+class Roster:
+    """The server, once all its actors are there, and those that it was told of."""
+
+    me: ServerInfo | None = None
+    others: tuple[ServerInfo, ...] = ()
+
+
+@attrs.frozen
+class Role:
+    """What one query actor is given, in each of its lives."""
+
+    clock: HybridClock
+    """Its own; no life gives a stamp twice."""
+    limits: ReplicaLimits
+    times: SyncTimes
+    roster: Roster
+    """Shared by the actors of a server."""
+    ports: Host
+
+
+@attrs.define(eq=False)
+class _Held:
+    """A client that waits for changes."""
+
+    reply: actors.Reply[Followed]
+    prefix: bytes
+    number: int
+    until_us: int
+
+
+@final
+class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
+    """One of a server's actors, with a replica of the whole store.
+
+    A life that fails begins anew with an empty replica, and gets from the others what it had.
+    """
+
+    def __init__(self, role: Role) -> None:
+        """Take what the server gives."""
+        self._role: Final = role
+        self._now = role.ports.clock.now
+        self._held: list[_Held] = []
+        self._meeting: list[actors.Reply[bool]] = []
+        self._seen = 0
+        """The last change that was looked at for those who wait."""
+        self._tick: actors.Timer | None = None
+        self._tick_us = 0
+        self._ticked_us = -TICK_GAP_US
+
+    async def on_start(self) -> None:
+        """Begin with nothing; in a later life the roster is complete already."""
+        role = self._role
+        self._replica = Replica(self.context.ref, role.clock, role.limits)
+        self._replication = Replication(self._replica, role.ports.rng, role.times)
+        self._life = f"{self.context.ref}/{role.ports.rng.getrandbits(62):x}"
+        self._join()
+        self._go_on()
+
+    @actors.handler
+    async def execute(self, message: Execute) -> Executed:
+        """Answer a client's batch at once."""
+        now_ms = self._now_ms()
+        operations = [read_operation(row) for row in message.operations]
+        known = [operation for operation in operations if operation is not None]
+        results, written = self._replica.execute(message.clock, known, now_ms)
+        if written:
+            self._replication.written(written)
+        self._go_on()
+        rest = iter(results)
+        every = (MALFORMED if operation is None else next(rest) for operation in operations)
+        return Executed(self._replica.clock.last, tuple(map(write_result, every)))
+
+    @actors.handler
+    async def sync(self, message: Sync) -> None:
+        """Learn from another actor."""
+        self._replication.receive(message, self._now_us(), self._now_ms())
+        self._go_on()
+
+    @actors.handler
+    async def follow(self, message: Follow) -> Any:
+        """Answer with changes, as soon as there are some."""
+        feed = self._replica.feed
+        is_known = message.life == self._life and feed.forgotten <= message.number <= feed.last
+        if not is_known:
+            return Followed(self._life, feed.last, feed.last)
+        now_us, wait_ms = self._now_us(), min(max(message.wait_ms, 0), LONGEST_HOLD_MS)
+        held = _Held(
+            self.context.hold_reply(message),
+            message.prefix,
+            message.number,
+            now_us + wait_ms * 1000,
+        )
+        if len(self._held) >= self._role.limits.watches:
+            held.reply.answer(Followed(self._life, held.number, feed.forgotten, is_refused=True))
+        elif not self._serve(held, now_us):
+            self._held.append(held)
+            self._go_on()
+        return held.reply
+
+    @actors.handler
+    async def inspect(self, _: Inspect) -> Inspected:
+        """Say how it is."""
+        return Inspected(
+            self._replica.statistics(),
+            self._replica.records.tree.digest(0),
+            len(self._replication.servers),
+            len(self._held),
+        )
+
+    @actors.handler
+    async def meet(self, message: Meet) -> Any:
+        """Begin to sync."""
+        self._join()
+        self._meeting.append(reply := self.context.hold_reply(message))
+        self._go_on()
+        return reply
+
+    @actors.handler
+    async def tick(self, _: Tick) -> None:
+        """Do what is due."""
+        self._tick = None
+        self._ticked_us = self._now_us()
+        self._replica.sweep(self._now_ms())
+        self._go_on()
+
+    def _join(self) -> None:
+        roster = self._role.roster
+        if roster.me is not None and not self._replication.has_begun:
+            self._replication.meet(roster.me, roster.others, self._now_us())
+
+    # After each message
+
+    def _go_on(self) -> None:
+        """Tell others what is due, and wake up for what is due later."""
+        now_us = self._now_us()
+        for ref, sync in self._replication.messages_to_send(now_us):
+            self.context.tell(ref, sync)
+        if self._meeting and not self._replication.strangers:
+            for reply in self._meeting:
+                reply.answer(value=True)
+            self._meeting.clear()
+        if self._held:
+            self._serve_all(now_us)
+        self._schedule(now_us)
+
+    def _serve_all(self, now_us: int) -> None:
+        last = self._replica.feed.last
+        if last != self._seen or any(held.until_us <= now_us for held in self._held):
+            self._seen = last
+            self._held = [held for held in self._held if not self._serve(held, now_us)]
+
+    def _serve(self, held: _Held, now_us: int) -> bool:
+        """Answer one that waits, if there are changes or its time is over."""
+        feed = self._replica.feed
+        if held.number < feed.forgotten:
+            held.reply.answer(Followed(self._life, feed.last, feed.forgotten))
+            return True
+        found, number = feed.since(held.number, held.prefix, FOLLOWED_BYTES)
+        held.number = number
+        if not found and now_us < held.until_us:
+            return False
+        rows = tuple((*seen, place) for place, seen in found)
+        held.reply.answer(Followed(self._life, number, feed.forgotten, rows))
+        return True
+
+    def _schedule(self, now_us: int) -> None:
+        """Let a tick come when it is needed next."""
+        deadlines = [held.until_us for held in self._held]
+        if (due_us := self._replication.next_deadline()) is not None:
+            deadlines.append(due_us)
+        if (due_ms := self._replica.records.next_due_ms()) is not None:
+            deadlines.append(max(now_us + SWEEP_US, now_us + (due_ms - self._now_ms()) * 1000))
+        if not deadlines:
+            return
+        due_us = max(min(deadlines), self._ticked_us + TICK_GAP_US, now_us)
+        if self._tick is not None:
+            if self._tick_us <= due_us:
+                return
+            self._tick.cancel()
+        self._tick_us = due_us
+        self._tick = self.context.tell_after(self.context.ref, Tick(), (due_us - now_us) / 1e6)
+
+    def _now_us(self) -> int:
+        return round(self._now() * 1e6)
+
+    def _now_ms(self) -> int:
+        return self._role.ports.wall.now_ns() // 1_000_000

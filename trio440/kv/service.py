@@ -1,0 +1,201 @@
+"""What clients ask a query actor, on the wire and in its mailbox, and the rpc service. Pure.
+
+Operations and results are rows: a word for the kind, and columns that mean what the kind needs. So
+they are decoded in one go, and pass from the connection to the actor without being copied.
+"""
+
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import attrs
+
+from trio440.actors.messages import Question, message
+from trio440.kv.operations import (
+    Changed,
+    CommonOperation,
+    Count,
+    Counted,
+    Delete,
+    Entry,
+    Expire,
+    Found,
+    Get,
+    List,
+    Operation,
+    Page,
+    Put,
+    RefusalKind,
+    Refused,
+    Result,
+)
+from trio440.rpc.service import Service, method
+from trio440.wire.codec import INT64_MAX, INT64_MIN
+
+__all__ = [
+    "MALFORMED",
+    "Execute",
+    "Executed",
+    "Follow",
+    "Followed",
+    "Store",
+    "read_operation",
+    "read_results",
+    "write_operation",
+    "write_result",
+]
+
+OperationRow: TypeAlias = tuple[str, bytes, bytes | None, int | None, bool]
+"""Kind, key or prefix, value or ``after``, time to live or limit, whether to keep the former."""
+EntryRow: TypeAlias = tuple[bytes, bytes, int, int | None]
+ResultRow: TypeAlias = tuple[str, int, bool, str, tuple[EntryRow, ...]]
+"""Kind, version or number, a yes or no, a reason, and entries."""
+ChangeRow: TypeAlias = tuple[bytes, bytes | None, int, int]
+"""Key, value or None, version, and the number of the change."""
+
+MALFORMED: Final = Refused("this is no operation that the server knows", "malformed")
+KINDS: Final[dict[str, RefusalKind]] = {
+    "limit": "limit",
+    "unsupported": "unsupported",
+    "malformed": "malformed",
+}
+
+
+@message("kv.Executed")
+@attrs.frozen
+class Executed:
+    """The results of a batch."""
+
+    clock: int
+    """The greatest stamp that the actor has seen: the client sends it with its next batch."""
+    results: tuple[ResultRow, ...]
+
+
+@message("kv.Execute")
+@attrs.frozen
+class Execute(Question[Executed]):
+    """A batch of operations."""
+
+    clock: int
+    """The greatest stamp that the client has seen."""
+    operations: tuple[OperationRow, ...]
+
+
+@message("kv.Followed")
+@attrs.frozen
+class Followed:
+    """Changes, in their order."""
+
+    life: str
+    """Of the replica: its numbers mean nothing to another one."""
+    number: int
+    """Up to which these are all changes with the prefix."""
+    forgotten: int
+    """The number behind which the changes are remembered."""
+    changes: tuple[ChangeRow, ...] = ()
+    is_refused: bool = False
+    """As many as may wait for changes already."""
+
+
+@message("kv.Follow")
+@attrs.frozen
+class Follow(Question[Followed]):
+    """Ask for changes behind a number, and wait for them where there are none."""
+
+    prefix: bytes
+    life: str
+    """Of the replica that gave the number; empty: ask for the number of now."""
+    number: int
+    wait_ms: int
+    """The answer comes after so long, though it has no changes."""
+
+
+class Store(Service, name="kv"):
+    """What each query actor is asked over its own port."""
+
+    execute = method(Execute, Executed)
+    follow = method(Follow, Followed)
+
+
+def write_operation(operation: Operation) -> OperationRow | None:  # noqa: PLR0911 - a table
+    """Return the row of an operation; None for one that the eventual engine does not know."""
+    match operation:
+        case Get(key):
+            return "get", key, None, None, False
+        case Put(key, value, ttl_ms, keep_ttl, lease) if not lease:
+            return "put", key, value, _bounded(ttl_ms), keep_ttl
+        case Delete(key):
+            return "delete", key, None, None, False
+        case Expire(key, ttl_ms):
+            return "expire", key, None, _bounded(ttl_ms), False
+        case List(prefix, after, limit):
+            return "list", prefix, after, _bounded(limit), False
+        case Count(prefix):
+            return "count", prefix, None, None, False
+    return None
+
+
+def read_operation(row: OperationRow) -> CommonOperation | None:  # noqa: PLR0911 - a table
+    """Return the operation of a row; None: it is none."""
+    match row:
+        case ("get", key, _, _, _):
+            return Get(key)
+        case ("put", key, bytes(value), ttl_ms, keep_ttl):
+            return Put(key, value, ttl_ms, keep_ttl)
+        case ("delete", key, _, _, _):
+            return Delete(key)
+        case ("expire", key, _, ttl_ms, _):
+            return Expire(key, ttl_ms)
+        case ("list", prefix, after, int(limit), _):
+            return List(prefix, after, limit)
+        case ("count", prefix, _, _, _):
+            return Count(prefix)
+    return None
+
+
+def _bounded(number: int | None) -> int | None:
+    """Let a number that has no wire form be one that is refused as well."""
+    return None if number is None else min(max(number, INT64_MIN), INT64_MAX)
+
+
+def write_result(result: Result) -> ResultRow:
+    """Return the row of a result of the eventual engine."""
+    match result:
+        case Found(None):
+            return "found", 0, False, "", ()
+        case Found(Entry() as entry):
+            return "found", 0, True, "", (_entry_row(entry),)
+        case Changed(version, existed, _):
+            return "changed", version, existed, "", ()
+        case Page(entries, more):
+            return "page", 0, more, "", tuple(map(_entry_row, entries))
+        case Counted(number):
+            return "counted", number, False, "", ()
+        case Refused(reason, kind):
+            return kind, 0, False, reason, ()
+    raise AssertionError(f"no result of this engine: {result}")  # pragma: no cover
+
+
+def read_result(row: ResultRow) -> Result | None:
+    """Return the result of a row; None: it is none."""
+    match row:
+        case ("found", _, _, _, entries):
+            return Found(Entry(*entries[0]) if entries else None)
+        case ("changed", version, existed, _, _):
+            return Changed(version, existed=existed)
+        case ("page", _, more, _, entries):
+            return Page(tuple(Entry(*entry) for entry in entries), more=more)
+        case ("counted", number, _, _, _):
+            return Counted(number)
+        case (kind, _, _, reason, _) if kind in KINDS:
+            return Refused(reason, KINDS[kind])
+    return None
+
+
+def read_results(rows: Sequence[ResultRow]) -> list[Result] | None:
+    """Return the results of rows; None: one is none."""
+    results = [result for row in rows if (result := read_result(row)) is not None]
+    return results if len(results) == len(rows) else None
+
+
+def _entry_row(entry: Entry) -> EntryRow:
+    return entry.key, entry.value, entry.version, entry.ttl_ms
