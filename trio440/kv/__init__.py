@@ -1,5 +1,6 @@
 """The store: one client API over an eventual, a linearizable and an in-process engine."""
 
+from trio440.kv.client import EventualClient, open_client
 from trio440.kv.memory import MemoryNamespace, open_memory
 from trio440.kv.namespace import (
     AtomicNamespace,
@@ -26,6 +27,9 @@ from trio440.kv.operations import (
     Result,
     Transaction,
 )
+from trio440.kv.replica_limits import ReplicaLimits
+from trio440.kv.router import RoundRobin, Router
+from trio440.kv.server import Server, open_server
 from trio440.kv.table import Table
 from trio440.kv.table_limits import TableLimits
 
@@ -39,6 +43,7 @@ __all__ = [
     "Delete",
     "Engine",
     "Entry",
+    "EventualClient",
     "EventualNamespace",
     "Expire",
     "Get",
@@ -50,9 +55,15 @@ __all__ = [
     "Page",
     "Put",
     "Refused",
+    "ReplicaLimits",
     "Result",
+    "RoundRobin",
+    "Router",
+    "Server",
     "Table",
     "TableLimits",
     "Transaction",
+    "open_client",
     "open_memory",
+    "open_server",
 ]

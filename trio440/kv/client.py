@@ -8,7 +8,7 @@ from typing import Final, TypeVar, final
 import trio
 
 from trio440 import rpc
-from trio440.actors.limits import check_seconds
+from trio440.actors.checks import check_seconds
 from trio440.core.host import Host, parse_address
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST

@@ -17,7 +17,7 @@ from typing import Any, Final, final
 import trio
 
 from trio440 import actors, rpc
-from trio440.actors.limits import check_seconds
+from trio440.actors.checks import check_seconds
 from trio440.core.host import MAX_PORT, Host, format_address
 from trio440.core.real import REAL_HOST
 from trio440.errors import (
