@@ -222,7 +222,7 @@ class _Connection:
             async with rpc.open_client(self._host, self._port, ports=ports) as client:
                 self._client = client
                 self._is_open.set()
-                await trio.sleep_forever()
+                await trio.Event().wait()
 
     async def client(self) -> rpc.Client:
         if self._client is None:

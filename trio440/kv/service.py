@@ -175,7 +175,7 @@ def write_result(result: Result) -> ResultRow:
     raise AssertionError(f"no result of this engine: {result}")  # pragma: no cover
 
 
-def read_result(row: ResultRow) -> Result | None:
+def _read_result(row: ResultRow) -> Result | None:
     """Return the result of a row; None: it is none."""
     match row:
         case ("found", _, _, _, entries):
@@ -193,7 +193,7 @@ def read_result(row: ResultRow) -> Result | None:
 
 def read_results(rows: Sequence[ResultRow]) -> list[Result] | None:
     """Return the results of rows; None: one is none."""
-    results = [result for row in rows if (result := read_result(row)) is not None]
+    results = [result for row in rows if (result := _read_result(row)) is not None]
     return results if len(results) == len(rows) else None
 
 
