@@ -1,6 +1,6 @@
 """Actors of several systems: messages, questions, watches and ends across simulated networks."""
 
-from typing import Any
+from typing import Any, Final
 
 import attrs
 import pytest
@@ -377,3 +377,33 @@ async def test_old_news_of_an_earlier_life_harm_no_link_to_the_present_one(world
                 (after,) = one.links()
                 assert (after.connects, after.is_lost) == (link.connects, False)
             assert await one.ask(counter, Get()) == 3
+
+
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - of a machine that is simulated
+
+
+@pytest.mark.parametrize(
+    "host", ["", "example.com", EVERYWHERE, "::", "[::1]", "0::1", "10.0.0.1:7000", 5]
+)
+def test_what_others_cannot_reach_a_system_under_is_refused(host: Any) -> None:
+    with pytest.raises(InvalidParameter, match="advertised must be the numeric address"):
+        actors.Networking(advertised=host)
+
+
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_a_system_that_listens_everywhere_says_under_which_host_it_is_reached(
+    world: World,
+) -> None:
+    machine = world.machines["two"]
+    seeds = (f"{world.machines['one'].address}:{PORT}",)
+    networking = actors.Networking(seeds=seeds, advertised=machine.address)
+    async with (
+        system_on(world, "one") as one,
+        actors.open_actor_system(
+            EVERYWHERE, PORT, networking=networking, ports=ports_of(world, "two")
+        ) as two,
+    ):
+        assert two.address == f"{machine.address}:{PORT}"
+        counter = await two.spawn(Counter)
+        assert await one.ask(counter, Get()) == 0
+        await until(lambda: len(one.members) == len(two.members) == 2)

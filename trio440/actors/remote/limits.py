@@ -1,6 +1,7 @@
 """The bounds of what a system has to do with others, and how it finds them. Pure."""
 
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -31,6 +32,15 @@ def _check_seeds(name: str, value: Any) -> None:
         raise InvalidParameter(name, value, "a sequence of addresses, such as a list")
 
 
+def _check_host(name: str, value: Any) -> None:
+    try:
+        host = None if value is None else ip_address(value)
+    except ValueError:
+        host = None
+    if value is not None and (host is None or str(host) != value or host.is_unspecified):
+        raise InvalidParameter(name, value, "the numeric address of one host")
+
+
 @attrs.frozen(kw_only=True)
 class LinkLimits:
     """The bounds of the links of a system."""
@@ -40,7 +50,8 @@ class LinkLimits:
     bytes: int = attrs.field(default=16 << 20, validator=checked(check_count))
     """In these."""
     message_bytes: int = attrs.field(default=8 << 20, validator=checked(check_count))
-    """Of one encoded message; a longer one is a dead letter."""
+    """Of one encoded message; a longer one is a dead letter. So is one that the other side does not
+    read: that is 16 MiB at most."""
     links: int = attrs.field(default=1000, validator=checked(check_count))
     """To other systems; for one more, messages are dead letters."""
     watches: int = attrs.field(default=100_000, validator=checked(check_count))
@@ -80,8 +91,9 @@ class Networking:
     to be a later one, though its clock has gone back."""
     after: int = attrs.field(default=0, validator=checked(_check_life))
     """The incarnation of an earlier life at the same address: this one's is greater."""
-    advertised: str | None = None
-    """The host under which others reach this system, where it is not the one it listens on."""
+    advertised: str | None = attrs.field(default=None, validator=checked(_check_host))
+    """The host, a numeric address, under which others reach this system, where it is not the one
+    it listens on."""
 
 
 @attrs.frozen(kw_only=True)

@@ -71,9 +71,10 @@ class Naming:
 
     def ended(self, ref: Ref[Any]) -> None:
         """Hear that an actor here has ended: its names end, too."""
-        for name in self._of_actors.pop(ref, ()):
-            self._names.drop(name)
-        self._share()
+        if (names := self._of_actors.pop(ref, None)) is not None:
+            for name in names:
+                self._names.drop(name)
+            self._share()
 
     def notice(self, event: Event) -> None:
         """Hear what has happened to the members."""
