@@ -492,6 +492,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "trio440.actors.reporting": {
         "logging": "a crash is heard of by default; what is shown is the application's business",
     },
+    "trio440.sim.systems.actors_world": {
+        "logging": "what systems log by default is muted: a world is judged by its promises",
+    },
     "trio440.sim.timeline.page": {
         "importlib": "the page's template, style and script are files of the package",
         "unknown.read_text": "the same",
