@@ -452,3 +452,39 @@ def test_a_router_needs_addresses() -> None:
         with pytest.raises(InvalidParameter):
             kv.RoundRobin(addresses)
     assert Ref[Any]("h:1", 1, 1) < Ref[Any]("h:1", 10, 1)
+
+
+# Faults of others
+
+
+async def test_overwrites_arrive_in_their_order() -> None:
+    """Whoever watches on another server sees a key go forward only."""
+    async with open_kv_world((2, 2)) as world:
+        writer, reader = world.every_client[0], world.every_client[-1]
+        async with reader.watch(b"k") as changes:
+            for number in range(100):
+                await writer.put(b"k", b"%03d" % number)
+                await trio.sleep(0.03)
+            heard: list[bytes] = []
+            while not heard or heard[-1] != b"099":
+                heard.append((await anext(changes)).value or b"")
+        assert heard == sorted(heard)
+        assert len(heard) > 10
+
+
+async def test_nothing_is_kept_of_clients_that_have_gone() -> None:
+    async with open_kv_world((2,)) as world:
+        (server,) = world.servers
+        await trio.sleep(60)
+        before = server.statistics()
+        for _ in range(20):
+            async with kv.open_client(server.client_addresses, ports=world.hosts[0]) as client:
+                await client.put(b"k", b"v")
+                async with client.watch() as changes:
+                    with trio.move_on_after(0.1):
+                        await anext(changes)
+        await trio.sleep(120)
+        after = server.statistics()
+        assert after.open_asks == before.open_asks == 0
+        assert after.timers <= before.timers
+        assert [each.watches for each in await server.inspect()] == [0, 0]
