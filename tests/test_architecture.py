@@ -226,6 +226,8 @@ MODULES = {
     "trio440.kv.digests": PURE,
     "trio440.kv.feed": PURE,
     "trio440.kv.hlc": PURE,
+    "trio440.kv.keeper": SHELL,
+    "trio440.kv.keeping": PURE,
     "trio440.kv.lanes": SHELL,
     "trio440.kv.leases": PURE,
     "trio440.kv.linearizable": SHELL,
