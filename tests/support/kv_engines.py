@@ -9,7 +9,7 @@ import trio
 from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440 import kv, raft
 
-__all__ = ["LIMITS", "Opened", "open_linearizable", "open_memory"]
+__all__ = ["LIMITS", "Opened", "open_eventual", "open_linearizable", "open_memory"]
 
 ADDRESSES = [(f"10.0.0.{number}", 7000) for number in (1, 2, 3)]
 
@@ -31,6 +31,31 @@ class Opened:
 async def open_memory() -> AsyncIterator[Opened]:
     async with kv.open_memory(LIMITS) as space:
         yield Opened(space, lateness_seconds=0.001)
+
+
+@asynccontextmanager
+async def open_eventual() -> AsyncIterator[Opened]:
+    """Have one server with one replica, so that what was written is seen at once."""
+    limits = kv.ReplicaLimits(
+        key_bytes=LIMITS.key_bytes,
+        value_bytes=LIMITS.value_bytes,
+        list_entries=LIMITS.list_entries,
+        list_bytes=8 << 20,
+        history_changes=LIMITS.history_changes,
+    )
+    async with AsyncExitStack() as stack:
+        network = await stack.enter_async_context(open_sim_network(1))
+        network.recording = False
+        network.weather(delay=500, jitter=500)
+        opening = kv.open_server(
+            7000, host="10.0.0.1", limits=limits, ports=network.host("10.0.0.1", seed=1)
+        )
+        server = await stack.enter_async_context(opening)
+        ports = network.host("10.0.0.9", seed=9)
+        space = await stack.enter_async_context(
+            kv.open_client(server.client_addresses, ports=ports)
+        )
+        yield Opened(space, lateness_seconds=0.2)
 
 
 @asynccontextmanager
