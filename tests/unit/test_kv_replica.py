@@ -242,6 +242,29 @@ def test_a_server_whose_time_went_back_takes_no_writes_that_others_would_refuse(
     assert reason(result) == "limit: the clock of the client or of this server is too far ahead"
 
 
+def test_a_replica_that_began_with_nothing_takes_what_was_there_before() -> None:
+    """Also when a tombstone that it was told first has gone in the middle of that."""
+    one = Replica(ME, HybridClock(), ReplicaLimits(grace_seconds=1), NOW)
+    one.merge([(b"deleted", None, pack(NOW - 900), OTHER, 0)], NOW)
+    one.sweep(NOW + 200)
+    assert len(one.records) == 0
+    news, late = one.merge([(b"old", b"v", pack(NOW - 5000), OTHER, 0)], NOW + 200)
+    assert (news, late) == ([b"old"], [])
+    one.merge([(b"deleted", None, pack(NOW + 300), OTHER, 0)], NOW + 300)
+    one.sweep(NOW + 1300)
+    assert one.merge([(b"late", b"v", pack(NOW + 250), OTHER, 0)], NOW + 1300)[0] == []
+
+
+def test_a_feed_tells_of_an_end_that_another_replica_has_seen_first() -> None:
+    one = replica()
+    one.merge([(b"k", b"v", pack(NOW), OTHER, NOW + 5)], NOW)
+    for _ in range(2):
+        one.merge([(b"k", None, pack(NOW), OTHER, NOW + 5)], NOW + 4)
+    one.sweep(NOW + 5)
+    found, _ = one.feed.since(0, b"", 1000)
+    assert [seen for _, seen in found] == [(b"k", b"v", pack(NOW)), (b"k", None, pack(NOW))]
+
+
 def test_statistics() -> None:
     one = replica()
     do(one, Put(b"k", b"v"), Put(b"l", b"v"), Delete(b"l"))

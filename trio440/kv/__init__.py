@@ -1,8 +1,6 @@
 """The store: one client API over an eventual, a linearizable and an in-process engine."""
 
 from trio440.kv.client import EventualClient, open_client
-from trio440.kv.linearizable import LinearizableNamespace, open_linearizable
-from trio440.kv.linearizable_peer import open_linearizable_peer
 from trio440.kv.memory import MemoryNamespace, open_memory
 from trio440.kv.namespace import (
     AtomicNamespace,
@@ -34,7 +32,6 @@ from trio440.kv.router import RoundRobin, Router
 from trio440.kv.server import Server, open_server
 from trio440.kv.table import Table
 from trio440.kv.table_limits import TableLimits
-from trio440.kv.table_machine import TableMachine
 
 __all__ = [
     "Append",
@@ -51,7 +48,6 @@ __all__ = [
     "Expire",
     "Get",
     "Increment",
-    "LinearizableNamespace",
     "List",
     "MemoryNamespace",
     "Namespace",
@@ -66,11 +62,8 @@ __all__ = [
     "Server",
     "Table",
     "TableLimits",
-    "TableMachine",
     "Transaction",
     "open_client",
-    "open_linearizable",
-    "open_linearizable_peer",
     "open_memory",
     "open_server",
 ]

@@ -15,8 +15,6 @@ GAP_US: Final = 125_000
 """Between two messages to one actor: eight a second, from the first one on."""
 LISTED_AT_ONCE: Final = 64
 """A part of the tree with at most so many writes is compared version by version."""
-MESSAGE_BYTES: Final = 256 << 10
-"""Of one message, about; one write that is longer goes alone."""
 MUCH_MORE: Final = 4
 NODE_BYTES: Final = 300
 ROW_BYTES: Final = 24
@@ -27,17 +25,18 @@ LISTED_BYTES: Final = 16
 class Writing:
     """A message that is being written, and how long it is so far."""
 
-    def __init__(self, sender: Ref[Any]) -> None:
+    def __init__(self, sender: Ref[Any], most_bytes: int) -> None:
         self.bytes = 0
         self.rows: list[Row] = []
         self.listings: list[Listing] = []
+        self._most_bytes = most_bytes
         self._actors: dict[Writer, int] = {}
         self.place(sender)
 
     @property
     def is_full(self) -> bool:
         """Whether the rest is for the next message."""
-        return self.bytes >= MESSAGE_BYTES
+        return self.bytes >= self._most_bytes
 
     @property
     def actors(self) -> tuple[Writer, ...]:
@@ -186,7 +185,7 @@ class Peer:
             replica: what is told.
             me: the own server, which a question introduces.
         """
-        writing = Writing(replica.ref)
+        writing = Writing(replica.ref, replica.limits.sync_bytes)
         for key in _taken(self.pending, writing):
             del self.pending[key]
             _add(writing, key, replica)

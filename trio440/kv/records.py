@@ -9,7 +9,9 @@ is still on its way would bring the key back.
 A tombstone goes when it is older than the grace period; the greatest stamp that has gone is the
 *horizon*. Behind it a replica cannot know whether a key that it does not have was deleted, and
 nothing may come back: so it refuses a write from behind its horizon to a key that is unknown to
-it. That hits only what took longer than the grace period to get here.
+it. That hits only what took longer than the grace period to get here. What was written before a
+replica began with nothing is not refused: it is what others have to tell it first, while tombstones
+that they have told it already may go.
 
 A record whose time to live is over becomes a tombstone of the same version, on each replica by
 itself, and has its grace period from then on.
@@ -34,9 +36,9 @@ MOST_WRITERS: Final = 10_000
 """That are remembered in bytes at a time."""
 SLACK: Final = 1000
 
-Merged: TypeAlias = Literal["news", "old", "refused"]
-"""What became of a write: it is the last one now; this replica knows a later one, or itself; it is
-from behind the horizon."""
+Merged: TypeAlias = Literal["news", "old", "over", "refused"]
+"""What became of a write: it is the last one now; this replica knows a later one, or itself; it
+knows itself, and has learnt that its time is over; it is from behind the horizon."""
 
 
 @final
@@ -70,17 +72,19 @@ def prefix_end(prefix: bytes) -> bytes | None:
 class Records:
     """All records of a replica, with their keys in order and their digests."""
 
-    def __init__(self, grace_ms: int) -> None:
+    def __init__(self, grace_ms: int, born: int = 0) -> None:
         """Start with none.
 
         Args:
             grace_ms: how long a tombstone stays.
+            born: the stamp of the beginning; what is older is never late.
         """
         self.tree: Final = DigestTree()
         self.bytes = 0
         """Of keys, values and what records take, tombstones included."""
         self.horizon = 0
         """The greatest stamp of a tombstone that has gone; 0: none has."""
+        self._born = born
         self._grace_ms = grace_ms
         self._buckets: list[dict[bytes, Record] | None] = [None] * (
             leaves_below(0).stop - FIRST_LEAF
@@ -152,11 +156,17 @@ class Records:
         bucket = self._buckets[node - FIRST_LEAF]
         old = None if bucket is None else bucket.get(key)
         if old is None:
-            if stamp <= self.horizon:
+            if self._born < stamp <= self.horizon:
                 return "refused"
         elif not old.is_before(stamp, writer):
-            if old.is_before(stamp + 1, writer) and value is None and writer == old.writer:
-                self._bury(key, old)  # the same write, whose time is over elsewhere
+            if (
+                old.stamp == stamp
+                and value is None
+                and writer == old.writer
+                and old.value is not None
+            ):
+                self._bury(key, old)
+                return "over"
             return "old"
         known = self._know(writer)
         change = hash_write(key, stamp, known[1])

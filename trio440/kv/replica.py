@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, final
 
 from trio440.actors.ref import Ref
 from trio440.kv.feed import Feed
-from trio440.kv.hlc import HybridClock
+from trio440.kv.hlc import HybridClock, pack
 from trio440.kv.operations import (
     Changed,
     Count,
@@ -46,18 +46,21 @@ UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported"
 class Replica:
     """The whole store, as one actor knows it."""
 
-    def __init__(self, ref: Ref[Any], clock: HybridClock, limits: ReplicaLimits) -> None:
+    def __init__(
+        self, ref: Ref[Any], clock: HybridClock, limits: ReplicaLimits, now_ms: int = 0
+    ) -> None:
         """Start empty.
 
         Args:
             ref: of the actor, the writer of what it takes.
             clock: of the actor; outlives a restart of it, so that no stamp is given twice.
             limits: its bounds.
+            now_ms: the time of day: what others took before is not late, whenever it comes.
         """
         self.ref: Final = ref
         self.clock: Final = clock
         self.limits: Final = limits
-        self.records: Final = Records(limits.grace_seconds * 1000)
+        self.records: Final = Records(limits.grace_seconds * 1000, pack(now_ms))
         self.feed: Final = Feed(limits.history_changes, limits.history_bytes)
         self._writes = self._merged = self._redundant = self._full = self._late = 0
         self._handlers: dict[type, Callable[[Any, int], Result]] = {
@@ -127,8 +130,10 @@ class Replica:
                 self._merged += 1
                 news.append(key)
                 self.feed.add(key, value, stamp)
-            elif merged == "old":
+            elif merged != "refused":
                 self._redundant += 1
+                if merged == "over":
+                    self.feed.add(key, None, stamp)
             elif value is not None:
                 self._late += 1
                 late.append((key, None, stamp + 1, self.ref, 0))

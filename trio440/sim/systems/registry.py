@@ -13,6 +13,7 @@ __all__ = ["SYSTEMS", "load_system"]
 SYSTEMS: Final = {
     "actors": "trio440.sim.systems.actors:SYSTEM",
     "core": "trio440.sim.systems.core:SYSTEM",
+    "kv": "trio440.sim.systems.kv:SYSTEM",
     "linekv": "trio440.sim.systems.linekv:SYSTEM",
     "lsp": "trio440.sim.systems.lsp:SYSTEM",
     "miner": "trio440.sim.systems.miner:SYSTEM",
