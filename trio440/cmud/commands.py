@@ -11,6 +11,7 @@ from trio440.cmud.rules import MAX_DIGS, Kind
 from trio440.errors import InvalidParameter
 
 __all__ = [
+    "FIGHT_HELP",
     "HELP",
     "Buy",
     "Command",
@@ -31,6 +32,7 @@ __all__ = [
     "parse",
     "parse_in_fight",
 ]
+
 
 @attrs.frozen
 class Help:

@@ -9,17 +9,18 @@ what was not known yet is told: so nothing is missed, and nothing is told twice.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import attrs
 import trio
 
 from trio440.cmud import keys
 from trio440.cmud.doors import Doors
+from trio440.cmud.names import seen_text
 from trio440.cmud.places import PLACES
+from trio440.cmud.room import Heard, News, Present, Room
 from trio440.core.host import Host
 from trio440.errors import HistoryCompacted, OperationRefused, StoreUnavailable
 from trio440.kv import Delete, Entry, List, Operation, Page, Put, Refused, Result
 
-__all__ = ["Arrived", "Company", "Heard", "Left", "News", "Present"]
+__all__ = ["Company"]
 
 RENEW_SECONDS: Final = 3.0
 PRESENCE_TTL_MS: Final = 10_000
@@ -27,43 +28,6 @@ SPEECH_TTL_MS: Final = 60_000
 REOPEN_SECONDS: Final = 0.2
 MOST_ENTRIES: Final = 1_000
 """Of one room; more are not looked at."""
-
-
-@attrs.frozen
-class Arrived:
-    """Somebody came in."""
-
-    name: str
-
-
-@attrs.frozen
-class Left:
-    """Somebody went, or the terminal is gone."""
-
-    name: str
-
-
-@attrs.frozen
-class Heard:
-    """Somebody said something."""
-
-    name: str
-    text: str
-    is_own: bool
-    """It was the player, at another terminal."""
-
-
-News = Arrived | Left | Heard
-
-
-@attrs.frozen
-class Present:
-    """Somebody on campus."""
-
-    name: str
-    place: str
-    level: str
-    """Fit to be shown."""
 
 
 class Company:
@@ -95,8 +59,10 @@ class Company:
         self._place = ""
         self._level = ""
         self._moved = trio.Event()
-        self._room = _Room("")
+        self._room = Room("")
         self._said = 0
+        self._presence_lock = trio.Lock()
+        """Or a renewal that is under way could bring back a presence that is over."""
 
     async def enter(self, place: str, level: str) -> None:
         """Be in a room, and no more in the one before.
@@ -110,14 +76,16 @@ class Company:
             StoreUnavailable: nobody answers.
         """
         operations: list[Operation] = [self._presence(place, level), _list(place)]
-        if self._place and self._place != place:
+        if self._place not in ("", place):
             operations.append(Delete(keys.here(self._place, self._name, self._session)))
-        room = _Room(place)
-        answers = await self._doors.execute(operations)
-        _refuse(answers)
-        room.know(_entries(answers[1]))
-        self._room, self._place, self._level = room, place, level
-        self._moved.set()
+        async with self._presence_lock:
+            answers = await self._doors.execute(operations)
+            _refuse(answers)
+            # What is there already is no news.
+            room = Room(place)
+            room.catch_up(_entries(answers[1]))
+            self._room, self._place, self._level = room, place, level
+            self._moved.set()
 
     async def leave(self) -> None:
         """Be nowhere.
@@ -125,8 +93,10 @@ class Company:
         Raises:
             StoreUnavailable: nobody answers.
         """
-        if self._place:
-            await self._doors.execute([Delete(keys.here(self._place, self._name, self._session))])
+        async with self._presence_lock:
+            place, self._place = self._place, ""
+            if place:
+                await self._doors.execute([Delete(keys.here(place, self._name, self._session))])
 
     async def say(self, text: str) -> None:
         """Say something to whoever is here.
@@ -166,92 +136,55 @@ class Company:
             for entry in _entries(answer):
                 person = keys.read_room(place, entry.key, entry.value)
                 if isinstance(person, keys.Here):
-                    level = keys.seen_text(entry.value.decode(errors="replace"))
+                    level = seen_text(entry.value.decode(errors="replace"))
                     found[place, person.name] = Present(person.name, place, level)
         return [*found.values()]
 
     async def _renew(self) -> None:
         while True:
             await self._ports.clock.sleep(RENEW_SECONDS)
-            try:
-                await self._doors.execute([self._presence(self._place, self._level)])
-            except StoreUnavailable:
-                continue  # the player's next command meets it, too
+            async with self._presence_lock:
+                if self._place:
+                    try:
+                        await self._doors.once([self._presence(self._place, self._level)])
+                    except StoreUnavailable:
+                        continue  # another door is the current one, for the next time
 
     def _presence(self, place: str, level: str) -> Put:
         key = keys.here(place, self._name, self._session)
         return Put(key, level.encode(), ttl_ms=PRESENCE_TTL_MS)
 
-    async def _listen(self, room: "_Room") -> None:
+    async def _listen(self, room: Room) -> None:
         """Tell what happens in a room; go on at another door where one shuts."""
         while True:
-            door = self._doors.current
-            try:
-                async with door.watch(keys.room(room.place)) as changes:
-                    (answer,) = await door.execute([_list(room.place)])
-                    self._pass_on(room.catch_up(_entries(answer)))
-                    async for change in changes:
-                        self._pass_on(room.note(change.key, change.value))
-            except StoreUnavailable:
-                self._doors.shut(door)
-            except (HistoryCompacted, OperationRefused):
-                pass  # the list says what was missed
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._watch, room, nursery.cancel_scope)
+                # It may be another task that finds it shut, where the watch is just silent.
+                await self._doors.wait_shut()
+                nursery.cancel_scope.cancel()
             await self._doors.pause(REOPEN_SECONDS)
 
-    def _pass_on(self, news: Sequence["keys.Said | News"]) -> None:
+    async def _watch(self, room: Room, scope: trio.CancelScope) -> None:
+        door = self._doors.current
+        try:
+            async with door.watch(keys.room(room.place)) as changes:
+                (answer,) = await door.execute([_list(room.place)])
+                self._pass_on(room.catch_up(_entries(answer)))
+                async for change in changes:
+                    self._pass_on(room.note(change.key, change.value))
+        except StoreUnavailable:
+            self._doors.shut(door)
+        except (HistoryCompacted, OperationRefused):
+            pass  # the list says what was missed
+        scope.cancel()
+
+    def _pass_on(self, news: Sequence[keys.Said | News]) -> None:
         for each in news:
             if isinstance(each, keys.Said):
                 if each.session != self._session and each.text:
                     self._tell(Heard(each.name, each.text, each.name == self._name))
             elif each.name != self._name:
                 self._tell(each)
-
-
-class _Room:
-    """What is known of one room."""
-
-    def __init__(self, place: str) -> None:
-        self.place = place
-        self._sessions: dict[str, set[str]] = {}
-        """Of those who are there."""
-        self._said: set[bytes] = set()
-        """What was heard and has not gone yet."""
-
-    def know(self, entries: Sequence[Entry]) -> None:
-        """Take what is there without a word about it."""
-        self.catch_up(entries)
-
-    def catch_up(self, entries: Sequence[Entry]) -> list[keys.Said | News]:
-        """Compare with all that is there, and return what is new."""
-        present = {entry.key for entry in entries}
-        known = {
-            keys.here(self.place, name, session)
-            for name, sessions in self._sessions.items()
-            for session in sessions
-        } | self._said
-        news = [each for key in sorted(known - present) for each in self.note(key, None)]
-        for entry in sorted(entries, key=lambda entry: (entry.version, entry.key)):
-            news += self.note(entry.key, entry.value)
-        return news
-
-    def note(self, key: bytes, value: bytes | None) -> list[keys.Said | News]:
-        """Take one change, and return what is new in it."""
-        found = keys.read_room(self.place, key, value)
-        if isinstance(found, keys.Said):
-            if value is None:
-                self._said.discard(key)
-            elif key not in self._said:
-                self._said.add(key)
-                return [found]
-        elif isinstance(found, keys.Here):
-            sessions = self._sessions.setdefault(found.name, set())
-            was_there = bool(sessions)
-            (sessions.discard if value is None else sessions.add)(found.session)
-            if not sessions:
-                del self._sessions[found.name]
-            if was_there != bool(sessions):
-                return [Left(found.name) if was_there else Arrived(found.name)]
-        return []
 
 
 def _list(place: str) -> List:

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+import trio
+
 from trio440.core.host import Host
 from trio440.errors import InvalidParameter, StoreUnavailable
 from trio440.kv import Namespace, Operation, Result
@@ -44,6 +46,7 @@ class Doors:
         self._say = say
         self._failures = 0
         """Since the last answer."""
+        self._shut = trio.Event()
 
     @property
     def current(self) -> Namespace:
@@ -62,7 +65,7 @@ class Doors:
         with self._ports.clock.move_on_after(ANSWER_SECONDS):
             try:
                 results = await door.execute(operations)
-            except StoreUnavailable as error:
+            except StoreUnavailable:
                 self.shut(door)
                 raise
         if results is None:
@@ -103,11 +106,17 @@ class Doors:
         """Wait for about so long, so that not all that wait come back at once."""
         await self._ports.clock.sleep(seconds * self._ports.rng.uniform(0.5, 1.0))
 
+    async def wait_shut(self) -> None:
+        """Wait until the current door is found shut."""
+        await self._shut.wait()
+
     def shut(self, door: Namespace) -> None:
         """Note that a door is shut; the next one is the current one."""
         if door is not self.current:
             return
         self._namespaces.append(self._namespaces.pop(0))
+        self._shut.set()
+        self._shut = trio.Event()
         self._failures += 1
         if self._failures == 1:
             other = len(self._namespaces) > 1

@@ -260,9 +260,7 @@ class _Change(Generic[T]):
             if isinstance(changed, Changed):
                 self.ledger.wrote(put, changed.version)
 
-    async def _commit(
-        self, before: State, entries: Entries, writes: list[Put], answer: T
-    ) -> bool:
+    async def _commit(self, before: State, entries: Entries, writes: list[Put], answer: T) -> bool:
         """Write if nothing has changed since it was read; return whether that was so."""
         stamp = b"%d.%d" % (self.ledger.changes, len(self.tried))
         self.tried[stamp] = answer
@@ -275,7 +273,9 @@ class _Change(Generic[T]):
         (result,) = await self.doors.once([operation])
         if not isinstance(result, Committed):
             refuse([result])
-            raise AssertionError(f"a transaction was answered with {result}")
+            raise AssertionError(  # noqa: TRY004 - a bug of the engine, and no bad argument
+                f"a transaction was answered with {result}"
+            )
         refuse(result.results)
         return result.succeeded
 

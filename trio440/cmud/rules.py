@@ -79,12 +79,17 @@ class Level(Enum):
     @property
     def after(self) -> "Level":
         """The next one; the last stays."""
-        levels = [*Level]
+        levels: list[Level] = [*Level]
         return levels[min(levels.index(self) + 1, len(levels) - 1)]
 
 
 Hardware: TypeAlias = Mapping[Kind, int]
 """How many there are of each kind, at least 0; a kind that is not named has 0."""
+
+
+def _fixed(counts: Hardware) -> Hardware:
+    """Keep a copy that nobody changes."""
+    return MappingProxyType(dict(counts))
 
 
 @attrs.frozen
@@ -99,7 +104,7 @@ class Student:
     place: str
     """The name of one of :data:`~trio440.cmud.places.PLACES`."""
     coins: int
-    hardware: Hardware = attrs.field(converter=lambda counts: MappingProxyType(dict(counts)))
+    hardware: Hardware = attrs.field(converter=_fixed)
 
     def __attrs_post_init__(self) -> None:
         if self.coins < 0:
