@@ -8,7 +8,6 @@ does what it was asked, or behind that, so that nobody knows.
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Literal
 
 import attrs
@@ -16,8 +15,6 @@ import trio
 import trio.testing
 
 from trio440.cmud import Tone, play
-from trio440.core.host import Host
-from trio440.core.real import REAL_HOST
 from trio440.errors import StoreUnavailable
 from trio440.kv import (
     AtomicNamespace,
@@ -37,7 +34,9 @@ from trio440.kv import (
 )
 from trio440.kv.operations import Changed, Committed, Found
 
-Loss = Literal["before", "behind"]
+Loss = Literal["before", "behind", "late"]
+"""Before it was done, behind that, or before it is done all the same, a while later."""
+LATE_SECONDS = 1.0
 
 
 class Campus:
@@ -138,9 +137,12 @@ class Faults:
 class _Door(Namespace):
     """A way to a campus, with its faults."""
 
-    def __init__(self, campus: Campus) -> None:
+    def __init__(self, campus: Campus, nursery: trio.Nursery | None = None) -> None:
         self.campus = campus
         self.faults = Faults()
+        self.nursery = nursery
+        self.refused = 0
+        """Transactions whose conditions did not hold."""
 
     async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
         await trio.lowlevel.checkpoint()
@@ -148,13 +150,23 @@ class _Door(Namespace):
             await trio.sleep_forever()
         loses = self.faults.losses and any(map(_writes, operations))
         loss = self.faults.losses.pop(0) if loses else None
+        if loss == "late":
+            assert self.nursery is not None
+            self.nursery.start_soon(self._carry_out_late, operations)
+            raise StoreUnavailable("the door has shut")
         if not self.faults.is_open or loss == "before":
             raise StoreUnavailable("the door is shut", may_have_happened=False)
         results = [self.carry_out(operation) for operation in operations]
+        self.refused += sum(isinstance(each, Committed) and not each.succeeded for each in results)
         await trio.lowlevel.checkpoint()
         if loss == "behind":
             raise StoreUnavailable("the door has shut")
         return results
+
+    async def _carry_out_late(self, operations: Sequence[Operation]) -> None:
+        await trio.sleep(LATE_SECONDS)
+        for operation in operations:
+            self.carry_out(operation)
 
     def carry_out(self, operation: Operation) -> Result:
         return self.campus.apply(operation)
@@ -207,9 +219,10 @@ class AtomicDoor(_Door, AtomicNamespace):
 class EventualDoor(_Door, EventualNamespace):
     """A replica; the others hear of its writes ``lag_seconds`` later."""
 
+    nursery: trio.Nursery
+
     def __init__(self, nursery: trio.Nursery, replicas: "list[EventualDoor]", lag: float) -> None:
-        super().__init__(Campus())
-        self._nursery = nursery
+        super().__init__(Campus(), nursery)
         self._replicas = replicas
         self._lag = lag
         replicas.append(self)
@@ -220,7 +233,7 @@ class EventualDoor(_Door, EventualNamespace):
             return self.campus.apply(operation)
         # As much of a hybrid clock as is needed: no two stamps are the same here.
         stamp = max(int(trio.current_time() * 1e6), self.campus.version + 1)
-        self._nursery.start_soon(self._tell_others, operation, stamp)
+        self.nursery.start_soon(self._tell_others, operation, stamp)
         return self.campus.apply(operation, version=stamp)
 
     async def _tell_others(self, operation: Put | Delete, stamp: int) -> None:
@@ -243,6 +256,7 @@ class Player:
         self.bars: list[tuple[str, list[float]]] = []
         self.prompts: list[str] = []
         self.asked = trio.Event()
+        self.is_over = False
         self._send, self._receive = trio.open_memory_channel[str](1_000)
 
     def type(self, *lines: str) -> None:
@@ -254,10 +268,17 @@ class Player:
 
     async def idle(self) -> None:
         """Wait until all that was typed is done."""
-        await trio.testing.wait_all_tasks_blocked()
-        while self._receive.statistics().current_buffer_used or not self.asked.is_set():
-            await trio.sleep(0.01)
+        while not self.is_over:
             await trio.testing.wait_all_tasks_blocked()
+            if self.asked.is_set() and not self._receive.statistics().current_buffer_used:
+                return
+            await trio.sleep(0.01)
+
+    async def does(self, *lines: str) -> str:
+        """Type lines, wait until they are done, and return what was shown since the last time."""
+        self.type(*lines)
+        await self.idle()
+        return self.take()
 
     def take(self) -> str:
         """Return what was shown since the last time."""
@@ -292,13 +313,15 @@ async def sit_down(
     name: str,
     *,
     seed: int = 1,
-    rng: random.Random | None = None,
     pace: float = 0.0,
-    ports: Host = REAL_HOST,
 ) -> Player:
     """Let a player begin a game, and wait until it is asked for a command."""
     player = Player()
-    chance = rng or random.Random(seed)
-    nursery.start_soon(partial(play, doors, name, player, rng=chance, pace=pace, ports=ports))
+
+    async def play_on() -> None:
+        await play(doors, name, player, rng=random.Random(seed), pace=pace)
+        player.is_over = True
+
+    nursery.start_soon(play_on)
     await player.idle()
     return player

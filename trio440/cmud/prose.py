@@ -43,18 +43,18 @@ PROBLEMS: Final = {
 GOODS: Final = {
     Kind.CPU: "used, but with all its pins",
     Kind.GPU: "draws triangles and conclusions",
-    Kind.ASIC: "does one thing, and does not want to talk about it",
+    Kind.ASIC: "does one thing and never blinks",
     Kind.QUANTUM: "sold as seen; do not look",
     Kind.DARK_MATTER: "the box is empty, and very heavy",
 }
 
 VEINS: Final = (
-    "A vein of {coins} glitters between two stack frames.",
-    "You shake the hash function. {coins} fall out.",
-    "Somebody has left {coins} in an unused cache line.",
+    "A vein glitters between two stack frames: {coins}.",
+    "You shake the hash function, and out comes the sound of {coins}.",
+    "Forgotten in an unused cache line: {coins}.",
     "The fans howl, a lamp turns green: {coins}.",
-    "You split a block. {coins} roll over the desk.",
-    "A nonce fits at the first try. {coins}, and nobody saw it.",
+    "You split a block, and inside there is {coins}.",
+    "A nonce fits at the first try, and nobody saw it: {coins}.",
 )
 DUST: Final = (
     "Your pick hits a checksum and bounces. Nothing.",
@@ -263,13 +263,9 @@ def _promoted(level: Level) -> str:
         )
     return (
         "It is solved! Somebody rings the bell in the yard, somebody complains about the bell. "
-        f"You are {_with_article(level)} now, and your problems are larger. Behind you the old "
-        "one gets up again, for the next student."
+        f"A new card is under your door: {level.title}, it says, and the problem that goes with "
+        "that is larger. Behind you the old one gets up again, for the next student."
     )
-
-
-def _with_article(level: Level) -> str:
-    return f"{'an' if level.title[0] in 'AEIOU' else 'a'} {level.title}"
 
 
 def _coins(number: int) -> str:
