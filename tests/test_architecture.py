@@ -537,6 +537,15 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "pathlib.Path": "the timeline of a test that failed goes where the user says",
         "unknown.write_text": "the same",
     },
+    "trio440.cli.cmud": {
+        "pathlib.Path": "a script is read where the user says",
+        "unknown.read_text": "the same",
+    },
+    "trio440.cli.cmud_terminal": {
+        "trio.lowlevel.wait_readable": "the keys of the terminal that the command was given",
+        "signal": "the terminal says by a signal that it has another size",
+        "trio.open_signal_receiver": "the same",
+    },
     "trio440.cli.simulation.histories": {
         "pathlib.Path": "a timeline or a trace goes where the user says",
         "unknown.write_bytes": "the same",

@@ -141,7 +141,8 @@ def test_an_unknown_word(line: str) -> None:
 
 
 def test_within_the_fight_there_are_fewer_commands() -> None:
-    assert [parse_in_fight(line) for line in ("solve", "inv", "RESIGN", "quit")] == [
+    assert [parse_in_fight(line) for line in ("help", "solve", "inv", "RESIGN", "quit")] == [
+        Help(),
         Solve(),
         Inventory(),
         Resign(),
@@ -151,7 +152,7 @@ def test_within_the_fight_there_are_fewer_commands() -> None:
     assert parse_in_fight("solve it") == Unclear(
         "this command must be alone on its line, not 'it'", "solve"
     )
-    assert {line.split()[0] for line in FIGHT_HELP} == {"solve", "inv", "resign", "quit"}
+    assert {line.split()[0] for line in FIGHT_HELP} == {"help", "solve", "inv", "resign", "quit"}
 
 
 @given(st.text(max_size=300))

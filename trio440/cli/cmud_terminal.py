@@ -62,8 +62,8 @@ class TerminalFace:
         """Typed and not yet asked for."""
         self._ended = False
         self._typed = trio.Event()
-        self._row: Callable[[], str] | None = None
-        """Draws the last row."""
+        self._row: Callable[[], tuple[str, int]] | None = None
+        """Returns the last row, and the column of the cursor in it."""
 
     async def ask(self, prompt: str) -> str | None:
         """Let the player edit a line; see :class:`~trio440.cmud.Face`."""
@@ -80,8 +80,8 @@ class TerminalFace:
         """Write lines above the last row."""
         columns = min(self._columns() - 1, WIDTH)
         lines = [self._styled(line, STYLES[tone]) + "\n" for line in wrapped(text, columns)]
-        self._write("".join([WIPE if self._row else "", *lines]))
-        self._draw()
+        row = self._drawn()
+        self._write("".join([WIPE if row else "", *lines, row]))
 
     @contextmanager
     def progress(self, title: str) -> Iterator[Callable[[float], None]]:
@@ -121,7 +121,7 @@ class TerminalFace:
                 self._draw()
 
     @contextmanager
-    def _with_row(self, row: Callable[[], str]) -> Iterator[None]:
+    def _with_row(self, row: Callable[[], tuple[str, int]]) -> Iterator[None]:
         self._row = row
         self._draw()
         try:
@@ -131,26 +131,31 @@ class TerminalFace:
             self._write(WIPE)
 
     def _draw(self) -> None:
-        if self._row is not None:
-            self._write(WIPE + self._row())
+        self._write(self._drawn())
 
-    def _edited(self, prompt: str) -> str:
-        """Draw the line that is edited, and the cursor in it."""
+    def _drawn(self) -> str:
+        """Return what draws the last row."""
+        if self._row is None:
+            return ""
+        text, column = self._row()
+        move = f"\x1b[{column}C" if column else ""
+        return f"\r{text}\x1b[J\r{move}"
+
+    def _edited(self, prompt: str) -> tuple[str, int]:
+        """Return the line that is edited."""
         columns = self._columns()
         shown_prompt = prompt[-(columns // 2) :]
         text, cursor = self._editor.view(max(columns - 1 - cell_len(shown_prompt), 2))
-        column = cell_len(shown_prompt) + cursor
-        move = f"\r\x1b[{column}C" if column else "\r"
-        return self._styled(shown_prompt, PROMPT_STYLE) + text + move
+        return self._styled(shown_prompt, PROMPT_STYLE) + text, cell_len(shown_prompt) + cursor
 
-    def _bar(self, title: str, share: float) -> str:
+    def _bar(self, title: str, share: float) -> tuple[str, int]:
         columns = self._columns()
         width = min(BAR_COLUMNS, columns - cell_len(title) - 8)
         if width < LEAST_COLUMNS:
-            return self._styled(f"{share:4.0%} {title}"[: columns - 1], STYLES[Tone.QUIET])
+            return self._styled(f"{share:4.0%} {title}"[: columns - 1], STYLES[Tone.QUIET]), 0
         with self._console.capture() as drawn:
             self._console.print(ProgressBar(total=1.0, completed=share, width=width), end="")
-        return f"{title} {drawn.get().rstrip()} {share:4.0%}"
+        return f"{title} {drawn.get().rstrip()} {share:4.0%}", 0
 
     def _styled(self, text: str, style: str) -> str:
         with self._console.capture() as drawn:

@@ -158,6 +158,7 @@ HELP: Final = {
 """How each command is used, and what it does."""
 
 FIGHT_HELP: Final = {
+    "help": "this list",
     "solve": "make an attempt",
     "inv": "what you own",
     "resign": "walk away, for now",
@@ -246,6 +247,7 @@ _MAKERS: Final[dict[str, Callable[[str], Command]]] = {
 }
 
 _FIGHT_MAKERS: Final[dict[str, Callable[[str], Command]]] = {
+    "help": lambda _: Help(),
     "solve": _alone(Solve()),
     "inv": _alone(Inventory()),
     "resign": _alone(Resign()),

@@ -18,7 +18,7 @@ from trio440.cmud.places import PLACES
 from trio440.cmud.room import Heard, News, Present, Room
 from trio440.core.host import Host
 from trio440.errors import HistoryCompacted, OperationRefused, StoreUnavailable
-from trio440.kv import Delete, Entry, List, Operation, Page, Put, Refused, Result
+from trio440.kv import Delete, Entry, List, Operation, Page, Put, Result
 
 __all__ = ["Company"]
 
@@ -80,7 +80,6 @@ class Company:
             operations.append(Delete(keys.here(self._place, self._name, self._session)))
         async with self._presence_lock:
             answers = await self._doors.execute(operations)
-            _refuse(answers)
             # What is there already is no news.
             room = Room(place)
             room.catch_up(_entries(answers[1]))
@@ -107,7 +106,7 @@ class Company:
         """
         self._said += 1
         key = keys.said(self._place, self._name, self._session, self._said)
-        _refuse(await self._doors.execute([Put(key, text.encode(), ttl_ms=SPEECH_TTL_MS)]))
+        await self._doors.execute([Put(key, text.encode(), ttl_ms=SPEECH_TTL_MS)])
 
     async def around(self) -> list[Present]:
         """Return who else is in the room, by name."""
@@ -130,7 +129,6 @@ class Company:
     async def _present(self, places: Sequence[str]) -> list[Present]:
         lists = [List(keys.room(place) + b"here/", limit=MOST_ENTRIES) for place in places]
         answers = await self._doors.execute(lists)
-        _refuse(answers)
         found: dict[tuple[str, str], Present] = {}
         for place, answer in zip(places, answers, strict=True):
             for entry in _entries(answer):
@@ -147,7 +145,7 @@ class Company:
                 if self._place:
                     try:
                         await self._doors.once([self._presence(self._place, self._level)])
-                    except StoreUnavailable:
+                    except (StoreUnavailable, OperationRefused):
                         continue  # another door is the current one, for the next time
 
     def _presence(self, place: str, level: str) -> Put:
@@ -193,9 +191,3 @@ def _list(place: str) -> List:
 
 def _entries(answer: Result) -> Sequence[Entry]:
     return answer.entries if isinstance(answer, Page) else ()
-
-
-def _refuse(answers: Sequence[Result]) -> None:
-    for each in answers:
-        if isinstance(each, Refused):
-            raise OperationRefused(each.reason)

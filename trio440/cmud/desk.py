@@ -83,5 +83,5 @@ class Desk:
             self.face.tell(prose.unknown_word(self.words))
             self.face.tell(prose.help_text(usages))
         else:
-            self.face.tell(f"{command.reason}.", Tone.BAD)
+            self.face.tell(f"{command.reason[0].upper()}{command.reason[1:]}.", Tone.BAD)
             self.face.tell(prose.help_text({command.usage: usages[command.usage]}))

@@ -6,8 +6,9 @@ from typing import Final, TypeVar
 import trio
 
 from trio440.core.host import Host
-from trio440.errors import InvalidParameter, StoreUnavailable
-from trio440.kv import Namespace, Operation, Result
+from trio440.errors import InvalidParameter, OperationRefused, StoreUnavailable
+from trio440.kv import Namespace, Operation, Refused, Result
+from trio440.kv.operations import Committed
 
 __all__ = ["Doors"]
 
@@ -59,6 +60,7 @@ class Doors:
         Raises:
             StoreUnavailable: it is shut, and another is the current one; each of the operations
                 has been carried out, or not.
+            OperationRefused: one of them was refused; the others were carried out.
         """
         door = self.current
         results: Sequence[Result] | None = None
@@ -74,6 +76,7 @@ class Doors:
         if self._failures:
             self._failures = 0
             self._say("The line hums again: the campus is back.")
+        _check_taken(results)
         return results
 
     async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
@@ -81,6 +84,7 @@ class Doors:
 
         Raises:
             StoreUnavailable: none was for a minute.
+            OperationRefused: as for :meth:`once`.
         """
         return await self.insist(lambda: self.once(operations))
 
@@ -122,3 +126,11 @@ class Doors:
             other = len(self._namespaces) > 1
             way = "trying another way in" if other else "trying again"
             self._say(f"The line crackles and goes dead: {way}...")
+
+
+def _check_taken(results: Sequence[Result]) -> None:
+    for each in results:
+        if isinstance(each, Refused):
+            raise OperationRefused(each.reason)
+        if isinstance(each, Committed):
+            _check_taken(each.results)

@@ -5,6 +5,7 @@ from typing import Final
 from trio440.cmud import prose
 from trio440.cmud.commands import (
     FIGHT_HELP,
+    Help,
     Inventory,
     Quit,
     Resign,
@@ -51,6 +52,8 @@ async def fight(desk: Desk) -> bool:
             known = await _attempt(desk, known)
         elif isinstance(command, Inventory):
             await desk.show_inventory()
+        elif isinstance(command, Help):
+            desk.face.tell(prose.help_text(FIGHT_HELP))
         elif isinstance(command, Unclear) and line and line.strip():
             desk.explain(command, FIGHT_HELP)
     return True

@@ -21,7 +21,7 @@ from trio440.cmud.doors import Doors
 from trio440.cmud.places import START
 from trio440.cmud.rules import Kind, Level, Student, enrolled
 from trio440.errors import OperationRefused
-from trio440.kv import AtomicNamespace, Condition, Delete, Entry, Get, Put, Refused, Transaction
+from trio440.kv import AtomicNamespace, Condition, Delete, Entry, Get, Put, Transaction
 from trio440.kv.operations import Changed, Committed, Found, Operation, Result
 
 __all__ = ["Decide", "Ledger", "State"]
@@ -144,10 +144,10 @@ class Ledger:
         found: Sequence[Result] = ()
         if self.is_atomic:
             (committed,) = await self._doors.once([Transaction(then=tuple(gets))])
-            found = committed.results if isinstance(committed, Committed) else [committed]
+            if isinstance(committed, Committed):
+                found = committed.results
         else:
             found = await self._doors.once(gets)
-        refuse(found)
         entries = [each.entry for each in found if isinstance(each, Found)]
         return {
             key: self._newest(key, entry) for key, entry in zip(self._all, entries, strict=True)
@@ -255,7 +255,6 @@ class _Change(Generic[T]):
     async def _write(self, writes: list[Put]) -> None:
         """Write to a replica; the values are whole, so that a second time does no harm."""
         results = await self.doors.execute(writes)
-        refuse(results)
         for put, changed in zip(writes, results, strict=True):
             if isinstance(changed, Changed):
                 self.ledger.wrote(put, changed.version)
@@ -272,16 +271,7 @@ class _Change(Generic[T]):
         operation: Operation = Transaction(tuple(conditions), (receipt, *writes))
         (result,) = await self.doors.once([operation])
         if not isinstance(result, Committed):
-            refuse([result])
             raise AssertionError(  # noqa: TRY004 - a bug of the engine, and no bad argument
                 f"a transaction was answered with {result}"
             )
-        refuse(result.results)
         return result.succeeded
-
-
-def refuse(results: Sequence[Result]) -> None:
-    """Raise for the first result that is a refusal."""
-    for each in results:
-        if isinstance(each, Refused):
-            raise OperationRefused(each.reason)

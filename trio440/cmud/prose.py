@@ -53,7 +53,7 @@ VEINS: Final = (
     "You shake the hash function, and out comes the sound of {coins}.",
     "Forgotten in an unused cache line: {coins}.",
     "The fans howl, a lamp turns green: {coins}.",
-    "You split a block, and inside there is {coins}.",
+    "You split a block, and look inside: {coins}.",
     "A nonce fits at the first try, and nobody saw it: {coins}.",
 )
 DUST: Final = (
@@ -119,7 +119,7 @@ def moved(place: str, rng: random.Random) -> str:
                 f"You take the stairs, two at a time, and are {phrase} before you regret it.",
             )
         )
-    return f"You step out of the tower into the wind, and are {phrase}."
+    return f"The wind in the yard reads your notes and keeps page two. You are {phrase}."
 
 
 def others_here(others: Sequence[Present]) -> str:

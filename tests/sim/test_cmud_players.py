@@ -102,7 +102,7 @@ async def test_waits_are_shown_and_take_their_time() -> None:
     [
         ("mine many", "N must be a whole number from 1 to 100, not 'many'."),
         ("mine -1", "N must be a whole number"),
-        ("move 11", "place must be fence, bridge, or a floor from 1 to 9, not '11'."),
+        ("move 11", "Place must be fence, bridge, or a floor from 1 to 9, not '11'."),
         ("buy beer", "KIND must be cpu, gpu, asic, quantum or dark_matter, not 'beer'."),
         ("dance", "  help        this list"),
         ("resign", "  help        this list"),
@@ -121,7 +121,7 @@ async def test_a_problem_is_solved_and_the_student_promoted() -> None:
         campus.put(b"player/ada", b"Undergraduate")
         campus.put(b"comp/ada/gpu", b"8")
         ada = await sit_down(nursery, [AtomicDoor(campus)], "ada")
-        await ada.does("solve")
+        text = await ada.does("solve")
         while ada.prompts[-1] == "ada at the problem> ":
             text = await ada.does("solve")
         assert "It is solved!" in text
