@@ -50,8 +50,10 @@ async def main() -> None:
                 student = Student(name, [*work, "resign", f"say {name} is done"])
                 chance = random.Random(seed)
 
-                async def sit_down(student: Student = student, chance: random.Random = chance) -> None:
-                    await play([world], student.name, student, rng=chance, pace=0.0)
+                async def sit_down(
+                    student: Student = student, chance: random.Random = chance
+                ) -> None:
+                    await play(world, student.name, student, rng=chance, pace=0.0)
 
                 nursery.start_soon(sit_down)
         print()

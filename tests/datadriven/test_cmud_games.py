@@ -28,7 +28,7 @@ def played(game: str, capfd: pytest.CaptureFixture[str]) -> str:
         async with kv.open_memory() as world:
             chance = random.Random(int(seed.split()[1]))
             face = PlainFace(ScriptLines(typed), echo=True)
-            await play([world], "ada", face, rng=chance, pace=0.0)
+            await play(world, "ada", face, rng=chance, pace=0.0)
 
     trio.run(main)
     shown = re.sub(r"^ada [\w ]+> ?", "> ", capfd.readouterr().out, flags=re.MULTILINE)

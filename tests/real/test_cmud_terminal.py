@@ -37,10 +37,10 @@ COMPANY = """if True:
             trio.open_nursery() as nursery,
         ):
             async def ada():
-                await play([world], "ada", face, rng=random.Random(1))
+                await play(world, "ada", face, rng=random.Random(1))
                 nursery.cancel_scope.cancel()
             async def bob():
-                await play([world], "bob", Bob(), rng=random.Random(2))
+                await play(world, "bob", Bob(), rng=random.Random(2))
             nursery.start_soon(ada)
             nursery.start_soon(bob)
 

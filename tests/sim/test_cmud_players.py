@@ -208,7 +208,7 @@ async def test_a_player_named_like_a_level_harms_no_problem(name: str) -> None:
 async def test_bad_names_are_refused_before_anything_is_written(name: str) -> None:
     campus = Campus()
     with pytest.raises(InvalidParameter, match="name must be"):
-        await play([AtomicDoor(campus)], name, Player(), rng=random.Random(0))
+        await play(AtomicDoor(campus), name, Player(), rng=random.Random(0))
     assert campus.entries == {}
 
 
@@ -370,7 +370,7 @@ async def test_a_change_whose_answer_is_lost_happens_once(loss: str) -> None:
         await trio.sleep(5)
         (total,) = re.findall(r"Altogether (\d+) coins", text)
         assert campus.value("balance/ada") == total.encode()
-        assert "goes dead: trying another way in" in text
+        assert "goes dead. Trying another way in" in text
         assert "the campus is back" in text
 
 
@@ -386,7 +386,7 @@ async def test_a_lost_server_is_left_for_another() -> None:
         assert (
             ada.take().splitlines()
             == [
-                "The line crackles and goes dead: trying another way in...",
+                "The line crackles and goes dead. Trying another way in...",
                 "The line hums again: the campus is back.",
                 'bob: "are you there?"',
             ]
@@ -416,7 +416,7 @@ async def test_doors_that_open_again_are_waited_for() -> None:
         ada.take()
         ada.type("mine 1")
         await trio.sleep(30)
-        assert ada.take() == "The line crackles and goes dead: trying again..."
+        assert ada.take() == "The line crackles and goes dead. Trying again..."
         door.faults.is_open = True
         await ada.idle()
         assert ada.take().splitlines()[0] == "The line hums again: the campus is back."
@@ -427,7 +427,7 @@ async def test_where_nobody_answers_the_game_ends_with_the_reason() -> None:
     door.faults.shut()
     start = trio.current_time()
     with pytest.raises(StoreUnavailable, match="the door is shut"):
-        await play([door], "ada", Player(), rng=random.Random(0))
+        await play(door, "ada", Player(), rng=random.Random(0))
     assert 60 <= trio.current_time() - start < 65
 
 
@@ -444,7 +444,7 @@ async def test_a_store_that_is_lost_in_the_midst_ends_the_game_with_the_reason()
 
         nursery.start_soon(shut_and_type)
         with trio.fail_after(100), pytest.raises(StoreUnavailable):
-            await play([door], "ada", ada, rng=random.Random(0), pace=0.0)
+            await play(door, "ada", ada, rng=random.Random(0), pace=0.0)
         assert campus.value("balance/ada") == b"0"
 
 
@@ -466,7 +466,7 @@ async def test_nonsense_at_the_door_keeps_one_out() -> None:
     campus = Campus()
     campus.put(b"player/ada", b"Dean")
     with pytest.raises(BadMessage, match="player/ada of the store cannot be 'Dean'"):
-        await play([AtomicDoor(campus)], "ada", Player(), rng=random.Random(0))
+        await play(AtomicDoor(campus), "ada", Player(), rng=random.Random(0))
 
 
 async def test_a_player_who_is_wiped_out_begins_anew() -> None:

@@ -247,6 +247,38 @@ class EventualDoor(_Door, EventualNamespace):
         raise NotImplementedError
 
 
+class _Switch(_Door):
+    """A namespace with several doors, as a client of several servers is one."""
+
+    def __init__(self, doors: Sequence[_Door]) -> None:
+        super().__init__(doors[0].campus)
+        self.doors = [*doors]
+
+    def turn(self) -> None:
+        self.doors.append(self.doors.pop(0))
+
+    async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
+        return await self.doors[0].execute(operations)
+
+    @asynccontextmanager
+    async def watch(
+        self, prefix: bytes = b"", *, after: bytes | None = None
+    ) -> AsyncIterator[AsyncIterator[Change]]:
+        async with self.doors[0].watch(prefix, after=after) as changes:
+            yield changes
+
+
+class AtomicSwitch(_Switch, AtomicDoor):
+    pass
+
+
+class EventualSwitch(_Switch, EventualNamespace):
+    engine = "eventual"
+
+    async def siblings(self, key: bytes) -> tuple[Entry, ...]:
+        raise NotImplementedError
+
+
 class Player:
     """A face: types what it is told to, and remembers what it was shown."""
 
@@ -309,7 +341,7 @@ class Player:
 
 async def sit_down(
     nursery: trio.Nursery,
-    doors: Sequence[Namespace],
+    doors: Sequence[AtomicDoor] | Sequence[EventualDoor],
     name: str,
     *,
     seed: int = 1,
@@ -317,9 +349,12 @@ async def sit_down(
 ) -> Player:
     """Let a player begin a game, and wait until it is asked for a command."""
     player = Player()
+    switch: _Switch
+    switch = AtomicSwitch(doors) if isinstance(doors[0], AtomicDoor) else EventualSwitch(doors)
+    turn = switch.turn if len(doors) > 1 else None
 
     async def play_on() -> None:
-        await play(doors, name, player, rng=random.Random(seed), pace=pace)
+        await play(switch, name, player, rng=random.Random(seed), pace=pace, turn=turn)
         player.is_over = True
 
     nursery.start_soon(play_on)

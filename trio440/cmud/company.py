@@ -165,8 +165,8 @@ class Company:
     async def _watch(self, room: Room, scope: trio.CancelScope) -> None:
         door = self._doors.current
         try:
-            async with door.watch(keys.room(room.place)) as changes:
-                (answer,) = await door.execute([_list(room.place)])
+            async with self._doors.namespace.watch(keys.room(room.place)) as changes:
+                (answer,) = await self._doors.once([_list(room.place)])
                 self._pass_on(room.catch_up(_entries(answer)))
                 async for change in changes:
                     self._pass_on(room.note(change.key, change.value))

@@ -1,4 +1,4 @@
-"""The ways into the store: when one is shut, the next is tried, and the player is told."""
+"""The ways to the store: when one is shut, the next is tried, and the player is told."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
@@ -6,7 +6,7 @@ from typing import Final, TypeVar
 import trio
 
 from trio440.core.host import Host
-from trio440.errors import InvalidParameter, OperationRefused, StoreUnavailable
+from trio440.errors import OperationRefused, StoreUnavailable
 from trio440.kv import Namespace, Operation, Refused, Result
 from trio440.kv.operations import Committed
 
@@ -23,36 +23,39 @@ T = TypeVar("T")
 
 
 class Doors:
-    """Namespaces that lead to one store; any number of tasks share them."""
+    """A namespace and the ways to it; any number of tasks share it."""
 
     def __init__(
-        self, namespaces: Sequence[Namespace], *, ports: Host, say: Callable[[str], None]
+        self,
+        namespace: Namespace,
+        *,
+        turn: Callable[[], None] | None,
+        ports: Host,
+        say: Callable[[str], None],
     ) -> None:
-        """Begin at the first.
+        """Begin at the first door.
 
         Args:
-            namespaces: at least one, all of one engine.
+            namespace: holds the world.
+            turn: makes the namespace use the next of its servers; None: it has none, or knows
+                itself when.
             ports: give the time.
             say: takes a line about a door that is shut, or open again.
-
-        Raises:
-            InvalidParameter: there is none, or their engines differ.
         """
-        if not namespaces:
-            raise InvalidParameter("namespaces", namespaces, "at least one")
-        if len(engines := {each.engine for each in namespaces}) > 1:
-            raise InvalidParameter("namespaces", sorted(engines), "of one engine")
-        self._namespaces = [*namespaces]
+        self.namespace: Final = namespace
+        self._turn = turn
         self._ports = ports
         self._say = say
-        self._failures = 0
-        """Since the last answer."""
+        self._current = 0
+        """Counts the doors that were used."""
+        self._is_dark = False
+        """Whether nobody has answered since a door was found shut."""
         self._shut = trio.Event()
 
     @property
-    def current(self) -> Namespace:
-        """The one to be used now."""
-        return self._namespaces[0]
+    def current(self) -> int:
+        """The door that is used now; each that follows has a number of its own."""
+        return self._current
 
     async def once(self, operations: Sequence[Operation]) -> Sequence[Result]:
         """Carry out operations, trying one door only.
@@ -62,19 +65,19 @@ class Doors:
                 has been carried out, or not.
             OperationRefused: one of them was refused; the others were carried out.
         """
-        door = self.current
+        door = self._current
         results: Sequence[Result] | None = None
         with self._ports.clock.move_on_after(ANSWER_SECONDS):
             try:
-                results = await door.execute(operations)
+                results = await self.namespace.execute(operations)
             except StoreUnavailable:
                 self.shut(door)
                 raise
         if results is None:
             self.shut(door)
             raise StoreUnavailable(f"no answer within {ANSWER_SECONDS:g} s")
-        if self._failures:
-            self._failures = 0
+        if self._is_dark:
+            self._is_dark = False
             self._say("The line hums again: the campus is back.")
         _check_taken(results)
         return results
@@ -114,18 +117,19 @@ class Doors:
         """Wait until the current door is found shut."""
         await self._shut.wait()
 
-    def shut(self, door: Namespace) -> None:
-        """Note that a door is shut; the next one is the current one."""
-        if door is not self.current:
+    def shut(self, door: int) -> None:
+        """Note that a door is shut; where it is the current one the next takes its place."""
+        if door != self._current:
             return
-        self._namespaces.append(self._namespaces.pop(0))
+        self._current += 1
+        if self._turn is not None:
+            self._turn()
         self._shut.set()
         self._shut = trio.Event()
-        self._failures += 1
-        if self._failures == 1:
-            other = len(self._namespaces) > 1
-            way = "trying another way in" if other else "trying again"
-            self._say(f"The line crackles and goes dead: {way}...")
+        if not self._is_dark:
+            self._is_dark = True
+            way = "Trying again" if self._turn is None else "Trying another way in"
+            self._say(f"The line crackles and goes dead. {way}...")
 
 
 def _check_taken(results: Sequence[Result]) -> None:

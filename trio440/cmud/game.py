@@ -1,11 +1,11 @@
 """One player's game: what each command does, from the first line to the last.
 
 The game has no terminal and no store of its own: a :class:`~trio440.cmud.face.Face` shows it and
-gives it lines, namespaces hold the world.
+gives it lines, a namespace holds the world.
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Final
 
 import attrs
@@ -54,34 +54,36 @@ LEAVE_SECONDS: Final = 2.0
 
 
 async def play(
-    namespaces: Sequence[Namespace],
+    namespace: Namespace,
     name: str,
     face: Face,
     *,
     rng: random.Random,
     pace: float = 1.0,
+    turn: Callable[[], None] | None = None,
     ports: Host = REAL_HOST,
 ) -> None:
     """Play until the player quits or the input ends. Cancelled: the world is as it was told.
 
     Args:
-        namespaces: at least one; ways to one store, of one engine. Where one is unavailable the
-            next is tried.
+        namespace: holds the world.
         name: of the player.
         face: what the player sits at.
         rng: decides what chance decides.
         pace: what the waits for mining and solving are multiplied by, 0 or more.
+        turn: called where the namespace is unavailable, before it is tried again: makes it use
+            another server.
         ports: give the time, and what tells this terminal from others.
 
     Raises:
-        InvalidParameter: the name is none, or the namespaces are not as they should be.
+        InvalidParameter: the name is none.
         StoreUnavailable: nobody has answered for a minute.
         BadMessage: the store holds nonsense about this player.
         OperationRefused: the store is full.
     """
     name = checked_name(name)
     session = f"{ports.rng.getrandbits(64):016x}"
-    doors = Doors(namespaces, ports=ports, say=lambda text: face.tell(text, Tone.QUIET))
+    doors = Doors(namespace, turn=turn, ports=ports, say=lambda text: face.tell(text, Tone.QUIET))
 
     def tell(news: News) -> None:
         face.tell(prose.news(news), Tone.VOICE if isinstance(news, Heard) else Tone.QUIET)

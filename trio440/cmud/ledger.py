@@ -89,7 +89,7 @@ class Ledger:
     @property
     def is_atomic(self) -> bool:
         """Whether changes are exact."""
-        return isinstance(self._doors.current, AtomicNamespace)
+        return isinstance(self._doors.namespace, AtomicNamespace)
 
     async def state(self) -> State:
         """Read the student and the problem.
