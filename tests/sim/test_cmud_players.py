@@ -498,6 +498,23 @@ async def test_on_the_eventual_engine_a_terminal_believes_itself_and_not_a_repli
         assert {door.campus.value("balance/ada") for door in doors} == {str(total).encode()}
 
 
+async def test_on_the_eventual_engine_a_server_that_is_lost_takes_nothing_with_it() -> None:
+    async with open_campus() as (nursery, _):
+        replicas: list[EventualDoor] = []
+        doors = [EventualDoor(nursery, replicas, 2.0) for _ in range(2)]
+        ada = await sit_down(nursery, doors, "ada")
+        await trio.sleep(3)
+        await ada.does("move bridge", "mine 10", "buy cpu", "mine 2")
+        before = await ada.does("stats")
+        doors[0].faults.is_lost = True
+        doors[0].faults.shut()
+        await ada.does("inv")
+        again = await sit_down(nursery, doors[1:], "ada")
+        again.take()
+        assert await again.does("stats") == before
+        assert "on the bridge" in before
+
+
 async def test_on_the_eventual_engine_players_of_two_servers_meet() -> None:
     async with open_campus() as (nursery, _):
         replicas: list[EventualDoor] = []

@@ -124,6 +124,8 @@ class Faults:
     is_open: bool = True
     is_mute: bool = False
     """It answers nothing, and does not say so."""
+    is_lost: bool = False
+    """Nobody else hears of what it was told last."""
     losses: list[Loss | None] = attrs.field(factory=list)
     """What happens to the next batches that write."""
     watches: set[trio.MemorySendChannel[Change]] = attrs.field(factory=set)
@@ -238,6 +240,8 @@ class EventualDoor(_Door, EventualNamespace):
 
     async def _tell_others(self, operation: Put | Delete, stamp: int) -> None:
         await trio.sleep(self._lag)
+        if self.faults.is_lost:
+            return
         for each in self._replicas:
             entry = each.campus.entries.get(operation.key)
             if each is not self and (entry is None or entry.version < stamp):

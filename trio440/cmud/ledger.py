@@ -8,10 +8,12 @@ twice: an earlier try that arrives late finds another receipt and does nothing.
 
 On the eventual engine a change is a batch of writes after a look. Two terminals of one player, or
 two students who work on one problem within the time of a sync, can undo each other's. What this
-terminal has written itself it never forgets: a replica that lags behind is not believed.
+terminal has written itself it never forgets: a replica that lags behind is not believed, and is
+told about the player anew.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final, Generic, TypeAlias, TypeVar
 
 import attrs
@@ -77,6 +79,7 @@ class Ledger:
             keys.balance(name),
             *(keys.comp(name, kind) for kind in Kind),
         ]
+        self._mine = {*self._own, keys.loc(name)}
         self._all = [
             *self._own,
             keys.loc(name),
@@ -149,13 +152,25 @@ class Ledger:
         else:
             found = await self._doors.once(gets)
         entries = [each.entry for each in found if isinstance(each, Found)]
-        return {
+        newest = {
             key: self._newest(key, entry) for key, entry in zip(self._all, entries, strict=True)
         }
+        # A replica that is lost may have told nobody of what this terminal did there.
+        behind = [
+            Put(key, known.value)
+            for key, entry in zip(self._all, entries, strict=True)
+            if (known := newest[key]) is not entry and known is not None and key in self._mine
+        ]
+        if behind:
+            await self.write(behind)
+        return newest
 
-    def wrote(self, put: Put, version: int) -> None:
-        """Note what a replica took."""
-        self._seen[put.key] = Entry(put.key, put.value, version)
+    async def write(self, puts: Sequence[Put]) -> None:
+        """Write to a replica; the values are whole, so that a second time does no harm."""
+        results = await self._doors.once(puts)
+        for put, changed in zip(puts, results, strict=True):
+            if isinstance(changed, Changed):
+                self._seen[put.key] = Entry(put.key, put.value, changed.version)
 
     def depends_on(self, state: State, *, with_problem: bool) -> list[bytes]:
         """Return the keys that a change may have looked at."""
@@ -244,20 +259,13 @@ class _Change(Generic[T]):
             if not writes:
                 return answer
             if not self.ledger.is_atomic:
-                await self._write(writes)
+                await self.doors.insist(partial(self.ledger.write, writes))
                 return answer
             if await self._commit(before, entries, writes, answer):
                 return answer
             if count >= QUICK_TRIES:
                 await self.doors.pause(CONTENDED_SECONDS)
         raise OperationRefused("too many others change the same thing; try again")
-
-    async def _write(self, writes: list[Put]) -> None:
-        """Write to a replica; the values are whole, so that a second time does no harm."""
-        results = await self.doors.execute(writes)
-        for put, changed in zip(writes, results, strict=True):
-            if isinstance(changed, Changed):
-                self.ledger.wrote(put, changed.version)
 
     async def _commit(self, before: State, entries: Entries, writes: list[Put], answer: T) -> bool:
         """Write if nothing has changed since it was read; return whether that was so."""
