@@ -1,6 +1,8 @@
 """The store: one client API over an eventual, a linearizable and an in-process engine."""
 
 from trio440.kv.client import EventualClient, open_client
+from trio440.kv.linearizable import LinearizableNamespace, open_linearizable
+from trio440.kv.linearizable_peer import open_linearizable_peer
 from trio440.kv.memory import MemoryNamespace, open_memory
 from trio440.kv.namespace import (
     AtomicNamespace,
@@ -32,6 +34,7 @@ from trio440.kv.router import RoundRobin, Router
 from trio440.kv.server import Server, open_server
 from trio440.kv.table import Table
 from trio440.kv.table_limits import TableLimits
+from trio440.kv.table_machine import TableMachine
 
 __all__ = [
     "Append",
@@ -48,6 +51,7 @@ __all__ = [
     "Expire",
     "Get",
     "Increment",
+    "LinearizableNamespace",
     "List",
     "MemoryNamespace",
     "Namespace",
@@ -62,8 +66,11 @@ __all__ = [
     "Server",
     "Table",
     "TableLimits",
+    "TableMachine",
     "Transaction",
     "open_client",
+    "open_linearizable",
+    "open_linearizable_peer",
     "open_memory",
     "open_server",
 ]

@@ -47,6 +47,9 @@ class ReplicaLimits:
     """Of one message to another replica, about; one write that is longer goes alone."""
     watches: int = attrs.field(default=1000, validator=_positive)
     """That wait for a change; one more is refused."""
+    log_bytes: int = attrs.field(default=16 << 20, validator=_positive)
+    """Of a durable server: a snapshot is taken when the log is longer than this, and than the state
+    itself."""
     max_clock_offset_ms: int = attrs.field(default=MAX_CLOCK_OFFSET_MS, validator=_positive)
     """A stamp that is ahead of the time of day by more is refused, and counted."""
     grace_seconds: int = attrs.field(default=7 * DAY_SECONDS, validator=_positive)

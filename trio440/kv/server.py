@@ -25,10 +25,12 @@ from trio440.errors import (
     ActorFailed,
     AskTimedOut,
     InvalidParameter,
+    JournalFailed,
     RemoteError,
 )
 from trio440.kv.description import Description, parse_description
 from trio440.kv.hlc import HybridClock
+from trio440.kv.keeper import MOST_DURABLE_BYTES, Durability, Keeper, open_keeper
 from trio440.kv.query_actor import Inspect, Inspected, Meet, QueryActor, Role, Roster
 from trio440.kv.replica_limits import ReplicaLimits
 from trio440.kv.service import Execute, Executed, Follow, Followed, Store
@@ -100,6 +102,8 @@ async def open_server(
     limits: ReplicaLimits | None = None,
     client_limits: rpc.ServerLimits | None = None,
     times: SyncTimes | None = None,
+    data: str | None = None,
+    durability: Durability = "memory",
     join_seconds: float = 2.0,
     ports: Host = REAL_HOST,
 ) -> AsyncIterator[Server]:
@@ -110,6 +114,10 @@ async def open_server(
     that are being answered are finished; what was written in the last moments may reach no other
     server. Left by an exception or a cancellation, everything ends at once.
 
+    With ``data`` the server is durable, see ``durability``: opened again on the same directory,
+    with any count of query actors, it has what it had. A journal that fails (a full disk) stops
+    for good: clients get ``StoreUnavailable``, and leaving raises ``JournalFailed``.
+
     Args:
         start_port: of the system of actors; query actor ``i`` answers clients on the port
             ``start_port + 1 + i``. 0: any free ports.
@@ -119,12 +127,19 @@ async def open_server(
         limits: of each replica; the defaults of :class:`ReplicaLimits` when None.
         client_limits: of each query actor's connections; the defaults of ``rpc`` when None.
         times: when replicas compare what they have; the defaults of :class:`SyncTimes` when None.
+        data: the directory of the server's journal, made when absent.
+        durability: what an answer means: ``memory`` without ``data``; ``written``: on its way to
+            the disk, and lost by a crash at once; ``synced``: on the disk.
         join_seconds: to wait for servers that do not answer, 0 or more.
         ports: the machine to run on.
 
     Raises:
         AddressError: it cannot listen on one of the ports; nothing is left running.
-        InvalidParameter: a port, the count or a description is none.
+        InvalidParameter: a port, the count or a description is none, ``data`` and ``durability``
+            do not go together, or the limits are too high for a durable server.
+        JournalBusy: another server has the directory open.
+        JournalCorrupt: the journal is damaged, or another program's.
+        JournalFailed: the disk failed.
     """
     check_seconds("join_seconds", join_seconds)
     if type(count) is not int or not 1 <= count <= MOST_ACTORS:
@@ -134,22 +149,24 @@ async def open_server(
     others = [parse_description(text).server for text in descriptions]
     networking = actors.Networking(cluster=CLUSTER, seeds=[other.address for other in others])
     async with AsyncExitStack() as stack:
+        most_bytes = ReplicaLimits().total_bytes if data is None else MOST_DURABLE_BYTES
+        limits, times = limits or ReplicaLimits(total_bytes=most_bytes), times or SyncTimes()
+        keeper, kept = await stack.enter_async_context(open_keeper(data, durability, limits, ports))
         system = await stack.enter_async_context(
             actors.open_actor_system(host, start_port, networking=networking, ports=ports)
         )
-        limits, times = limits or ReplicaLimits(), times or SyncTimes()
         roster = Roster(others=tuple(others))
         refs = []
         for _ in range(count):
             clock = HybridClock(limits.max_clock_offset_ms)
-            role = Role(clock, limits, times, roster, ports)
+            role = Role(clock, limits, times, roster, ports, keeper, kept)
             refs.append(await system.spawn(QueryActor, role, restart=RESTART, mailbox=MAILBOX))
         clients = []
         for place, ref in enumerate(refs, 1):
             server = await stack.enter_async_context(
                 rpc.open_server(
                     start_port + place if start_port else 0,
-                    _routes(system, ref),
+                    _routes(system, ref, keeper),
                     host=host,
                     limits=client_limits,
                     ports=ports,
@@ -174,28 +191,34 @@ async def _meet_all(
             nursery.start_soon(meet, ref)
 
 
-def _routes(system: actors.ActorSystem, ref: actors.Ref[Any]) -> rpc.Routes:
+def _routes(system: actors.ActorSystem, ref: actors.Ref[Any], keeper: Keeper | None) -> rpc.Routes:
     """Let clients ask one query actor."""
     routes = rpc.Routes()
 
     @routes.answers(Store.execute)
     async def execute(request: Execute, _: rpc.Peer) -> Executed:
         try:
-            return await system.ask(ref, request, timeout_seconds=ANSWER_SECONDS)
-        except ActorError as error:
+            answer = await system.ask(ref, request, timeout_seconds=ANSWER_SECONDS)
+            if keeper is not None:
+                await keeper.settle()
+        except (ActorError, JournalFailed) as error:
             raise _failure(error) from None
+        return answer
 
     @routes.answers(Store.follow)
     async def follow(request: Follow, _: rpc.Peer) -> Followed:
         seconds = ANSWER_SECONDS + min(max(0, request.wait_ms), ANSWER_SECONDS * 1000) / 1000
         try:
-            return await system.ask(ref, request, timeout_seconds=seconds)
-        except ActorError as error:
+            answer = await system.ask(ref, request, timeout_seconds=seconds)
+            if keeper is not None:
+                await keeper.settle()
+        except (ActorError, JournalFailed) as error:
             raise _failure(error) from None
+        return answer
 
     return routes
 
 
-def _failure(error: ActorError) -> RemoteError:
+def _failure(error: ActorError | JournalFailed) -> RemoteError:
     detail = "it failed" if isinstance(error, ActorFailed) else str(error)
     return RemoteError(type(error).__name__, detail)
