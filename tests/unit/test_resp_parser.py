@@ -136,7 +136,7 @@ def test_a_request_that_is_long_under_way_is_counted() -> None:
     assert list(parser.feed(b"*2\r\n$8\r\nabc")) == []
     assert 3 <= parser.held_bytes < 20
     assert list(parser.feed(b"defgh\r\n$100\r\nx")) == []
-    assert 108 < parser.held_bytes < 300
+    assert 9 < parser.held_bytes < 100
     assert list(parser.feed(b"y" * 99 + b"\r\n")) == [[b"abcdefgh", b"x" + b"y" * 99]]
     assert parser.held_bytes == 0
 

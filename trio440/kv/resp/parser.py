@@ -32,6 +32,8 @@ HEADS: Final = [b"$%d" % length for length in range(1024)]
 COUNTS: Final = {b"*%d" % count: count for count in range(1, 64)}
 """What stands before a request, for those that are short."""
 LENGTHS: Final = {b"%d" % length: length for length in range(1024)}
+ARGUMENT_BYTES: Final = 48
+"""What an argument takes in memory beside its bytes."""
 LONE_BYTES: Final = 512
 """What is longer is not looked at as one short request."""
 LONE: Final = re.compile(
@@ -75,7 +77,7 @@ class RequestParser:
         self.problem: str | None = None
         """What is wrong with the stream; for good."""
         self.is_unfinished = False
-        """Whether a request has arrived in part."""
+        """Whether a request has arrived in part, or something that is none."""
         self._limits = limits
         self._buffer = bytearray()
         self._arguments: list[bytes] = []
@@ -85,14 +87,13 @@ class RequestParser:
         """Of the bulk string under way."""
         self._size = 0
         """Of the arguments of the request under way, the announced one included."""
+        self._held = 0
+        """The same, about, in memory, without the announced one."""
 
     @property
     def held_bytes(self) -> int:
         """Return the memory, about, of a request that has arrived in part."""
-        held = len(self._buffer)
-        if self._arguments:
-            held += self._size + 64 * len(self._arguments)
-        return held
+        return len(self._buffer) + self._held
 
     def feed(self, data: bytes | bytearray) -> Sequence[Request]:
         """Take the next bytes, and return the requests that are complete with them."""
@@ -122,8 +123,8 @@ class RequestParser:
         del buffer[:position]
         if self.problem is not None:
             buffer.clear()
-            self._arguments = []
-        self.is_unfinished = bool(buffer or self._missing)
+            self._arguments, self._held = [], 0
+        self.is_unfinished = bool(buffer or self._missing or self.problem is not None)
         return found
 
     def _take_count(self, position: int) -> int | None:
@@ -145,11 +146,12 @@ class RequestParser:
         if len(self._buffer) < end + 2:
             return None
         self._arguments.append(bytes(self._buffer[position:end]))
+        self._held += self._length + ARGUMENT_BYTES
         self._length = None
         self._missing -= 1
         if not self._missing:
             found.append(self._arguments)
-            self._arguments = []
+            self._arguments, self._held = [], 0
         return end + 2
 
     def _take_length(self, position: int) -> int | None:

@@ -157,12 +157,12 @@ class Session:
                 continue
             counters.commands += len(requests)
             await self._carry_out(requests)
+            self._take_stock()
             if self._parser.problem is not None:
                 counters.protocol_errors += 1
                 await self._outbox.send(error(f"ERR Protocol error: {self._parser.problem}"))
                 await self._say_goodbye()
                 return
-            self._take_stock()
 
     def _take_stock(self) -> None:
         """Look at what is kept for the client, and whether the shortest way is open to it."""
