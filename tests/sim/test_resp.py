@@ -61,6 +61,20 @@ async def test_pipelines_of_any_length(world: RespWorld, number: int) -> None:
         assert server.statistics().operations == 2 * number
 
 
+async def test_a_command_may_have_many_keys(world: RespWorld) -> None:
+    async with world.serve(), world.client() as client:
+        keys = [b"k%d" % at for at in range(1000)]
+        pairs = [word for key in keys for word in (key, b"v")]
+        for words, answer in (
+            ([b"MSET", *pairs], b"+OK\r\n"),
+            ([b"EXISTS", *keys], b":1000\r\n"),
+            ([b"MGET", *keys], b"*1000\r\n" + b"$1\r\nv\r\n" * 1000),
+            ([b"DEL", *keys], b":1000\r\n"),
+        ):
+            await client.stream.send_all(packed(words))
+            assert await client.answers(1) == [answer]
+
+
 async def test_a_long_answer_arrives_whole(world: RespWorld) -> None:
     value = bytes(range(256)) * 1000
     async with world.serve() as server, world.client() as client:

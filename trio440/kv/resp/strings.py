@@ -70,6 +70,8 @@ __all__ = [
 
 MAX_PAGE: Final = 1000
 """The most entries that one SCAN asks for."""
+TOGETHER: Final = 100
+"""A command of more keys is no transaction: engines bound these."""
 
 
 def _to_integer(text: bytes) -> int:
@@ -89,8 +91,10 @@ def _name(request: Request) -> str:
 
 
 def _together(client: Client, *operations: SimpleOperation) -> tuple[Operation, ...]:
-    """Return operations as one, where the engine can."""
-    return (Transaction(then=operations),) if client.server.atomic else operations
+    """Return operations as one, where the engine can and they are not too many for it."""
+    if client.server.atomic and len(operations) <= TOGETHER:
+        return (Transaction(then=operations),)
+    return operations
 
 
 def _parts(results: Sequence[Result]) -> Sequence[Result]:
