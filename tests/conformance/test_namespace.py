@@ -12,6 +12,7 @@ from tests.support.kv_engines import (
     open_eventual,
     open_linearizable,
     open_memory,
+    open_served,
 )
 from trio440.errors import HistoryCompacted, InvalidParameter, OperationRefused
 from trio440.kv import (
@@ -38,6 +39,7 @@ from trio440.kv.operations import Changed, Committed, Counted, Found
 
 ATOMIC = [
     pytest.param(open_memory, id="memory"),
+    pytest.param(open_served, id="served"),
     pytest.param(open_linearizable, id="linearizable"),
 ]
 ENGINES = [*ATOMIC, pytest.param(open_eventual, id="eventual")]

@@ -7,9 +7,16 @@ import attrs
 import trio
 
 from tests.support.sim_network import SimNetwork, open_sim_network
-from trio440 import kv, raft
+from trio440 import kv, raft, rpc
 
-__all__ = ["LIMITS", "Opened", "open_eventual", "open_linearizable", "open_memory"]
+__all__ = [
+    "LIMITS",
+    "Opened",
+    "open_eventual",
+    "open_linearizable",
+    "open_memory",
+    "open_served",
+]
 
 ADDRESSES = [(f"10.0.0.{number}", 7000) for number in (1, 2, 3)]
 
@@ -56,6 +63,24 @@ async def open_eventual() -> AsyncIterator[Opened]:
             kv.open_client(server.client_addresses, ports=ports)
         )
         yield Opened(space, lateness_seconds=0.2)
+
+
+@asynccontextmanager
+async def open_served() -> AsyncIterator[Opened]:
+    """Use a namespace of another machine's memory."""
+    async with open_sim_network(1) as network:
+        network.recording = False
+        network.weather(delay=500, jitter=500)
+        ports, mine = network.host("10.0.0.1", seed=1), network.host("10.0.0.9", seed=9)
+        async with kv.open_memory(LIMITS, ports=ports) as memory:
+            routes = rpc.Routes()
+            kv.serve_routes(memory, routes, ports)
+            identity = rpc.Identity("kv")
+            async with (
+                rpc.open_server(7000, routes, host="10.0.0.1", identity=identity, ports=ports),
+                kv.open_served("10.0.0.1:7000", ports=mine) as space,
+            ):
+                yield Opened(space, lateness_seconds=0.003)
 
 
 @asynccontextmanager

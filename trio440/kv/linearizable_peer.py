@@ -12,6 +12,7 @@ from trio440.core.real import REAL_HOST
 from trio440.errors import LeadershipLost, NotLeader, PeerStopped, ProposalRefused
 from trio440.kv.table_limits import TableLimits
 from trio440.kv.table_machine import TableMachine, encode_tick
+from trio440.rpc import Routes
 
 __all__ = ["open_linearizable_peer"]
 
@@ -25,6 +26,7 @@ async def open_linearizable_peer(
     limits: TableLimits | None = None,
     *,
     storage: raft.Storage | None = None,
+    routes: Routes | None = None,
     report: Callable[[Exception], None] | None = None,
     ports: Host = REAL_HOST,
 ) -> AsyncIterator[raft.Peer[TableMachine]]:
@@ -39,7 +41,8 @@ async def open_linearizable_peer(
         config: which peer, as for :func:`trio440.raft.open_peer`.
         limits: of the table; the same at all peers.
         storage: another one than ``config.directory`` says.
-        report: as for :func:`trio440.raft.open_peer`.
+        routes: as for :func:`trio440.raft.open_peer`.
+        report: likewise.
         ports: the machine to run on.
 
     Raises:
@@ -48,7 +51,12 @@ async def open_linearizable_peer(
     """
     async with (
         raft.open_peer(
-            config, TableMachine(limits), storage=storage, report=report, ports=ports
+            config,
+            TableMachine(limits),
+            storage=storage,
+            routes=routes,
+            report=report,
+            ports=ports,
         ) as peer,
         open_service_nursery() as nursery,
     ):

@@ -66,7 +66,12 @@ class MemoryNamespace(AtomicNamespace):
         await trio.lowlevel.checkpoint()
         return self.execute_nowait(operations)
 
-    def execute_nowait(self, operations: Sequence[Operation]) -> list[Result]:
+    @property
+    def revision(self) -> int:
+        """How many changes there were."""
+        return self._table.revision
+
+    def execute_nowait(self, operations: Sequence[Operation | LeaseOperation]) -> list[Result]:
         """Carry out operations in their order and return one result for each; no checkpoint."""
         return self._do(operations)
 

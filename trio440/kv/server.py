@@ -10,7 +10,7 @@ Each query actor holds everything and answers at once. How they come to agree is
 ``docs/kv-sync.md``.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, final
 
@@ -29,11 +29,12 @@ from trio440.errors import (
     RemoteError,
 )
 from trio440.kv.description import Description, parse_description
+from trio440.kv.discovery import CLUSTER, DEFAULT, IDENTITY, Discovery, Offer, Offered
 from trio440.kv.hlc import HybridClock
 from trio440.kv.keeper import MOST_DURABLE_BYTES, Durability, Keeper, open_keeper
 from trio440.kv.query_actor import Inspect, Inspected, Meet, QueryActor, Role, Roster
 from trio440.kv.replica_limits import ReplicaLimits
-from trio440.kv.service import Execute, Executed, Follow, Followed, Store
+from trio440.kv.service import AskStatus, Execute, Executed, Follow, Followed, Seen, Store
 from trio440.kv.sync import SyncTimes
 from trio440.kv.sync_messages import ServerInfo
 
@@ -42,7 +43,6 @@ __all__ = ["Server", "open_server"]
 MOST_ACTORS: Final = 256
 MAILBOX: Final = actors.MailboxPolicy(10_000)
 """What finds no room is answered with an error, or healed like any lost message."""
-CLUSTER: Final = "kv"
 ANSWER_SECONDS: Final = 60.0
 RESTART: Final = actors.Restart("permanent")
 
@@ -105,6 +105,7 @@ async def open_server(
     data: str | None = None,
     durability: Durability = "memory",
     join_seconds: float = 2.0,
+    offers: Callable[[], Offered] | None = None,
     ports: Host = REAL_HOST,
 ) -> AsyncIterator[Server]:
     """Be a server of the store for as long as the body runs.
@@ -131,6 +132,7 @@ async def open_server(
         durability: what an answer means: ``memory`` without ``data``; ``written``: on its way to
             the disk, and lost by a crash at once; ``synced``: on the disk.
         join_seconds: to wait for servers that do not answer, 0 or more.
+        offers: what clients hear that there is; this engine as the default namespace when None.
         ports: the machine to run on.
 
     Raises:
@@ -161,13 +163,19 @@ async def open_server(
             clock = HybridClock(limits.max_clock_offset_ms)
             role = Role(clock, limits, times, roster, ports, keeper, kept)
             refs.append(await system.spawn(QueryActor, role, restart=RESTART, mailbox=MAILBOX))
-        clients = []
+        clients: list[str] = []
+
+        def mine() -> Offered:
+            described = Description(roster.me, tuple(clients)) if roster.me else ""
+            return Offered((Offer(DEFAULT, "eventual", tuple(clients)),), str(described))
+
         for place, ref in enumerate(refs, 1):
             server = await stack.enter_async_context(
                 rpc.open_server(
                     start_port + place if start_port else 0,
-                    _routes(system, ref, keeper),
+                    _routes(system, ref, keeper, offers or mine),
                     host=host,
+                    identity=IDENTITY,
                     limits=client_limits,
                     ports=ports,
                 )
@@ -191,9 +199,15 @@ async def _meet_all(
             nursery.start_soon(meet, ref)
 
 
-def _routes(system: actors.ActorSystem, ref: actors.Ref[Any], keeper: Keeper | None) -> rpc.Routes:
+def _routes(
+    system: actors.ActorSystem,
+    ref: actors.Ref[Any],
+    keeper: Keeper | None,
+    offers: Callable[[], Offered],
+) -> rpc.Routes:
     """Let clients ask one query actor."""
     routes = rpc.Routes()
+    routes.add(Discovery.offers, lambda _, __: offers())
 
     @routes.answers(Store.execute)
     async def execute(request: Execute, _: rpc.Peer) -> Executed:
@@ -204,6 +218,14 @@ def _routes(system: actors.ActorSystem, ref: actors.Ref[Any], keeper: Keeper | N
         except (ActorError, JournalFailed) as error:
             raise _failure(error) from None
         return answer
+
+    @routes.answers(Store.look)
+    async def look(_: AskStatus, __: rpc.Peer) -> Seen:
+        try:
+            found = await system.ask(ref, Inspect(), timeout_seconds=ANSWER_SECONDS)
+        except ActorError as error:
+            raise _failure(error) from None
+        return Seen(system.address, found.replica, found.digest)
 
     @routes.answers(Store.follow)
     async def follow(request: Follow, _: rpc.Peer) -> Followed:
