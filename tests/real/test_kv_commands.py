@@ -5,10 +5,12 @@ import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from tests.support.processes import TRIO440, Program, finished, started
+from tests.support.tools import require_tool
 
 pytestmark = pytest.mark.real
 
@@ -21,10 +23,10 @@ def store(*words: str) -> Iterator[tuple[Program, str, dict[str, str], str]]:
     with started([*KV, "serve", "--port", "0", *words]) as server:
         address = f"127.0.0.1:{server.port()}"
         namespaces: dict[str, str] = {}
-        while (line := server.line()).startswith("namespace "):
-            _, name, engine, addresses = line.split()
-            namespaces[name] = engine
-            assert addresses
+        while (line := server.line()).startswith(("namespace ", "resp ")):
+            kind, name, what, *addresses = line.split()
+            assert len(addresses) == (kind == "namespace")
+            namespaces[name if kind == "namespace" else f"resp of {name}"] = what
         word, description = shlex.split(line)
         assert word == "description"
         yield server, address, namespaces, description
@@ -57,6 +59,26 @@ def test_a_namespace_of_this_process() -> None:
             assert json.loads(watch.line())["value"] == "due"
         server.signal(signal.SIGTERM)
         assert server.end() == (0, "", "")
+
+
+@pytest.mark.slow
+def test_clients_of_redis_and_a_directory(tmp_path: Path) -> None:
+    require_tool("redis-cli")
+    data = ("--data", str(tmp_path / "kv"), "--resp", "0", "--resp", "0=exact", "--id", "n1")
+    for turn in range(2):
+        with store(*data, "--namespace", "exact=linearizable") as (server, address, namespaces, _):
+            port = namespaces["resp of exact"].rpartition(":")[2]
+            for command, answer in (("INCR n", turn + 1), ("SET k v", "OK"), ("GET k", "v")):
+                words = ["redis-cli", "-p", port, *command.split()]
+                assert finished(words)[1] == f"{answer}\n"
+            port = namespaces["resp of default"].rpartition(":")[2]
+            err = finished(["redis-cli", "-p", port, "INCR", "n"])[1]
+            assert "needs a linearizable namespace" in err
+            kept = ask(address, "get", "k")
+            assert kept == ((0, "old\n", "") if turn else (1, "", ""))
+            assert ask(address, "put", "k", "old") == (0, "", "")
+            server.signal(signal.SIGKILL)
+            server.end()
 
 
 @pytest.mark.slow
@@ -97,6 +119,8 @@ def test_servers_join_by_a_description_or_an_address() -> None:
         (["serve", "--port", "0", "--join", "x"], "has printed"),
         (["serve", "--port", "65535"], "start_port"),
         (["serve", "--count", "0"], "'--count'"),
+        (["serve", "--resp", "0=x"], "there is no namespace 'x', but default"),
+        (["serve", "--resp", "x"], "'x' is not a port number"),
         (["get", "k"], "'--at'"),
         (["get", "--at", "x", "k"], "is not HOST:PORT"),
         (["get", "--at", "127.0.0.1:1", "k"], "the store cannot be reached: 127.0.0.1:1"),

@@ -37,7 +37,16 @@ from trio440.kv.packing import decode_answer, decode_batch, encode_answer, encod
 from trio440.kv.positions import decode_position, encode_position
 from trio440.rpc.service import BoundMethod, Service, method
 
-__all__ = ["ServedNamespace", "open_served", "serve_routes"]
+__all__ = [
+    "Answers",
+    "Atomic",
+    "Batch",
+    "Follow",
+    "Followed",
+    "ServedNamespace",
+    "open_served",
+    "serve_routes",
+]
 
 A = TypeVar("A")
 R = TypeVar("R")

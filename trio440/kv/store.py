@@ -77,8 +77,8 @@ class StoreConfig:
     directory: str | None = None
     """Where it keeps what outlives it; None: nothing does."""
     durability: Durability | None = None
-    """What an answer of the eventual engine means; None: ``synced`` with a directory, and ``memory``
-    without. The linearizable engine always syncs."""
+    """What an answer of the eventual engine means; None: ``synced`` with a directory, otherwise
+    ``memory``. The linearizable engine always syncs where it has a directory."""
     id: str = ""
     """Of its Raft peer, never used again for another one; ``HOST:PORT`` or drawn, when empty."""
 

@@ -25,7 +25,7 @@ from trio440.errors import (
 from trio440.kv.discovery import IDENTITY
 from trio440.rpc.service import Service, method
 
-__all__ = ["Voters", "become_voter"]
+__all__ = ["Join", "Joined", "Joining", "Voters", "become_voter"]
 
 REST_SECONDS: Final = 0.2
 ASK_SECONDS: Final = 5.0
