@@ -98,7 +98,8 @@ class Table(TableCore):
             return Found(None)
         if self._ends.at:
             return Found(self._shown(key, row))
-        return Found(Entry(key, *row))
+        value, version = row
+        return Found(Entry(key, value, version))
 
     def _put(self, operation: Put) -> Changed:
         key, ttl_ms, lease = operation.key, operation.ttl_ms, operation.lease
@@ -110,7 +111,7 @@ class Table(TableCore):
             raise OperationStopped(f"there is no lease {lease}", "no_lease")
         before = self._rows.get(key)
         version = self._write(key, operation.value, before)
-        if before is not None and not operation.keep_ttl:
+        if (self._ends.at or self._book.lease_of) and not operation.keep_ttl:
             self._forget_ends(key)
         if ttl_ms is not None:
             self._let_end(key, ttl_ms)

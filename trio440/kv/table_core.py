@@ -101,6 +101,11 @@ class TableCore:
             self._end_what_is_due()
 
     @property
+    def has_ends(self) -> bool:
+        """Whether anything ends by its time."""
+        return bool(self._ends.at or self._lease_ends.at)
+
+    @property
     def has_new_ends(self) -> bool:
         """Whether a time to live has begun since anybody said what time it is."""
         return bool(self._new_ends or self._new_lease_ends)
