@@ -143,11 +143,14 @@ async def test_who_waits_too_long_is_told_the_truth(
     assert len(wire.messages) == 1
 
 
-async def test_a_message_that_fails_fails_each_of_its_calls(autojump_clock: MockClock) -> None:
+@pytest.mark.parametrize("may_have_happened", [True, False])
+async def test_a_message_that_fails_fails_each_of_its_calls(
+    autojump_clock: MockClock, may_have_happened: bool
+) -> None:
     wire = Wire()
 
     def fail(message: list[bytes]) -> list[Result]:
-        raise StoreUnavailable("it burns", may_have_happened=False)
+        raise StoreUnavailable("it burns", may_have_happened=may_have_happened)
 
     wire.answer = fail
     errors: list[StoreUnavailable] = []
@@ -161,7 +164,7 @@ async def test_a_message_that_fails_fails_each_of_its_calls(autojump_clock: Mock
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(call)
-        assert not any(error.may_have_happened for error in errors)
+        assert [error.may_have_happened for error in errors] == [may_have_happened] * 3
         assert len({id(error) for error in errors}) == 3
         wire.answer = lambda _: [Counted(7)]
         assert await lane.carry([b"x"]) == [Counted(7)], "it goes on"

@@ -10,12 +10,22 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.support.raft_world import FAST, PORT, Cluster
 from tests.support.rpc_world import ports_of
 from trio440 import kv, raft
 from trio440.core.host import Host
-from trio440.errors import HistoryCompacted, JournalFailed, StoreUnavailable
+from trio440.core.real import REAL_HOST
+from trio440.errors import (
+    BadMessage,
+    HandshakeRefused,
+    HistoryCompacted,
+    JournalFailed,
+    NoAnswer,
+    SessionExpired,
+    StoreUnavailable,
+)
 from trio440.kv import Append, Count, Delete, Get, Put, Refused, TableLimits
 from trio440.kv.operations import Changed, Counted
 from trio440.raft.dedupe import Sessions
@@ -273,6 +283,46 @@ async def test_another_machine_than_a_table_is_told(world: World) -> None:
             await space.get(b"k")
 
 
+class Failing:
+    """A client whose every try comes to this."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def propose(self, _: bytes, **_options: object) -> bytes:
+        raise self._error
+
+    async def read(self, _: bytes) -> bytes:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        NoAnswer("the command", 1),
+        SessionExpired(7),
+        BadMessage("no message"),
+        HandshakeRefused("n1:1", "cluster", "they differ"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+async def test_what_a_cluster_did_not_answer_may_have_happened_unless_it_only_reads(
+    error: Any, autojump_clock: MockClock
+) -> None:
+    client: Any = Failing(error)
+    space = kv.LinearizableNamespace(client, client.read, REAL_HOST, timeout_seconds=5)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(space.run)
+        with pytest.raises(StoreUnavailable) as caught:
+            await space.put(b"k", b"v")
+        assert caught.value.may_have_happened
+        assert str(error) in str(caught.value)
+        with pytest.raises(StoreUnavailable) as caught:
+            await space.execute([Get(b"k"), Count()])
+        assert not caught.value.may_have_happened
+        nursery.cancel_scope.cancel()
+
+
 @simulated(seeds=1, profile="calm", hosts=HOSTS, duration_seconds=90)
 async def test_a_peer_in_the_process_answers_what_only_asks(world: World) -> None:
     servers = Servers(world)
@@ -319,9 +369,11 @@ async def test_nothing_ends_before_its_time_whoever_leads_and_whatever_clocks_sa
             lease = await client.grant_lease(2000)
             await client.execute([Put(b"leased", b"", lease=lease)])
             if number == 1:
+                await trio.sleep(0.3)  # what has begun is known to all by then
                 leader = next(peer.id for peer in servers.peers.values() if peer.is_leader)
                 world.machines[leader].crash()
                 del servers.peers[leader]
+            await space.count()  # which finds who leads
             await trio.sleep_until(began + 1.98)
             assert await space.count() == 2
             await trio.sleep_until(began + 3.5)

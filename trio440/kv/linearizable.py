@@ -54,7 +54,7 @@ MOST_BYTES: Final = (1 << 20) - (4 << 10)
 """Of one operation: an entry of the log has a limit, and so much less is left in it."""
 
 UNANSWERED: Final = (
-    *(NoAnswer, HandshakeRefused, BadMessage),
+    *(NoAnswer, HandshakeRefused, BadMessage, SessionExpired),
     *(NotQueryable, ReadRefused, PeerStopped),
 )
 
@@ -175,7 +175,7 @@ class LinearizableNamespace(AtomicNamespace):
         try:
             data = await self._client.propose(command, timeout_seconds=self._timeout_seconds)
             return _results(data)
-        except (SessionExpired, *UNANSWERED) as error:
+        except UNANSWERED as error:
             raise StoreUnavailable(str(error)) from error
 
     async def _send_reads(self, operations: list[bytes]) -> list[Result]:
