@@ -25,7 +25,13 @@ from trio440.errors import (
     StoreUnavailable,
 )
 from trio440.journal import open_journal
-from trio440.kv.keeping import decode_kept, encode_kept
+from trio440.kv.keeping import (
+    decode_kept,
+    encode_birth,
+    encode_kept,
+    encode_snapshot,
+    restore,
+)
 from trio440.sim.blocking import SimBlocking
 from trio440.sim.disk import SimDisk
 from trio440.sim.power import PowerCut
@@ -311,8 +317,27 @@ def test_kept_writes_are_split_where_they_are_long() -> None:
     rows = [(b"%d" % n, b"v" * 500_000, n, writer, 0) for n in range(20)]
     records = encode_kept(rows)
     assert 2 <= len(records) <= 4
-    assert [row for record in records for row in decode_kept(record)] == rows
+    assert [row for record in records for row in decode_kept(record)[1]] == rows
     assert encode_kept([]) == []
+
+
+def test_a_journal_knows_when_the_store_began_there() -> None:
+    """What is older is what others have to tell it first, after a restart, too."""
+    writer = Ref[Any]("h:1", 1, 1)
+    birth, kept = encode_birth(500), encode_kept([(b"k", b"v", 900, writer, 0)])
+    assert restore(None, [], 1000) is None
+    for snapshot, records in [
+        (None, [birth, *kept]),
+        (encode_snapshot(800, 500, kept), []),
+        (encode_snapshot(800, 500, []), kept),
+    ]:
+        restored = restore(snapshot, records, 1000)
+        assert restored is not None
+        assert (restored.born, len(restored)) == (500, 1)
+        assert restored.horizon == (0 if snapshot is None else 800)
+        if snapshot is not None:
+            assert restored.merge(b"old", b"v", 499, writer) == "news"
+            assert restored.merge(b"late", b"v", 500, writer) == "refused"
 
 
 @pytest.mark.parametrize(

@@ -16,18 +16,19 @@ from trio440.core.host import Host
 from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import BadMessage, InvalidParameter, JournalCorrupt, JournalFailed
 from trio440.journal import Journal, JournalLimits, open_journal
+from trio440.kv.hlc import pack
 from trio440.kv.keeping import (
     collect,
-    decode_kept,
-    decode_snapshot,
+    encode_birth,
     encode_kept,
     encode_snapshot,
+    restore,
 )
 from trio440.kv.records import Records
 from trio440.kv.replica import Row
 from trio440.kv.replica_limits import ReplicaLimits
 
-__all__ = ["MOST_DURABLE_BYTES", "Durability", "Keeper", "open_keeper", "restore"]
+__all__ = ["MOST_DURABLE_BYTES", "Durability", "Keeper", "open_keeper"]
 
 Durability: TypeAlias = Literal["memory", "written", "synced"]
 """What an answer to a client means. ``memory``: nothing is kept. ``written``: what it tells of is
@@ -99,32 +100,10 @@ class Keeper:
             chunks += encode_kept(rows)
             await trio.lowlevel.checkpoint()
         horizon = max(replica.horizon for replica in self.replicas)
+        born = max(replica.born for replica in self.replicas)
         with suppress(JournalFailed):  # clients learn it from their next request
-            await self._journal.snapshot(partial(encode_snapshot, horizon, chunks), upto)
+            await self._journal.snapshot(partial(encode_snapshot, horizon, born, chunks), upto)
         self._is_compacting = False
-
-
-def restore(journal: Journal, limits: ReplicaLimits, directory: str) -> Records:
-    """Return what a journal held.
-
-    Raises:
-        JournalCorrupt: it is no journal of a store.
-    """
-    recovered = journal.take_recovered()
-    records, horizon = Records(limits.grace_seconds * 1000), 0
-    try:
-        if recovered.snapshot is not None:
-            horizon, rows = decode_snapshot(recovered.snapshot)
-            for row in rows:
-                records.merge(*row)
-        for data in recovered.records:
-            for row in decode_kept(data):
-                records.merge(*row)
-    except BadMessage as error:
-        problem = f"this is not the journal of a server of the store: {error}"
-        raise JournalCorrupt(directory, 0, problem) from error
-    records.horizon = horizon
-    return records
 
 
 @asynccontextmanager
@@ -155,7 +134,16 @@ async def open_keeper(
     segment_bytes = max(LEAST_SEGMENT_BYTES, limits.log_bytes // 4)
     journal_limits = JournalLimits(segment_bytes=min(JournalLimits().segment_bytes, segment_bytes))
     async with open_journal(directory, limits=journal_limits, ports=ports) as journal:
-        records = restore(journal, limits, directory)
+        recovered = journal.take_recovered()
+        try:
+            records = restore(recovered.snapshot, recovered.records, limits.grace_seconds * 1000)
+        except BadMessage as error:
+            problem = f"this is not the journal of a server of the store: {error}"
+            raise JournalCorrupt(directory, 0, problem) from error
+        if records is None:
+            born = pack(ports.wall.now_ns() // 1_000_000)
+            journal.append_nowait([encode_birth(born)])
+            records = Records(limits.grace_seconds * 1000, born)
         async with open_service_nursery() as nursery:
             is_synced = durability == "synced"
             keeper = Keeper(journal, nursery, is_synced=is_synced, log_bytes=limits.log_bytes)

@@ -17,7 +17,14 @@ from trio440.kv.replica import Row
 from trio440.kv.sync_messages import Writer
 from trio440.wire.codec import Codec
 
-__all__ = ["collect", "decode_kept", "decode_snapshot", "encode_kept", "encode_snapshot"]
+__all__ = [
+    "collect",
+    "decode_kept",
+    "encode_birth",
+    "encode_kept",
+    "encode_snapshot",
+    "restore",
+]
 
 CHUNK_BYTES: Final = 4 << 20
 ROW_BYTES: Final = 64
@@ -33,6 +40,8 @@ class _Kept:
     stamps: tuple[int, ...]
     writers: tuple[int, ...]
     expiries: tuple[int, ...]
+    born: int = 0
+    """Of the first one: when the store began here, as a stamp."""
 
     def __attrs_post_init__(self) -> None:
         """Refuse what does not fit together.
@@ -49,14 +58,20 @@ class _Kept:
 
 @attrs.frozen
 class _Snapshot:
-    """All writes that are kept, and the horizon."""
+    """All writes that are kept, the horizon, and when the store began here."""
 
     horizon: int
+    born: int
     chunks: tuple[bytes, ...]
 
 
 KEPT: Final = Codec[_Kept](_Kept)
 SNAPSHOT: Final = Codec[_Snapshot](_Snapshot)
+
+
+def encode_birth(born: int) -> bytes:
+    """Return the first record of a journal: when the store began here, as a stamp."""
+    return KEPT.encode(_Kept((), (), (), (), (), (), born))
 
 
 def encode_kept(rows: Iterable[Row]) -> list[bytes]:
@@ -88,8 +103,30 @@ def _encode(rows: Sequence[Row]) -> bytes:
     )
 
 
-def decode_kept(data: bytes) -> Iterator[Row]:
-    """Give the writes of one record.
+def restore(snapshot: bytes | None, kept: Iterable[bytes], grace_ms: int) -> Records | None:
+    """Return the records that a journal held; None: nothing was ever kept in it.
+
+    Raises:
+        BadMessage: it is no journal of a store.
+    """
+    records, horizon = Records(grace_ms), 0
+    if snapshot is not None:
+        whole = SNAPSHOT.decode_untrusted(snapshot)
+        horizon, records.born = whole.horizon, whole.born
+        kept = [*whole.chunks, *kept]
+    is_empty = True
+    for data in kept:
+        is_empty = False
+        born, rows = decode_kept(data)
+        records.born = max(records.born, born)
+        for row in rows:
+            records.merge(*row)
+    records.horizon = horizon
+    return None if is_empty else records
+
+
+def decode_kept(data: bytes) -> tuple[int, Iterator[Row]]:
+    """Return when the store began, or 0, and the writes of one record.
 
     Raises:
         BadMessage: it is none of a store.
@@ -97,22 +134,13 @@ def decode_kept(data: bytes) -> Iterator[Row]:
     kept = KEPT.decode_untrusted(data)
     refs = [Ref[Any](*actor) for actor in kept.actors]
     columns = zip(kept.keys, kept.values, kept.stamps, kept.writers, kept.expiries, strict=True)
-    return ((key, value, stamp, refs[place], ms) for key, value, stamp, place, ms in columns)
+    rows = ((key, value, stamp, refs[place], ms) for key, value, stamp, place, ms in columns)
+    return kept.born, rows
 
 
-def encode_snapshot(horizon: int, chunks: Sequence[bytes]) -> bytes:
+def encode_snapshot(horizon: int, born: int, chunks: Sequence[bytes]) -> bytes:
     """Return a snapshot of chunks, which :func:`encode_kept` gives."""
-    return SNAPSHOT.encode(_Snapshot(horizon, tuple(chunks)))
-
-
-def decode_snapshot(data: bytes) -> tuple[int, Iterator[Row]]:
-    """Return the horizon of a snapshot, and its writes.
-
-    Raises:
-        BadMessage: it is none of a store; from the iterator, too.
-    """
-    snapshot = SNAPSHOT.decode_untrusted(data)
-    return snapshot.horizon, (row for chunk in snapshot.chunks for row in decode_kept(chunk))
+    return SNAPSHOT.encode(_Snapshot(horizon, born, tuple(chunks)))
 
 
 def collect(replicas: Sequence[Records], places: int) -> Iterator[list[Row]]:

@@ -144,7 +144,7 @@ class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
                 mine.merge(*row)
                 self._role.clock.last = max(self._role.clock.last, row[2])
             await trio.lowlevel.checkpoint()
-        mine.horizon = former.horizon
+        mine.horizon, mine.born = former.horizon, former.born
         mine.sweep(self._now_ms())
 
     def _become(self, records: Records) -> None:

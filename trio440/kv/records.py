@@ -84,7 +84,8 @@ class Records:
         """Of keys, values and what records take, tombstones included."""
         self.horizon = 0
         """The greatest stamp of a tombstone that has gone; 0: none has."""
-        self._born = born
+        self.born = born
+        """The stamp of the beginning; what is older is never refused."""
         self._grace_ms = grace_ms
         self._buckets: list[dict[bytes, Record] | None] = [None] * (
             leaves_below(0).stop - FIRST_LEAF
@@ -156,7 +157,7 @@ class Records:
         bucket = self._buckets[node - FIRST_LEAF]
         old = None if bucket is None else bucket.get(key)
         if old is None:
-            if self._born < stamp <= self.horizon:
+            if self.born <= stamp <= self.horizon:
                 return "refused"
         elif not old.is_before(stamp, writer):
             if (

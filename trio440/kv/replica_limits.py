@@ -37,8 +37,9 @@ class ReplicaLimits:
     list_entries: int = attrs.field(default=1000, validator=_positive)
     """Entries of one List; it says that there are more."""
     list_bytes: int = attrs.field(default=1 << 20, validator=_positive)
-    """Keys and values of one List, likewise; one entry is always given. Also of all that one batch
-    gets back: operations behind it that read are refused."""
+    """Keys and values of one List, likewise; one entry is always given."""
+    batch_bytes: int = attrs.field(default=8 << 20, validator=_positive)
+    """Keys and values that one batch gets back, about: what reads behind it is refused."""
     history_changes: int = attrs.field(default=10_000, validator=_positive)
     """Changes that are remembered for watches; the oldest are given up."""
     history_bytes: int = attrs.field(default=16 << 20, validator=_positive)
