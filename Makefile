@@ -66,7 +66,7 @@ test: lint
 simulate: setup
 	@set -e; for run in 'lsp A 150' 'lsp B 20' 'miner A 150' 'miner B 20' 'linekv A 150' 'linekv B 20' \
 	  'core B 150' 'raft A 60' 'raft B 8' 'actors A 60' 'actors B 8' \
-  'kv A 60'; do set -- $$run; \
+  'kv A 60' 'kv B 8'; do set -- $$run; \
 	  $(BIN)/trio440 sim run $$1 --level $$2 --seeds 0:$$3 --profile hostile --no-shrink; done
 	$(BIN)/trio440 sim ablations
 
@@ -76,7 +76,7 @@ campaign: setup
 	  --numprocesses $(PYTEST_WORKERS) $(PYTEST_ARGS)
 	@set -e; for system in lsp miner linekv raft actors kv; do \
 	  $(BIN)/trio440 sim run $$system --level A --seeds 0:$(SEEDS) --profile hostile; done
-	@set -e; for system in lsp miner linekv core raft actors; do for order in random pct; do \
+	@set -e; for system in lsp miner linekv core raft actors kv; do for order in random pct; do \
 	  $(BIN)/trio440 sim run $$system --level B --seeds 0:$$(($(SEEDS) / 10)) --profile hostile \
 	    --order $$order; done; done
 

@@ -1,4 +1,4 @@
-"""The store at level A: a few histories, and their sameness."""
+"""The store at both levels: a few histories, and their sameness."""
 
 import pytest
 
@@ -20,5 +20,13 @@ def test_replicas_keep_their_promises(profile: str) -> None:
 
 
 @pytest.mark.campaign
-def test_a_history_is_the_same_in_every_process() -> None:
-    assert len(digests_in_processes("kv 3 A hostile", hash_seeds=(None, 1))) == 1
+@pytest.mark.parametrize("setup", ["kv 3 A hostile", "kv 3 B hostile"])
+def test_a_history_is_the_same_in_every_process(setup: str) -> None:
+    assert len(digests_in_processes(setup, hash_seeds=(None, 1))) == 1
+
+
+@pytest.mark.parametrize("profile", ["hostile", *IN_CAMPAIGNS])
+def test_servers_and_clients_keep_their_promises(profile: str) -> None:
+    outcome, _ = run(Setup("kv", 0, "B", profile))
+    assert outcome.failure is None, f"{outcome.failure}\n{outcome.setup.replay_command()}"
+    assert outcome.events > 300

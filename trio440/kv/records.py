@@ -9,9 +9,9 @@ is still on its way would bring the key back.
 A tombstone goes when it is older than the grace period; the greatest stamp that has gone is the
 *horizon*. Behind it a replica cannot know whether a key that it does not have was deleted, and
 nothing may come back: so it refuses a write from behind its horizon to a key that is unknown to
-it. That hits only what took longer than the grace period to get here. What was written before a
-replica began with nothing is not refused: it is what others have to tell it first, while tombstones
-that they have told it already may go.
+it. That hits only what took longer than the grace period to get here. Of a replica that began with
+nothing, tombstones from before its beginning are none for the horizon: what is older may not have
+been told to it yet, and it has one grace period for that.
 
 A record whose time to live is over becomes a tombstone of the same version, on each replica by
 itself, and has its grace period from then on.
@@ -77,15 +77,14 @@ class Records:
 
         Args:
             grace_ms: how long a tombstone stays.
-            born: the stamp of the beginning; what is older is never late.
+            born: the stamp of the beginning; tombstones that are older move no horizon.
         """
         self.tree: Final = DigestTree()
         self.bytes = 0
         """Of keys, values and what records take, tombstones included."""
         self.horizon = 0
-        """The greatest stamp of a tombstone that has gone; 0: none has."""
-        self.born = born
-        """The stamp of the beginning; what is older is never refused."""
+        """The greatest stamp of a tombstone of its own time that has gone; 0: none has."""
+        self._born = born
         self._grace_ms = grace_ms
         self._buckets: list[dict[bytes, Record] | None] = [None] * (
             leaves_below(0).stop - FIRST_LEAF
@@ -157,7 +156,7 @@ class Records:
         bucket = self._buckets[node - FIRST_LEAF]
         old = None if bucket is None else bucket.get(key)
         if old is None:
-            if self.born <= stamp <= self.horizon:
+            if stamp <= self.horizon:
                 return "refused"
         elif not old.is_before(stamp, writer):
             if (
@@ -236,7 +235,8 @@ class Records:
         self.tree.add(node, -self._hash(key, record), -1)
         self.bytes -= RECORD_BYTES + len(key)
         self._timed -= 1
-        self.horizon = max(self.horizon, record.stamp)
+        if record.stamp > self._born:
+            self.horizon = max(self.horizon, record.stamp)
 
     def _hash(self, key: bytes, record: Record) -> int:
         return hash_write(key, record.stamp, self._know(record.writer)[1])

@@ -24,7 +24,7 @@ from trio440.sim.systems.kv_watch import FILLER, require
 if TYPE_CHECKING:
     from trio440.sim.systems.kv_replicas import Actor, Hub
 
-__all__ = ["Client"]
+__all__ = ["KEYS", "Client"]
 
 KEYS: Final = 40
 LONG: Final = 600
@@ -153,7 +153,9 @@ class Client:
         shown = f"{self.name} at {actor.ref!r}: {operation} is {result.version}, had seen {seen}"
         require(result.version > seen, "a write wins over what its client had seen", shown)
         expires_ms = now_ms + ttl_ms if value is not None and ttl_ms else 0
-        self._hub.truth.take(key, (result.version, actor.ref), value, expires_ms)
+        version = result.version, actor.ref
+        self._hub.truth.take(key, version, value, expires_ms)
+        self._hub.expect(actor.server, key, version)
         self.seen[key] = result.version
         self.clock = max(self.clock, result.version)
 

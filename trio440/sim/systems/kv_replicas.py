@@ -3,6 +3,7 @@
 import random
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final
 
 import attrs
@@ -16,12 +17,14 @@ from trio440.kv.replica_limits import ReplicaLimits
 from trio440.kv.sync import Replication, SyncTimes
 from trio440.kv.sync_messages import ServerInfo, Sync
 from trio440.sim.stage import Stage
-from trio440.sim.systems.kv_watch import Life, Truth, require
+from trio440.sim.systems.kv_watch import Life, Truth, Version, require
 
 __all__ = ["Actor", "Hub", "Server"]
 
 START_MS: Final = 1_700_000_000_000
 SECOND: Final = 1_000_000
+LOCAL_US: Final = 500_000
+REMOTE_US: Final = 2_000_000
 RATE: Final = 10
 """Messages in a second, from one actor to another."""
 HEAD_BYTES: Final = 6_000
@@ -37,6 +40,8 @@ class Hub:
     times: SyncTimes
     local_loss: float
     """The share of messages between siblings that finds no room."""
+    is_prompt: bool
+    """Whether all are told in time, since nothing goes wrong."""
     truth: Truth = attrs.Factory(Truth)
     servers: "dict[str, Server]" = attrs.Factory(dict)
     messages: int = 0
@@ -54,6 +59,23 @@ class Hub:
         times.append(now_us)
         fits = len(times) <= RATE or now_us - times[0] >= SECOND
         require(fits, "ten messages a second", f"{source} to {to}: {[*times]}")
+
+    def expect(self, server: "Server", key: bytes, version: Version) -> None:
+        """Require that a write is known soon to all who are there, and to siblings still sooner."""
+        if self.is_prompt:
+            now = self.stage.now
+            siblings = [actor.life for actor in server.actors]
+            every = [actor.life for each in self.servers.values() for actor in each.actors]
+            self.stage.at(now + LOCAL_US, partial(self._require_told, siblings, key, version))
+            self.stage.at(now + REMOTE_US, partial(self._require_told, every, key, version))
+
+    def _require_told(self, lives: Sequence[Life], key: bytes, version: Version) -> None:
+        there = [actor.life for each in self.servers.values() for actor in each.actors]
+        for life in lives:
+            record = life.replica.records.find(key)
+            is_told = record is not None and (record.stamp, record.writer) >= version
+            shown = f"{life}: {key!r} {version}, at {self.stage.now}"
+            require(is_told or life not in there, "all are told in time", shown)
 
 
 class Actor:

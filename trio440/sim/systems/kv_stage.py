@@ -16,7 +16,7 @@ from trio440.actors.ref import Ref
 from trio440.kv.replica_limits import ReplicaLimits
 from trio440.kv.sync import SyncTimes
 from trio440.sim.stage import Stage
-from trio440.sim.systems.kv_people import Client
+from trio440.sim.systems.kv_people import KEYS, Client
 from trio440.sim.systems.kv_replicas import Actor, Hub, Server
 from trio440.sim.systems.kv_watch import Version, require
 
@@ -33,6 +33,7 @@ QUIET_BYTES: Final = 700
 """Of a message in quiet times, on average: a question names all servers once."""
 BUSY: Final = 2 * SECOND
 SHARE: Final = 0.5
+WEEK: Final = 604_800
 
 _View: TypeAlias = dict[bytes, tuple[int, Ref[object], bytes | None, int]]
 
@@ -61,12 +62,13 @@ def settle_us(times: SyncTimes) -> int:
 
 def _draw_limits(rng: random.Random) -> ReplicaLimits:
     is_narrow = rng.random() < 0.1  # noqa: PLR2004 - seldom
+    grace_seconds = rng.choice([1, 3, WEEK, WEEK])
     return ReplicaLimits(
-        keys=30 if is_narrow else 10_000,
+        keys=20 if is_narrow else 10_000,
         history_changes=rng.choice([20, 10_000]),
-        sync_bytes=rng.choice([1_500, 256 << 10]),
+        sync_bytes=16 << 10 if grace_seconds < WEEK else rng.choice([1_500, 256 << 10]),
         max_clock_offset_ms=rng.choice([600_000, 600_000, 1_500]),
-        grace_seconds=rng.choice([1, 3, 604_800, 604_800]),
+        grace_seconds=grace_seconds,
     )
 
 
@@ -81,18 +83,20 @@ class _Game:
     def __init__(self, stage: Stage) -> None:
         rng = stage.rng("game")
         self.stage = stage
-        self.hub = Hub(
-            stage, _draw_limits(rng), draw_times(rng), local_loss=rng.choice([0.0, 0.0, 0.05])
-        )
+        limits, times = _draw_limits(rng), draw_times(rng)
+        is_wide = min(limits.sync_bytes, limits.keys, limits.grace_seconds) > 2_000  # noqa: PLR2004
+        is_prompt = is_wide and stage.setup.profile == "calm"
+        loss = 0.0 if is_prompt else rng.choice([0.0, 0.0, 0.05])
+        self.hub = Hub(stage, limits, times, local_loss=loss, is_prompt=is_prompt)
         names = HOSTS[: rng.randint(2, len(HOSTS))]
         self.servers = [Server(self.hub, name, rng.randint(1, 3)) for name in names]
         deletes = rng.random() < 0.8  # noqa: PLR2004 - mostly
         self.clients = [Client(self.hub, f"c{n}", deletes=deletes) for n in range(4)]
         self.pace_us = rng.choice([20, 60, 200]) * MILLI
-        self.promises_all = self.hub.limits.keys > len(names) * 10
+        self.promises_all = limits.keys > KEYS
         """Whether no replica is full."""
         self._rng = rng
-        self._forgets = self.hub.limits.grace_seconds < 100  # noqa: PLR2004 - not a week
+        self._forgets = limits.grace_seconds < WEEK
         for place, server in enumerate(self.servers):
             at = place * rng.choice([0, 300, 1_000]) * MILLI
             stage.at(at, server.start)
@@ -171,18 +175,22 @@ class _Game:
         """Run until all replicas are equal, and require that nothing is lost that was there."""
         if not self.promises_all:
             self._run(self.stage.now + 5 * SECOND)
+            self._look_at_all()
             return
         latest = self.stage.now + settle_us(self.hub.times)
         while self.stage.now < latest and self._difference():
             self._run(self.stage.now + LOOK)
-        for actor in self._actors():
-            actor.life.look(every=True)
+        self._look_at_all()
         difference = self._difference()
         require(not difference, f"{when} all replicas are equal", difference)
         self.stage.note("", f"{when} equal with {latest - self.stage.now} us left")
         if not self._forgets:
             for tops in kept:
                 self._require_kept(tops)
+
+    def _look_at_all(self) -> None:
+        for actor in self._actors():
+            actor.life.look(every=True)
 
     def _require_kept(self, kept: dict[bytes, Version]) -> None:
         """Require that the last of what was there, and of what was written since, has won."""
