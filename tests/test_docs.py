@@ -83,6 +83,8 @@ DIALOGUES = [block for block in BLOCKS if block.language == "console" and block.
     [pytest.param(*pair, id=pair[0].name, marks=pair[0].marks) for pair in PROGRAMS],
 )
 def test_a_program_runs(block: Block, following: Block | None, tmp_path: Path) -> None:
+    if "redis-cli" in block.body:
+        require_tool("redis-cli")
     program = tmp_path / "program.py"
     program.write_text(block.body)
     status, out, err = finished([sys.executable, program], cwd=tmp_path)

@@ -249,6 +249,25 @@ def server(words: list[str]) -> Iterator[Program]:
         yield program
 
 
+@contextmanager
+def kv_server() -> Iterator[Program]:
+    """With all engines."""
+    words = ["--namespace", "exact=linearizable", "--namespace", "here=memory"]
+    with server(["kv", "serve", *words]) as program:
+        while not program.line().startswith("description "):
+            pass
+        yield program
+
+
+@contextmanager
+def kv_watch() -> Iterator[Program]:
+    with started([*TRIO440, "kv", "serve", "--engine", "memory", "--port", "0"]) as store:
+        address = f"127.0.0.1:{store.port()}"
+        with started([*TRIO440, "kv", "watch", "--at", address]) as program:
+            assert program.note() == "watching"
+            yield program
+
+
 BUSY: dict[str, Callable[[], AbstractContextManager[Program]]] = {
     "linekv serve": lambda: server(["linekv", "serve"]),
     "linekv connect": silent_linekv_client,
@@ -259,6 +278,8 @@ BUSY: dict[str, Callable[[], AbstractContextManager[Program]]] = {
     "mine worker": lambda: connecting("mine", "worker", "HOST:PORT", "--engine", "hashlib"),
     "mine run": mining_alone,
     "raft serve": raft_peer,
+    "kv serve": kv_server,
+    "kv watch": kv_watch,
 }
 """Commands in the midst of their work."""
 

@@ -50,7 +50,7 @@ def test_two_servers_and_their_clients() -> None:
         usages = ["usage: Get key", "usage: List [prefix]", "usage: Put key value"]
         assert ask(here, "Get", "\nList a b", "Put a") == usages
         assert ask(here, "hello") == ["commands: Get key, List [prefix], Put key value"]
-        long = "error: a key has 1 to 4096 bytes, not 5000"
+        long = "error: a key of 5000 bytes is too long, the limit is 4096"
         assert ask(here, f"Put {'k' * 5000} v", "List x\nList k") == [long, "k v"]
         for client in (here, there):
             assert client.end() == (0, "", "")

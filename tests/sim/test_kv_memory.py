@@ -67,3 +67,24 @@ async def test_an_error_of_the_body_comes_out_alone() -> None:
     with pytest.raises(ZeroDivisionError):
         async with kv.open_memory():
             raise ZeroDivisionError
+
+
+async def test_the_first_time_to_live_begins_when_it_is_given(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with kv.open_memory() as space:
+        for _ in range(2):
+            await trio.sleep(100)
+            assert space.execute_nowait([Put(b"x", b""), Get(b"k")])[1] == Found(None)
+            _, found = space.execute_nowait([Put(b"k", b"", ttl_ms=250), Get(b"k")])
+            assert isinstance(found, Found)
+            assert found.entry is not None
+            assert found.entry.ttl_ms == 250
+            await trio.sleep(0.249)
+            assert len(space) == 2
+            await trio.sleep(0.002)
+            assert len(space) == 1
+        await trio.sleep(100)
+        lease = await space.grant_lease(250)
+        await trio.sleep(0.24)
+        assert await space.renew_lease(lease)

@@ -35,6 +35,8 @@ class Row:
     version: int
     end: int | None = None
     lease: int = 0
+    is_new: bool = False
+    """Nothing of its time to live has passed."""
 
 
 class Model:
@@ -46,6 +48,7 @@ class Model:
         self.rows: dict[bytes, Row] = {}
         self.changes: list[tuple[bytes, bytes | None]] = []
         self.leases: dict[int, list[int]] = {}
+        self.new_leases: set[int] = set()
         self.last_lease = 0
 
     def size(self) -> int:
@@ -55,7 +58,25 @@ class Model:
         ends = [row.end for row in self.rows.values() if row.end is not None]
         return min([*ends, *(end for _, end in self.leases.values())], default=None)
 
+    def advance_late(self, now: int) -> None:
+        """As :meth:`advance`; what has begun to have an end since the last time begins now."""
+        shift = max(now - self.now, 0)
+        for row in self.rows.values():
+            if row.end is not None and row.is_new:
+                row.end += shift
+        for number in self.new_leases & {*self.leases}:
+            self.leases[number][1] += shift
+        self.forget_new()
+        self.advance(now)
+
+    def forget_new(self) -> None:
+        for row in self.rows.values():
+            row.is_new = False
+        self.new_leases.clear()
+
     def advance(self, now: int) -> None:
+        if now > self.now:
+            self.forget_new()
         self.now = max(self.now, now)
         while True:
             due: list[tuple[int, int, Any]] = [
@@ -143,7 +164,7 @@ class Model:
         if not keep:
             row.end, row.lease = None, 0
         if ttl is not None:
-            row.end = self.now + ttl
+            row.end, row.is_new = self.now + ttl, True
         if lease:
             row.lease = lease
         return Changed(row.version, existed)
@@ -165,6 +186,7 @@ class Model:
                 self.check_ttl(ttl)
                 self.write(key, row.value)
                 row.end = None if ttl is None else self.now + ttl
+                row.is_new = True
         return Changed(len(self.changes), row is not None)
 
     def list(self, prefix: bytes, after: bytes | None, limit: int) -> Page:
@@ -225,7 +247,20 @@ class Model:
         for condition in conditions:
             self.check_key(condition.key)
         succeeded = all(map(self.holds, conditions))
-        results = [self.do(operation) for operation in (then if succeeded else otherwise)]
+        results: list[object] = []
+        given = 0
+        for operation in then if succeeded else otherwise:
+            result = self.do(operation)
+            entries: tuple[Entry | None, ...] = ()
+            if isinstance(result, Found):
+                entries = (result.entry,)
+            elif isinstance(result, Page):
+                entries = result.entries
+            size = sum(len(entry.key) + len(entry.value) for entry in entries if entry)
+            if given and given + size > self.limits.list_bytes:
+                result, size = "limit", 0
+            given += size
+            results.append(result)
         return Committed(len(self.changes), succeeded, tuple(results))  # type: ignore[arg-type]
 
     def holds(self, condition: Condition) -> bool:
@@ -244,11 +279,13 @@ class Model:
             raise No("limit")
         self.last_lease += 1
         self.leases[self.last_lease] = [ttl, self.now + ttl]
+        self.new_leases.add(self.last_lease)
         return Changed(len(self.changes), existed=False, number=self.last_lease)
 
     def renewlease(self, number: int) -> Changed:
         if number in self.leases:
             self.leases[number][1] = self.now + self.leases[number][0]
+            self.new_leases.add(number)
         return Changed(len(self.changes), number in self.leases, number)
 
     def revokelease(self, number: int) -> Changed:

@@ -109,7 +109,7 @@ def test_a_page_ends_by_its_limit_of_entries_or_of_bytes() -> None:
 
 
 def test_one_batch_gets_back_no_more_than_one_list() -> None:
-    one = replica(list_bytes=100)
+    one = replica(batch_bytes=100)
     do(one, Put(b"k", b"v" * 60))
     results = do(one, *[Get(b"k")] * 4, List(), Put(b"l", b"v"), Get(b"none"))
     assert [type(result) for result in results] == [
@@ -163,12 +163,15 @@ def test_times_to_live() -> None:
 @pytest.mark.parametrize(
     ("operation", "why"),
     [
-        (Put(b"", b"v"), "malformed: a key has 1 to 8 bytes, not 0"),
-        (Put(b"123456789", b"v"), "limit: a key has 1 to 8 bytes, not 9"),
-        (Delete(b"123456789"), "limit: a key has 1 to 8 bytes, not 9"),
-        (Put(b"k", b"12345"), "limit: a value has at most 4 bytes, not 5"),
+        (Put(b"", b"v"), "malformed: a key is empty"),
+        (Put(b"123456789", b"v"), "limit: a key of 9 bytes is too long, the limit is 8"),
+        (Delete(b"123456789"), "limit: a key of 9 bytes is too long, the limit is 8"),
+        (Put(b"k", b"12345"), "limit: a value of 5 bytes is too long, the limit is 4"),
         (Put(b"k", b"v", 0), "malformed: a time to live is 1 to"),
         (Put(b"k", b"v", 1 << 60), "malformed: a time to live is 1 to"),
+        (Put(b"k", b"v", 5, keep_ttl=True), "malformed: a new time to live cannot keep the old"),
+        (Get(b""), "malformed: a key is empty"),
+        (Expire(b"123456789", 5), "limit: a key of 9 bytes is too long"),
         (Put(b"k", b"v", lease=1), "unsupported: the eventual engine has no leases"),
         (Expire(b"k", 1 << 60), "malformed: a time to live is at most"),
         (Increment(b"k"), "unsupported: the eventual engine cannot do this"),
@@ -262,7 +265,8 @@ def test_a_feed_tells_of_an_end_that_another_replica_has_seen_first() -> None:
         one.merge([(b"k", None, pack(NOW), OTHER, NOW + 5)], NOW + 4)
     one.sweep(NOW + 5)
     found, _ = one.feed.since(0, b"", 1000)
-    assert [seen for _, seen in found] == [(b"k", b"v", pack(NOW)), (b"k", None, pack(NOW))]
+    end = (b"k", None, pack(NOW + 5) - 1)
+    assert [seen for _, seen in found] == [(b"k", b"v", pack(NOW)), end]
 
 
 def test_statistics() -> None:
@@ -280,8 +284,9 @@ def test_statistics() -> None:
 
 def test_a_feed_has_every_change_in_order() -> None:
     one = replica()
-    do(one, Put(b"a", b"1"), Put(b"b", b"2", 50), Delete(b"a"))
-    one.merge([(b"a", b"late", pack(NOW - 9), OTHER, 0), (b"c", b"3", pack(NOW), OTHER, 0)], NOW)
+    do(one, Put(b"a", b"1"), Put(b"b", b"2", 50), Delete(b"a"), Delete(b"a"), Delete(b"none"))
+    late, new = (b"a", b"late", pack(NOW - 9), OTHER, 0), (b"c", b"3", pack(NOW), OTHER, 0)
+    one.merge([late, new, (b"absent", None, pack(NOW), OTHER, 0)], NOW)
     one.sweep(NOW + 50)
     changes, last = one.feed.since(0, b"", 1 << 20)
     assert [change[:2] for _, change in changes] == [
@@ -311,7 +316,7 @@ def test_recent_changes_are_those_above_a_stamp() -> None:
     feed = Feed(10, 1000)
     for number in range(1, 6):
         feed.add(b"%d" % number, None, number)
-    assert list(feed.recent(3)) == [b"5", b"4"]
+    assert list(feed.recent(3)) == [b"4", b"5"]
 
 
 @given(st.lists(st.sampled_from([b"a1", b"a2", b"b1"]), max_size=20), st.integers(1, 400))

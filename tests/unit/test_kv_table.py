@@ -83,6 +83,7 @@ COMMANDS = st.one_of(
     st.builds(RenewLease, LEASES),
     st.builds(RevokeLease, LEASES),
     st.integers(0, 4),
+    st.integers(-1, 4).map(str),
     st.just("restore"),
 )
 
@@ -104,6 +105,10 @@ def test_a_table_is_what_a_plain_one_is(commands: list[Any]) -> None:
         if isinstance(command, int):
             table.advance(table.now_ms + command)
             model.advance(model.now + command)
+        elif isinstance(command, str) and command != "restore":
+            table.advance_late(table.now_ms + int(command))
+            model.advance_late(model.now + int(command))
+            assert not table.has_new_ends
         elif command == "restore":
             data = table.snapshot()()
             table = Table(SMALL)
@@ -144,12 +149,45 @@ def test_time_never_goes_back_and_ends_are_in_their_order() -> None:
     assert table.execute(Get(b"d")) == Found(Entry(b"d", b"", 4, 1))
 
 
-def test_a_look_shows_what_is_left_and_ends_nothing() -> None:
+def test_what_is_left_is_shown_as_of_a_later_time_and_nothing_ends() -> None:
     table = Table()
     table.execute(Put(b"k", b"v", 100))
-    assert table.look(Get(b"k"), 40) == Found(Entry(b"k", b"v", 1, 60))
-    assert table.look(List(), 500) == Page((Entry(b"k", b"v", 1, 1),))
+    table.show_as_of(40)
+    assert table.execute(Get(b"k")) == Found(Entry(b"k", b"v", 1, 100)), "it has just begun"
+    table.advance_late(40)
     assert table.execute(Get(b"k")) == Found(Entry(b"k", b"v", 1, 100))
+    table.show_as_of(70)
+    assert table.execute(Get(b"k")) == Found(Entry(b"k", b"v", 1, 70))
+    table.show_as_of(500)
+    assert table.execute(List()) == Page((Entry(b"k", b"v", 1, 1),))
+    table.show_as_of(30)
+    assert table.execute(Get(b"k")) == Found(Entry(b"k", b"v", 1, 100))
+    table.advance(139)
+    assert table.execute(Get(b"k")) == Found(Entry(b"k", b"v", 1, 1))
+    table.advance(140)
+    assert table.execute(Get(b"k")) == Found(None)
+
+
+def test_what_begins_while_nobody_knows_the_time_begins_when_it_is_told() -> None:
+    table = Table()
+    table.advance(1000)
+    table.execute(Put(b"old", b"", 500))
+    table.advance_late(1000)
+    for key in (b"new", b"later"):
+        table.execute(Put(key, b"", 500))
+    lease = table.execute(GrantLease(500))
+    assert isinstance(lease, Changed)
+    table.execute(Put(b"leased", b"", lease=lease.number))
+    table.execute(Put(b"later", b"", 600))
+    new = [table.has_new_ends]
+    table.advance_late(1400)
+    assert [*new, table.has_new_ends] == [True, False]
+    gone = []
+    for now in (1499, 1500, 1899, 1900, 1999, 2000):
+        before = table.revision
+        table.advance(now)
+        gone += [(now, key) for _, key, _ in table.since(before)[1]]
+    assert gone == [(1500, b"old"), (1900, b"new"), (1900, b"leased"), (2000, b"later")]
 
 
 def test_each_change_of_a_transaction_has_its_own_version() -> None:

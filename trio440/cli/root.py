@@ -12,7 +12,9 @@ __all__ = ["command", "run_command_line"]
 
 SUMMARIES: Final = {
     "actors": "What goes on in a cluster of actor systems.",
+    "cmud": "CMUD, the game on the store.",
     "demo": "Show the systems at work over real sockets and processes.",
+    "kv": "The store: eventual, linearizable or in memory; its servers and clients.",
     "linekv": "The line-protocol key-value server over TCP, and its client.",
     "lsp": "Reliable messages over UDP: an echo server and its client.",
     "mine": "The distributed hash search: server, workers, clients.",

@@ -1,6 +1,11 @@
 """The store: one client API over an eventual, a linearizable and an in-process engine."""
 
 from trio440.kv.client import EventualClient, open_client
+from trio440.kv.connect import connect, describe, discover
+from trio440.kv.discovery import Offer
+from trio440.kv.keeper import Durability
+from trio440.kv.linearizable import LinearizableNamespace, open_linearizable
+from trio440.kv.linearizable_peer import open_linearizable_peer
 from trio440.kv.memory import MemoryNamespace, open_memory
 from trio440.kv.namespace import (
     AtomicNamespace,
@@ -29,9 +34,13 @@ from trio440.kv.operations import (
 )
 from trio440.kv.replica_limits import ReplicaLimits
 from trio440.kv.router import RoundRobin, Router
+from trio440.kv.served import ServedNamespace, open_served, serve_routes
 from trio440.kv.server import Server, open_server
+from trio440.kv.status import Lag, ReplicaStatus, StoreStatus, look
+from trio440.kv.store import Store, StoreConfig, open_store
 from trio440.kv.table import Table
 from trio440.kv.table_limits import TableLimits
+from trio440.kv.table_machine import TableMachine
 
 __all__ = [
     "Append",
@@ -41,6 +50,7 @@ __all__ = [
     "Condition",
     "Count",
     "Delete",
+    "Durability",
     "Engine",
     "Entry",
     "EventualClient",
@@ -48,22 +58,40 @@ __all__ = [
     "Expire",
     "Get",
     "Increment",
+    "Lag",
+    "LinearizableNamespace",
     "List",
     "MemoryNamespace",
     "Namespace",
+    "Offer",
     "Operation",
     "Page",
     "Put",
     "Refused",
     "ReplicaLimits",
+    "ReplicaStatus",
     "Result",
     "RoundRobin",
     "Router",
+    "ServedNamespace",
     "Server",
+    "Store",
+    "StoreConfig",
+    "StoreStatus",
     "Table",
     "TableLimits",
+    "TableMachine",
     "Transaction",
+    "connect",
+    "describe",
+    "discover",
+    "look",
     "open_client",
+    "open_linearizable",
+    "open_linearizable_peer",
     "open_memory",
+    "open_served",
     "open_server",
+    "open_store",
+    "serve_routes",
 ]

@@ -25,6 +25,7 @@ from trio440.errors import (
     RpcClosed,
     StoreUnavailable,
 )
+from trio440.kv.discovery import IDENTITY
 from trio440.kv.namespace import EventualNamespace
 from trio440.kv.operations import Change, Count, Entry, Get, List, Operation, Refused, Result
 from trio440.kv.router import RoundRobin, Router
@@ -219,7 +220,9 @@ class _Connection:
 
     async def run(self, ports: Host) -> None:
         with self.scope:
-            async with rpc.open_client(self._host, self._port, ports=ports) as client:
+            async with rpc.open_client(
+                self._host, self._port, identity=IDENTITY, ports=ports
+            ) as client:
                 self._client = client
                 self._is_open.set()
                 await trio.Event().wait()

@@ -45,11 +45,8 @@ class Feed:
             self._bytes -= CHANGE_BYTES + len(old_key) + len(old_value or b"")
 
     def recent(self, stamp: int) -> Iterator[bytes]:
-        """Give the keys that changed last, as far as their versions are above a stamp."""
-        for key, _, version in reversed(self._changes):
-            if version <= stamp:
-                return
-            yield key
+        """Give the keys of changes that are remembered and have versions above a stamp."""
+        return (key for key, _, version in self._changes if version > stamp)
 
     def since(
         self, number: int, prefix: bytes, most_bytes: int

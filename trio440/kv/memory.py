@@ -66,7 +66,12 @@ class MemoryNamespace(AtomicNamespace):
         await trio.lowlevel.checkpoint()
         return self.execute_nowait(operations)
 
-    def execute_nowait(self, operations: Sequence[Operation]) -> list[Result]:
+    @property
+    def revision(self) -> int:
+        """How many changes there were."""
+        return self._table.revision
+
+    def execute_nowait(self, operations: Sequence[Operation | LeaseOperation]) -> list[Result]:
         """Carry out operations in their order and return one result for each; no checkpoint."""
         return self._do(operations)
 
@@ -119,21 +124,38 @@ class MemoryNamespace(AtomicNamespace):
     # Time
 
     def _do(self, operations: Sequence[Operation | LeaseOperation]) -> list[Result]:
-        table = self._table
-        self._let_time_pass()
-        before = table.revision
-        results = [table.execute(operation) for operation in operations]
-        if table.revision != before and self._watching:
-            self._watching.unpark_all()
-        self._plan()
+        self._check_open()
+        table, watching = self._table, self._watching
+        had_ends = table.has_ends
+        if had_ends:  # else nobody needs to know the time, which costs as much as an operation
+            self._let_time_pass()
+        execute = table.execute
+        if watching:
+            before = table.revision
+            results = [execute(operation) for operation in operations]
+            if table.revision != before:
+                watching.unpark_all()
+        else:
+            results = [execute(operation) for operation in operations]
+        if had_ends:
+            self._plan()
+        elif table.has_ends:
+            table.advance_late(self._now_ms())
+            self._plan()
         return results
 
-    def _let_time_pass(self) -> None:
+    def _check_open(self) -> None:
         if self._is_closed:
             raise trio.ClosedResourceError("the namespace is closed")
+
+    def _now_ms(self) -> int:
+        return int((self._clock.now() - self._start) * 1000)
+
+    def _let_time_pass(self) -> None:
+        self._check_open()
         table = self._table
         before = table.revision
-        table.advance(int((self._clock.now() - self._start) * 1000))
+        table.advance(self._now_ms())
         if table.revision != before:
             self._watching.unpark_all()
 

@@ -1,12 +1,17 @@
 """The query actor: a replica with a mailbox. It answers clients, and keeps up with the others."""
 
+from collections.abc import Sequence
 from typing import Any, Final, final
 
 import attrs
+import trio
 
 from trio440 import actors
 from trio440.core.host import Host
 from trio440.kv.hlc import HybridClock
+from trio440.kv.keeper import Keeper
+from trio440.kv.keeping import collect
+from trio440.kv.records import Records
 from trio440.kv.replica import Replica
 from trio440.kv.replica_limits import ReplicaLimits, ReplicaStatistics
 from trio440.kv.service import (
@@ -28,6 +33,7 @@ TICK_GAP_US: Final = 110_000
 SWEEP_US: Final = 1_000_000
 """Between looks at what is over, where no client comes by."""
 LONGEST_HOLD_MS: Final = 60_000
+BUCKETS_AT_ONCE: Final = 512
 FOLLOWED_BYTES: Final = 1 << 20
 
 
@@ -71,9 +77,9 @@ class Roster:
     others: tuple[ServerInfo, ...] = ()
 
 
-@attrs.frozen
+@attrs.define
 class Role:
-    """What one query actor is given, in each of its lives."""
+    """What one query actor is given, and hands from one of its lives to the next."""
 
     clock: HybridClock
     """Its own; no life gives a stamp twice."""
@@ -82,6 +88,11 @@ class Role:
     roster: Roster
     """Shared by the actors of a server."""
     ports: Host
+    keeper: Keeper | None
+    """The server's journal."""
+    records: Records | None
+    """Of the present life; before it has them, those of the former one, or of the journal. A life
+    goes on from the writes, and makes everything else anew: what was wrong in it is gone."""
 
 
 @attrs.define(eq=False)
@@ -98,7 +109,7 @@ class _Held:
 class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
     """One of a server's actors, with a replica of the whole store.
 
-    A life that fails begins anew with an empty replica, and gets from the others what it had.
+    A life that fails begins anew with the writes of the one before.
     """
 
     def __init__(self, role: Role) -> None:
@@ -114,13 +125,36 @@ class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
         self._ticked_us = -TICK_GAP_US
 
     async def on_start(self) -> None:
-        """Begin with nothing; in a later life the roster is complete already."""
+        """Begin with what was kept; in a later life the roster is complete already."""
         role = self._role
         self._replica = Replica(self.context.ref, role.clock, role.limits, self._now_ms())
+        if role.records is not None:
+            await self._take_over(role.records)
+        self._become(self._replica.records)
         self._replication = Replication(self._replica, role.ports.rng, role.times)
         self._life = f"{self.context.ref}/{role.ports.rng.getrandbits(62):x}"
         self._join()
         self._go_on()
+
+    async def _take_over(self, former: Records) -> None:
+        """Take the writes of a former life."""
+        mine = self._replica.records
+        for rows in collect([former], BUCKETS_AT_ONCE):
+            for row in rows:
+                mine.merge(*row)
+                self._role.clock.last = max(self._role.clock.last, row[2])
+            await trio.lowlevel.checkpoint()
+        mine.horizon, mine.born = former.horizon, former.born
+        mine.sweep(self._now_ms())
+
+    def _become(self, records: Records) -> None:
+        """Let the role, and the journal's snapshots, know these records in place of the former."""
+        role = self._role
+        former, role.records = role.records, records
+        if role.keeper is not None:
+            kept = role.keeper.replicas
+            kept[:] = [each for each in kept if each is not former]
+            kept.append(records)
 
     @actors.handler
     async def execute(self, message: Execute) -> Executed:
@@ -131,6 +165,7 @@ class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
         results, written = self._replica.execute(message.clock, known, now_ms)
         if written:
             self._replication.written(written)
+            await self._keep(written)
         self._go_on()
         rest = iter(results)
         every = (MALFORMED if operation is None else next(rest) for operation in operations)
@@ -139,7 +174,9 @@ class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
     @actors.handler
     async def sync(self, message: Sync) -> None:
         """Learn from another actor."""
-        self._replication.receive(message, self._now_us(), self._now_ms())
+        news = self._replication.receive(message, self._now_us(), self._now_ms())
+        if message.sender.address != self.context.ref.address:
+            await self._keep(news)
         self._go_on()
 
     @actors.handler
@@ -193,6 +230,16 @@ class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
         roster = self._role.roster
         if roster.me is not None and not self._replication.has_begun:
             self._replication.meet(roster.me, roster.others, self._now_us())
+
+    async def _keep(self, keys: Sequence[bytes]) -> None:
+        """Have the records of keys written to the journal."""
+        if self._role.keeper is not None:
+            records = self._replica.records
+            found = [(key, record) for key in keys if (record := records.find(key)) is not None]
+            if found:
+                await self._role.keeper.keep(
+                    [(key, r.value, r.stamp, r.writer, r.expires_ms) for key, r in found]
+                )
 
     # After each message
 

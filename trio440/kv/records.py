@@ -84,7 +84,8 @@ class Records:
         """Of keys, values and what records take, tombstones included."""
         self.horizon = 0
         """The greatest stamp of a tombstone of its own time that has gone; 0: none has."""
-        self._born = born
+        self.born = born
+        """The stamp of the beginning: tombstones that are older move no horizon."""
         self._grace_ms = grace_ms
         self._buckets: list[dict[bytes, Record] | None] = [None] * (
             leaves_below(0).stop - FIRST_LEAF
@@ -235,7 +236,7 @@ class Records:
         self.tree.add(node, -self._hash(key, record), -1)
         self.bytes -= RECORD_BYTES + len(key)
         self._timed -= 1
-        if record.stamp > self._born:
+        if record.stamp >= self.born:
             self.horizon = max(self.horizon, record.stamp)
 
     def _hash(self, key: bytes, record: Record) -> int:

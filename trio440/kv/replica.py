@@ -125,15 +125,17 @@ class Replica:
             ):
                 self._full += 1
                 continue
+            is_change = value is not None or records.live(key, now_ms) is not None
             merged = records.merge(key, value, stamp, writer, expires_ms)
             if merged == "news":
                 self._merged += 1
                 news.append(key)
-                self.feed.add(key, value, stamp)
+                if is_change:
+                    self.feed.add(key, value, stamp)
             elif merged != "refused":
                 self._redundant += 1
-                if merged == "over":
-                    self.feed.add(key, None, stamp)
+                if merged == "over" and (record := records.find(key)) is not None:
+                    self._note_end(key, record)
             elif value is not None:
                 self._late += 1
                 late.append((key, None, stamp + 1, self.ref, 0))
@@ -144,7 +146,11 @@ class Replica:
         due = self.records.next_due_ms()
         if due is not None and due <= now_ms:
             for key, record in self.records.sweep(now_ms, most):
-                self.feed.add(key, None, record.stamp)
+                self._note_end(key, record)
+
+    def _note_end(self, key: bytes, record: Record) -> None:
+        """Let watchers hear that a time to live is over: later than the write, before the next."""
+        self.feed.add(key, None, max(pack(record.expires_ms) - 1, record.stamp + 1))
 
     def statistics(self) -> ReplicaStatistics:
         """Return the counts."""
@@ -165,18 +171,20 @@ class Replica:
     # Operations that read
 
     def _get(self, operation: Get, now_ms: int) -> Result:
+        if (refused := self._check_key(operation.key)) is not None:
+            return refused
         record = self.records.live(operation.key, now_ms)
         if record is None or record.value is None:
             return Found(None)
-        if self._answered > self.limits.list_bytes:
+        if self._answered > self.limits.batch_bytes:
             return self._too_much()
         self._answered += len(record.value)
         return Found(_entry(operation.key, record.value, record, now_ms))
 
     def _list(self, operation: List, now_ms: int) -> Result:
         if operation.limit < 1:
-            return Refused("the limit of a List is at least 1", "malformed")
-        if self._answered > self.limits.list_bytes:
+            return Refused("the limit of a list is at least 1", "malformed")
+        if self._answered > self.limits.batch_bytes:
             return self._too_much()
         most = min(operation.limit, self.limits.list_entries)
         entries: list[Entry] = []
@@ -198,7 +206,7 @@ class Replica:
         return Counted(self.records.count(operation.prefix))
 
     def _too_much(self) -> Refused:
-        return Refused(f"a batch gets back about {self.limits.list_bytes} bytes at most")
+        return Refused(f"a batch gets back about {self.limits.batch_bytes} bytes at most")
 
     # Operations that write
 
@@ -208,6 +216,8 @@ class Replica:
             return Refused("the eventual engine has no leases", "unsupported")
         if (refused := self._check(key, len(value))) is not None:
             return refused
+        if ttl_ms is not None and operation.keep_ttl:
+            return Refused("a new time to live cannot keep the old one", "malformed")
         if ttl_ms is not None and not 1 <= ttl_ms <= MOST_TTL_MS:
             return Refused(f"a time to live is 1 to {MOST_TTL_MS} ms", "malformed")
         old = self.records.live(key, now_ms)
@@ -224,6 +234,8 @@ class Replica:
 
     def _expire(self, operation: Expire, now_ms: int) -> Result:
         key, ttl_ms = operation.key, operation.ttl_ms
+        if (refused := self._check_key(key)) is not None:
+            return refused
         if ttl_ms is not None and ttl_ms > MOST_TTL_MS:
             return Refused(f"a time to live is at most {MOST_TTL_MS} ms", "malformed")
         old = self.records.live(key, now_ms)
@@ -233,14 +245,22 @@ class Replica:
             return self._write(key, None, 0, old, now_ms)
         return self._write(key, old.value, now_ms + ttl_ms if ttl_ms else 0, old, now_ms)
 
+    def _check_key(self, key: bytes) -> Refused | None:
+        """Say why there can be no such key."""
+        limit = self.limits.key_bytes
+        if not key:
+            return Refused("a key is empty", "malformed")
+        if len(key) > limit:
+            return Refused(f"a key of {len(key)} bytes is too long, the limit is {limit}")
+        return None
+
     def _check(self, key: bytes, value_bytes: int) -> Refused | None:
         """Say why a write cannot be taken."""
         limits, records = self.limits, self.records
-        if not 1 <= len(key) <= limits.key_bytes:
-            kind: Any = "limit" if key else "malformed"
-            return Refused(f"a key has 1 to {limits.key_bytes} bytes, not {len(key)}", kind)
-        if value_bytes > limits.value_bytes:
-            return Refused(f"a value has at most {limits.value_bytes} bytes, not {value_bytes}")
+        if (refused := self._check_key(key)) is not None:
+            return refused
+        if value_bytes > (limit := limits.value_bytes):
+            return Refused(f"a value of {value_bytes} bytes is too long, the limit is {limit}")
         old = records.find(key)
         if old is None:
             more = RECORD_BYTES + len(key) + value_bytes
@@ -259,7 +279,8 @@ class Replica:
         stamp = self.clock.next(now_ms)
         self.records.merge(key, value, stamp, self.ref, expires_ms)
         self._written.append(key)
-        self.feed.add(key, value, stamp)
+        if existed or value is not None:
+            self.feed.add(key, value, stamp)
         return Changed(stamp, existed=existed)
 
 

@@ -37,8 +37,9 @@ class ReplicaLimits:
     list_entries: int = attrs.field(default=1000, validator=_positive)
     """Entries of one List; it says that there are more."""
     list_bytes: int = attrs.field(default=1 << 20, validator=_positive)
-    """Keys and values of one List, likewise; one entry is always given. Also of all that one batch
-    gets back: operations behind it that read are refused."""
+    """Keys and values of one List, likewise; one entry is always given."""
+    batch_bytes: int = attrs.field(default=8 << 20, validator=_positive)
+    """Keys and values that one batch gets back, about: what reads behind it is refused."""
     history_changes: int = attrs.field(default=10_000, validator=_positive)
     """Changes that are remembered for watches; the oldest are given up."""
     history_bytes: int = attrs.field(default=16 << 20, validator=_positive)
@@ -47,6 +48,9 @@ class ReplicaLimits:
     """Of one message to another replica, about; one write that is longer goes alone."""
     watches: int = attrs.field(default=1000, validator=_positive)
     """That wait for a change; one more is refused."""
+    log_bytes: int = attrs.field(default=16 << 20, validator=_positive)
+    """Of a durable server: a snapshot is taken when the log is longer than this, and than the state
+    itself."""
     max_clock_offset_ms: int = attrs.field(default=MAX_CLOCK_OFFSET_MS, validator=_positive)
     """A stamp that is ahead of the time of day by more is refused, and counted."""
     grace_seconds: int = attrs.field(default=7 * DAY_SECONDS, validator=_positive)

@@ -10,7 +10,7 @@ Each query actor holds everything and answers at once. How they come to agree is
 ``docs/kv-sync.md``.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Final, final
 
@@ -25,13 +25,16 @@ from trio440.errors import (
     ActorFailed,
     AskTimedOut,
     InvalidParameter,
+    JournalFailed,
     RemoteError,
 )
 from trio440.kv.description import Description, parse_description
+from trio440.kv.discovery import CLUSTER, DEFAULT, IDENTITY, Discovery, Offer, Offered
 from trio440.kv.hlc import HybridClock
+from trio440.kv.keeper import MOST_DURABLE_BYTES, Durability, Keeper, open_keeper
 from trio440.kv.query_actor import Inspect, Inspected, Meet, QueryActor, Role, Roster
 from trio440.kv.replica_limits import ReplicaLimits
-from trio440.kv.service import Execute, Executed, Follow, Followed, Store
+from trio440.kv.service import AskStatus, Execute, Executed, Follow, Followed, Seen, Store
 from trio440.kv.sync import SyncTimes
 from trio440.kv.sync_messages import ServerInfo
 
@@ -40,7 +43,6 @@ __all__ = ["Server", "open_server"]
 MOST_ACTORS: Final = 256
 MAILBOX: Final = actors.MailboxPolicy(10_000)
 """What finds no room is answered with an error, or healed like any lost message."""
-CLUSTER: Final = "kv"
 ANSWER_SECONDS: Final = 60.0
 RESTART: Final = actors.Restart("permanent")
 
@@ -100,7 +102,10 @@ async def open_server(
     limits: ReplicaLimits | None = None,
     client_limits: rpc.ServerLimits | None = None,
     times: SyncTimes | None = None,
+    data: str | None = None,
+    durability: Durability = "memory",
     join_seconds: float = 2.0,
+    offers: Callable[[], Offered] | None = None,
     ports: Host = REAL_HOST,
 ) -> AsyncIterator[Server]:
     """Be a server of the store for as long as the body runs.
@@ -109,6 +114,10 @@ async def open_server(
     or ``join_seconds`` are over: what they know comes in from then on. Left normally, requests
     that are being answered are finished; what was written in the last moments may reach no other
     server. Left by an exception or a cancellation, everything ends at once.
+
+    With ``data`` the server is durable, see ``durability``: opened again on the same directory,
+    with any count of query actors, it has what it had. A journal that fails (a full disk) stops
+    for good: clients get ``StoreUnavailable``, and leaving raises ``JournalFailed``.
 
     Args:
         start_port: of the system of actors; query actor ``i`` answers clients on the port
@@ -119,12 +128,20 @@ async def open_server(
         limits: of each replica; the defaults of :class:`ReplicaLimits` when None.
         client_limits: of each query actor's connections; the defaults of ``rpc`` when None.
         times: when replicas compare what they have; the defaults of :class:`SyncTimes` when None.
+        data: the directory of the server's journal, made when absent.
+        durability: what an answer means: ``memory`` without ``data``; ``written``: on its way to
+            the disk, and lost by a crash at once; ``synced``: on the disk.
         join_seconds: to wait for servers that do not answer, 0 or more.
+        offers: what clients hear that there is; this engine as the default namespace when None.
         ports: the machine to run on.
 
     Raises:
         AddressError: it cannot listen on one of the ports; nothing is left running.
-        InvalidParameter: a port, the count or a description is none.
+        InvalidParameter: a port, the count or a description is none, ``data`` and ``durability``
+            do not go together, or the limits are too high for a durable server.
+        JournalBusy: another server has the directory open.
+        JournalCorrupt: the journal is damaged, or another program's.
+        JournalFailed: the disk failed.
     """
     check_seconds("join_seconds", join_seconds)
     if type(count) is not int or not 1 <= count <= MOST_ACTORS:
@@ -134,23 +151,31 @@ async def open_server(
     others = [parse_description(text).server for text in descriptions]
     networking = actors.Networking(cluster=CLUSTER, seeds=[other.address for other in others])
     async with AsyncExitStack() as stack:
+        most_bytes = ReplicaLimits().total_bytes if data is None else MOST_DURABLE_BYTES
+        limits, times = limits or ReplicaLimits(total_bytes=most_bytes), times or SyncTimes()
+        keeper, kept = await stack.enter_async_context(open_keeper(data, durability, limits, ports))
         system = await stack.enter_async_context(
             actors.open_actor_system(host, start_port, networking=networking, ports=ports)
         )
-        limits, times = limits or ReplicaLimits(), times or SyncTimes()
         roster = Roster(others=tuple(others))
         refs = []
         for _ in range(count):
             clock = HybridClock(limits.max_clock_offset_ms)
-            role = Role(clock, limits, times, roster, ports)
+            role = Role(clock, limits, times, roster, ports, keeper, kept)
             refs.append(await system.spawn(QueryActor, role, restart=RESTART, mailbox=MAILBOX))
-        clients = []
+        clients: list[str] = []
+
+        def mine() -> Offered:
+            described = Description(roster.me, tuple(clients)) if roster.me else ""
+            return Offered((Offer(DEFAULT, "eventual", tuple(clients)),), str(described))
+
         for place, ref in enumerate(refs, 1):
             server = await stack.enter_async_context(
                 rpc.open_server(
                     start_port + place if start_port else 0,
-                    _routes(system, ref),
+                    _routes(system, ref, keeper, offers or mine),
                     host=host,
+                    identity=IDENTITY,
                     limits=client_limits,
                     ports=ports,
                 )
@@ -174,28 +199,48 @@ async def _meet_all(
             nursery.start_soon(meet, ref)
 
 
-def _routes(system: actors.ActorSystem, ref: actors.Ref[Any]) -> rpc.Routes:
+def _routes(
+    system: actors.ActorSystem,
+    ref: actors.Ref[Any],
+    keeper: Keeper | None,
+    offers: Callable[[], Offered],
+) -> rpc.Routes:
     """Let clients ask one query actor."""
     routes = rpc.Routes()
+    routes.add(Discovery.offers, lambda _, __: offers())
 
     @routes.answers(Store.execute)
     async def execute(request: Execute, _: rpc.Peer) -> Executed:
         try:
-            return await system.ask(ref, request, timeout_seconds=ANSWER_SECONDS)
+            answer = await system.ask(ref, request, timeout_seconds=ANSWER_SECONDS)
+            if keeper is not None:
+                await keeper.settle()
+        except (ActorError, JournalFailed) as error:
+            raise _failure(error) from None
+        return answer
+
+    @routes.answers(Store.look)
+    async def look(_: AskStatus, __: rpc.Peer) -> Seen:
+        try:
+            found = await system.ask(ref, Inspect(), timeout_seconds=ANSWER_SECONDS)
         except ActorError as error:
             raise _failure(error) from None
+        return Seen(system.address, found.replica, found.digest)
 
     @routes.answers(Store.follow)
     async def follow(request: Follow, _: rpc.Peer) -> Followed:
         seconds = ANSWER_SECONDS + min(max(0, request.wait_ms), ANSWER_SECONDS * 1000) / 1000
         try:
-            return await system.ask(ref, request, timeout_seconds=seconds)
-        except ActorError as error:
+            answer = await system.ask(ref, request, timeout_seconds=seconds)
+            if keeper is not None:
+                await keeper.settle()
+        except (ActorError, JournalFailed) as error:
             raise _failure(error) from None
+        return answer
 
     return routes
 
 
-def _failure(error: ActorError) -> RemoteError:
+def _failure(error: ActorError | JournalFailed) -> RemoteError:
     detail = "it failed" if isinstance(error, ActorFailed) else str(error)
     return RemoteError(type(error).__name__, detail)

@@ -28,15 +28,18 @@ from trio440.kv.operations import (
     Refused,
     Result,
 )
+from trio440.kv.replica_limits import ReplicaStatistics
 from trio440.rpc.service import Service, method
 from trio440.wire.codec import INT64_MAX, INT64_MIN
 
 __all__ = [
     "MALFORMED",
+    "AskStatus",
     "Execute",
     "Executed",
     "Follow",
     "Followed",
+    "Seen",
     "Store",
     "read_operation",
     "read_results",
@@ -109,11 +112,28 @@ class Follow(Question[Followed]):
     """The answer comes after so long, though it has no changes."""
 
 
+@attrs.frozen
+class AskStatus:
+    """Ask how a query actor is."""
+
+
+@attrs.frozen
+class Seen:
+    """A query actor at one moment."""
+
+    server: str
+    """The address of its system of actors."""
+    replica: ReplicaStatistics
+    digest: int
+    """Equal replicas have equal ones."""
+
+
 class Store(Service, name="kv"):
     """What each query actor is asked over its own port."""
 
     execute = method(Execute, Executed)
     follow = method(Follow, Followed)
+    look = method(AskStatus, Seen)
 
 
 def write_operation(operation: Operation) -> OperationRow | None:  # noqa: PLR0911 - a table

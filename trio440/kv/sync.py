@@ -180,8 +180,8 @@ class Replication:
             for peer in self._peers.values():
                 peer.pending[key] = None
 
-    def receive(self, message: Sync, now_us: int, now_ms: int) -> None:
-        """Take what another actor tells.
+    def receive(self, message: Sync, now_us: int, now_ms: int) -> list[bytes]:
+        """Take what another actor tells, and return the keys of which that was news.
 
         Args:
             message: of a query actor of the store.
@@ -190,7 +190,7 @@ class Replication:
         """
         me, sender, replica = self._me, message.sender, self.replica
         if me is None:
-            return
+            return []
         for server in message.servers:
             # The newcomer asks by itself.
             due_us = now_us + self._jitter(self.times.longest_us)
@@ -205,7 +205,7 @@ class Replication:
         peer = self._peers.get(sender)
         if peer is None:
             self.unknown_senders += not message.servers
-            return
+            return news + gaps
         questions = self._questions[sender]
         if news or gaps:
             questions.news = True
@@ -218,6 +218,7 @@ class Replication:
         for key in message.wants:
             peer.repairs[key] = None
         peer.compare(message, replica)
+        return news + gaps
 
     def _pass_on(self, news: list[bytes], *, is_from_here: bool) -> None:
         """Owe news to those who are not told by others."""

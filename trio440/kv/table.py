@@ -90,17 +90,6 @@ class Table(TableCore):
         except OperationStopped as refusal:
             return refusal.answer
 
-    def look(self, operation: Get | List | Count, now_ms: int) -> Result:
-        """Answer what changes nothing, and what is left of times to live as of a later time.
-
-        Keys are there until :meth:`advance` says that their time has come, 1 ms at least.
-        """
-        self._shown_ms = max(self.now_ms, now_ms)
-        try:
-            return self.execute(operation)
-        finally:
-            self._shown_ms = self.now_ms
-
     def _get(self, operation: Get) -> Found:
         key = operation.key
         row = self._rows.get(key)
@@ -109,7 +98,8 @@ class Table(TableCore):
             return Found(None)
         if self._ends.at:
             return Found(self._shown(key, row))
-        return Found(Entry(key, *row))
+        value, version = row
+        return Found(Entry(key, value, version))
 
     def _put(self, operation: Put) -> Changed:
         key, ttl_ms, lease = operation.key, operation.ttl_ms, operation.lease
@@ -121,10 +111,10 @@ class Table(TableCore):
             raise OperationStopped(f"there is no lease {lease}", "no_lease")
         before = self._rows.get(key)
         version = self._write(key, operation.value, before)
-        if before is not None and not operation.keep_ttl:
+        if (self._ends.at or self._book.lease_of) and not operation.keep_ttl:
             self._forget_ends(key)
         if ttl_ms is not None:
-            self._ends.set(key, self.now_ms + ttl_ms)
+            self._let_end(key, ttl_ms)
         if lease:
             self._book.unbind(key)
             self._book.bind(key, lease)
@@ -146,13 +136,13 @@ class Table(TableCore):
         if ttl_ms is None:
             if key in self._ends.at:
                 self._write(key, row[0], row)
-                self._ends.discard(key)
+                self._end_never(key)
         elif ttl_ms <= 0:
             self._remove(key)
         else:
             _check_ttl(ttl_ms)
             self._write(key, row[0], row)
-            self._ends.set(key, self.now_ms + ttl_ms)
+            self._let_end(key, ttl_ms)
         return Changed(self.revision, existed=True)
 
     def _list(self, operation: List) -> Page:
@@ -215,8 +205,17 @@ class Table(TableCore):
         for condition in operation.conditions:
             self._check_key(condition.key)
         succeeded = all(map(self._holds, operation.conditions))
-        results = tuple(map(self._part, operation.then if succeeded else operation.otherwise))
-        return Committed(self.revision, succeeded, results)
+        results: list[SimpleResult] = []
+        given = 0
+        for part in operation.then if succeeded else operation.otherwise:
+            result = self._part(part)
+            size = _answer_bytes(result)
+            if given and given + size > (most := self.limits.list_bytes):
+                result = Refused(f"the answers of a transaction have {most} bytes at most")
+            else:
+                given += size
+            results.append(result)
+        return Committed(self.revision, succeeded, tuple(results))
 
     def _part(self, operation: Operation) -> SimpleResult:
         if isinstance(operation, Transaction | CompareAndSet):
@@ -241,13 +240,13 @@ class Table(TableCore):
         if len(self._book.leases) >= (most := self.limits.leases):
             raise OperationStopped(f"there are {most} leases, which is the limit")
         lease = self._book.grant(operation.ttl_ms)
-        self._lease_ends.set(lease, self.now_ms + operation.ttl_ms)
+        self._let_lease_end(lease, operation.ttl_ms)
         return Changed(self.revision, existed=False, number=lease)
 
     def _renew(self, operation: RenewLease) -> Changed:
         lease = self._book.leases.get(operation.lease)
         if lease is not None:
-            self._lease_ends.set(operation.lease, self.now_ms + lease.ttl_ms)
+            self._let_lease_end(operation.lease, lease.ttl_ms)
         return Changed(self.revision, lease is not None, operation.lease)
 
     def _revoke(self, operation: RevokeLease) -> Changed:
@@ -255,6 +254,16 @@ class Table(TableCore):
         if existed:
             self._end_lease(operation.lease)
         return Changed(self.revision, existed, operation.lease)
+
+
+def _answer_bytes(result: SimpleResult) -> int:
+    match result:
+        case Found(Entry(key, value)):
+            return len(key) + len(value)
+        case Page(entries):
+            return sum(len(entry.key) + len(entry.value) for entry in entries)
+        case _:
+            return 0
 
 
 def _check_ttl(ttl_ms: int) -> None:

@@ -39,6 +39,10 @@ class TableCore:
         """The latest time that was told; to be looked at only."""
         self._shown_ms = 0
         """What is left of a time to live is shown as of this time."""
+        self._new_ends: set[bytes] = set()
+        """Keys whose time to live began behind the last :meth:`advance`."""
+        self._new_lease_ends: set[int] = set()
+        """Leases, likewise."""
         self._rows: dict[bytes, Row] = {}
         self._order = KeyOrder()
         self._ends: Deadlines[bytes] = Deadlines()
@@ -92,7 +96,47 @@ class TableCore:
             return
         self.now_ms = self._shown_ms = min(now_ms, MOST_MS)
         if self._ends.at or self._lease_ends.at:
+            self._new_ends.clear()
+            self._new_lease_ends.clear()
             self._end_what_is_due()
+
+    @property
+    def has_ends(self) -> bool:
+        """Whether anything ends by its time."""
+        return bool(self._ends.at or self._lease_ends.at)
+
+    @property
+    def has_new_ends(self) -> bool:
+        """Whether a time to live has begun since anybody said what time it is."""
+        return bool(self._new_ends or self._new_lease_ends)
+
+    def advance_late(self, now_ms: int) -> None:
+        """Say what time it is where that was not known for a while.
+
+        As :meth:`advance`, but a time to live that began since the last time begins now: so it
+        lasts too long rather than too short.
+        """
+        shift = min(now_ms, MOST_MS) - self.now_ms
+        if shift > 0:
+            for key in self._new_ends:
+                self._ends.set(key, self._ends.at[key] + shift)
+            for lease in self._new_lease_ends:
+                self._lease_ends.set(lease, self._lease_ends.at[lease] + shift)
+        self._new_ends.clear()
+        self._new_lease_ends.clear()
+        self.advance(now_ms)
+
+    def show_as_of(self, now_ms: int) -> None:
+        """Show what is left of times to live as of a later time, which ends nothing.
+
+        Holds for the operations up to the next :meth:`advance`. Keys are shown to have 1 ms left
+        at least, for they are there.
+        """
+        self._shown_ms = max(self.now_ms, now_ms)
+
+    def _let_end(self, key: bytes, ttl_ms: int) -> None:
+        self._ends.set(key, self.now_ms + ttl_ms)
+        self._new_ends.add(key)
 
     def _end_what_is_due(self) -> None:
         now = self.now_ms
@@ -141,17 +185,27 @@ class TableCore:
         self._history.add(key, None)
 
     def _forget_ends(self, key: bytes) -> None:
-        self._ends.discard(key)
+        self._end_never(key)
         self._book.unbind(key)
+
+    def _end_never(self, key: bytes) -> None:
+        self._ends.discard(key)
+        self._new_ends.discard(key)
 
     def _shown(self, key: bytes, row: Row) -> Entry:
         end = self._ends.at.get(key)
         if end is None:
             return Entry(key, *row)
-        return Entry(key, *row, max(end - self._shown_ms, 1))
+        shown_ms = self.now_ms if key in self._new_ends else self._shown_ms
+        return Entry(key, *row, max(end - shown_ms, 1))
+
+    def _let_lease_end(self, lease: int, ttl_ms: int) -> None:
+        self._lease_ends.set(lease, self.now_ms + ttl_ms)
+        self._new_lease_ends.add(lease)
 
     def _end_lease(self, lease: int) -> None:
         self._lease_ends.discard(lease)
+        self._new_lease_ends.discard(lease)
         for key in self._book.end(lease):
             self._remove(key)
 
@@ -199,8 +253,10 @@ class TableCore:
             revision=self.revision,
             rows=self._rows.copy(),
             ends=self._ends.at.copy(),
+            new_ends=self._new_ends.copy(),
             last_lease=book.last,
             leases={n: (lease.ttl_ms, self._lease_ends.at[n]) for n, lease in book.leases.items()},
+            new_lease_ends=self._new_lease_ends.copy(),
             lease_of=book.lease_of.copy(),
             history=self._history.copy(),
         )
@@ -220,6 +276,7 @@ class TableCore:
         self._order.restore(list(state.rows))
         self._bytes = sum(len(key) + len(row[0]) + ENTRY_BYTES for key, row in state.rows.items())
         self._ends.restore(state.ends)
+        self._new_ends, self._new_lease_ends = state.new_ends, state.new_lease_ends
         self._lease_ends.restore({n: end for n, (_, end) in state.leases.items()})
         ttls = {number: ttl_ms for number, (ttl_ms, _) in state.leases.items()}
         self._book.restore(state.last_lease, ttls, state.lease_of)

@@ -32,7 +32,8 @@ class TableLimits:
     list_entries: int = attrs.field(default=1000, validator=_positive)
     """Entries of one List; it says that there are more."""
     list_bytes: int = attrs.field(default=1 << 20, validator=_positive)
-    """Keys and values of one List, likewise; one entry is always given."""
+    """Keys and values of one List, likewise; and of all Gets and Lists of one transaction, of which
+    more are refused. One entry is always given."""
     operations: int = attrs.field(default=128, validator=_positive)
     """Conditions, and operations of each kind, in one transaction."""
     leases: int = attrs.field(default=10_000, validator=_positive)

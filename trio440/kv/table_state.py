@@ -7,8 +7,8 @@
 
 The first block holds the time, the revision, the number of the last lease, and how many entries,
 leases and changes follow; then come blocks of entries, of leases and of changes. An entry is its
-key, value and version, its end and its lease, 0 for none; a lease its number, its time to live and
-its end; a change is a key and a value.
+key, value and version, its end, whether that is new, and its lease, 0 for none; a lease its number,
+its time to live, its end and whether that is new; a change is a key and a value.
 """
 
 import struct
@@ -31,8 +31,8 @@ BLOCK: Final = 1024
 _LENGTH: Final = struct.Struct(">I")
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _HEAD: Final = msgspec.msgpack.Decoder(tuple[int, int, int, int, int, int])
-_ENTRIES: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, int, int, int]])
-_LEASES: Final = msgspec.msgpack.Decoder(list[tuple[int, int, int]])
+_ENTRIES: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes, int, int, bool, int]])
+_LEASES: Final = msgspec.msgpack.Decoder(list[tuple[int, int, int, bool]])
 _CHANGES: Final = msgspec.msgpack.Decoder(list[tuple[bytes, bytes | None]])
 
 
@@ -46,20 +46,26 @@ class TableState:
     """Value and version by key; in the order of the keys when it was decoded."""
     ends: dict[bytes, int]
     """The moments at which keys go."""
+    new_ends: set[bytes]
+    """Keys of whose time to live nothing has passed."""
     last_lease: int
     leases: dict[int, tuple[int, int]]
     """By number, the time to live and the end."""
+    new_lease_ends: set[int]
     lease_of: dict[bytes, int]
     history: Sequence[Recorded]
 
     def encode(self) -> bytes:
         """Return the bytes of the snapshot."""
-        rows, ends, lease_of = self.rows, self.ends, self.lease_of
+        rows, ends, lease_of, new = self.rows, self.ends, self.lease_of, self.new_ends
 
         def show(key: bytes) -> tuple[Any, ...]:
-            return (key, *rows[key], ends.get(key, 0), lease_of.get(key, 0))
+            return (key, *rows[key], ends.get(key, 0), key in new, lease_of.get(key, 0))
 
-        leases = [(number, *self.leases[number]) for number in sorted(self.leases)]
+        leases = [
+            (number, *self.leases[number], number in self.new_lease_ends)
+            for number in sorted(self.leases)
+        ]
         counts = (len(rows), len(leases), len(self.history))
         head = (self.now_ms, self.revision, self.last_lease, *counts)
         parts = chain(
@@ -99,7 +105,8 @@ def _decode(data: bytes) -> TableState:
     blocks = _read_blocks(data)
     now_ms, revision, last_lease, *counts = _HEAD.decode(next(blocks, b""))
     rows = _take(blocks, _ENTRIES, counts[0])
-    leases = {number: (ttl, end) for number, ttl, end in _take(blocks, _LEASES, counts[1])}
+    lease_rows = _take(blocks, _LEASES, counts[1])
+    leases = {number: (ttl_ms, end) for number, ttl_ms, end, _ in lease_rows}
     history = _take(blocks, _CHANGES, counts[2])
     keys = [row[0] for row in rows]
     if next(blocks, None) is not None or len(leases) != counts[1] or len(history) != counts[2]:
@@ -111,11 +118,13 @@ def _decode(data: bytes) -> TableState:
     return TableState(
         now_ms=now_ms,
         revision=revision,
-        rows={key: (value, version) for key, value, version, _, _ in rows},
-        ends={key: end for key, _, _, end, _ in rows if end},
+        rows={key: (value, version) for key, value, version, *_ in rows},
+        ends={key: end for key, _, _, end, *_ in rows if end},
+        new_ends={key for key, _, _, end, is_new, _ in rows if end and is_new},
         last_lease=last_lease,
         leases=leases,
-        lease_of={key: lease for key, _, _, _, lease in rows if lease},
+        new_lease_ends={number for number, _, _, is_new in lease_rows if is_new},
+        lease_of={key: lease for key, *_, lease in rows if lease},
         history=history,
     )
 

@@ -16,7 +16,7 @@ command or passes a limit of :class:`KvLimits`. A refused command has changed no
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import attrs
 from sortedcontainers import SortedDict
@@ -68,6 +68,7 @@ __all__ = [
     "List",
     "Put",
     "Refused",
+    "Remembering",
     "Result",
     "Since",
     "Transaction",
@@ -358,10 +359,21 @@ def _compare(left: Any, relation: str, right: Any) -> bool:
             return bool(left > right)
 
 
+class Remembering(Protocol):
+    """A machine that remembers its last changes by revision, as the map does."""
+
+    @property
+    def revision(self) -> int:
+        """How many changes there were."""
+
+    def since(self, query: Since) -> Changes | Compacted | Refused:
+        """Answer a Since."""
+
+
 class Watching:
     """One wait for changes; :meth:`KeyValueMap.watch` begins it."""
 
-    def __init__(self, machine: KeyValueMap, query: Command | None) -> None:
+    def __init__(self, machine: Remembering, query: Command | None) -> None:
         self._machine = machine
         self._query = query
         self._after = query.after if isinstance(query, Since) else 0

@@ -24,6 +24,11 @@ class Waiter:
         self.term = term
         """Of the entry that is waited for, for a command."""
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether nobody has woken the task, and its wait was not cancelled."""
+        return self._task is not None
+
     async def wait(self) -> Any:
         """Return or raise what :meth:`wake` is given. Cancelled: later calls of it do nothing."""
         await trio.lowlevel.wait_task_rescheduled(self._abort)

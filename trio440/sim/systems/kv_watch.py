@@ -11,7 +11,7 @@ from trio440.kv.feed import Seen
 from trio440.kv.records import Record
 from trio440.kv.replica import Replica
 
-__all__ = ["FILLER", "Life", "Truth", "Version", "require"]
+__all__ = ["FILLER", "Life", "Truth", "Version", "Written", "require"]
 
 Version: TypeAlias = tuple[int, Ref[Any]]
 """The stamp of a write, and who took it."""

@@ -1,0 +1,172 @@
+"""``trio440 cmud`` from a pipe and from a file, in one process and on servers of the store."""
+
+import re
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import ROOT, TRIO440, Program, finished, finished_here, started
+
+pytestmark = pytest.mark.real
+
+GAME = [*TRIO440, "cmud", "--name", "ada", "--seed", "1", "--fast"]
+SRUNNER = (sys.executable, ROOT / "examples" / "kv_srunner.py")
+LINES = b"look\nmine 3\nshop\nbuy cpu\ninv\nquit\n"
+
+
+def test_a_game_from_a_pipe_goes_the_same_way_twice() -> None:
+    status, out, err = finished(GAME, stdin=LINES)
+    assert (status, err) == (0, "")
+    assert out.startswith('The registrar looks up. "ada? Never heard of you.')
+    for line in LINES.decode().splitlines():
+        assert f"\nada on floor 5> {line}\n" in out
+    assert out.endswith("The campus keeps your desk warm.\n")
+    assert "\x1b" not in out
+    assert finished(GAME, stdin=LINES) == (status, out, err)
+    other = [*GAME[:-2], "2", "--fast"]
+    assert finished(other, stdin=LINES)[1] != out
+
+
+def test_a_game_from_a_file_is_that_from_a_pipe(tmp_path: Path) -> None:
+    script = tmp_path / "evening.txt"
+    script.write_bytes(LINES.replace(b"\n", b"\r\n"))
+    from_file = finished_here("cmud", *GAME[len(TRIO440) + 1 :], "--script", str(script))
+    assert from_file == finished(GAME, stdin=LINES)
+
+
+def test_the_end_of_input_ends_the_game_and_bad_bytes_do_not() -> None:
+    status, out, err = finished(GAME, stdin=b"\xff\xfe\n" + b"mine" * 3_000 + b"\ninv\nmap")
+    assert (status, err) == (0, "")
+    assert "CMUD, the campus" in out
+    assert out.endswith("The campus keeps your desk warm.\n")
+    assert finished(GAME, stdin=b"solve\n")[0] == 0
+
+
+def test_lines_are_played_as_they_come() -> None:
+    with started(GAME) as game:
+        while "Type help" not in game.line():
+            pass
+        game.write(b"inv\n")
+        assert game.line() == "ada on floor 5> inv"
+        assert game.line().split() == ["1", "cpu", "power", "1"]
+        status, _, err = game.end()
+        assert (status, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--name", "a/b"], "'--name': name must be without a slash, which divides the keys of"),
+        (["--name", ""], "'--name': name must be not empty, not ''"),
+        (["--name", "x" * 25], "'--name': name must be at most 24 characters, not 'xxxx"),
+        ([], "a script needs --name"),
+        (["--name", "a", "--script", "/no/such/file"], "'--script': File '/no/such/file' does not"),
+        (["--name", "a", "--script", "/"], "'--script': File '/' is a directory."),
+        (["--name", "a", "--seed", "x"], "'--seed': 'x' is not a valid integer."),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], problem: str) -> None:
+    status, out, err = finished([*TRIO440, "cmud", *words])
+    assert (status, out) == (2, "")
+    assert err.startswith("trio440 cmud: error: ")
+    assert problem in err
+    assert err.count("\n") == 1
+
+
+# On servers
+
+
+@contextmanager
+def servers(*counts: int) -> Iterator[tuple[list[Program], list[list[str]]]]:
+    """Servers of one store with so many query actors each, and their addresses."""
+    with ExitStack() as stack:
+        programs: list[Program] = []
+        addresses: list[list[str]] = []
+        descriptions: list[str] = []
+        for count in counts:
+            words: list[str | Path] = [*SRUNNER, "-count", str(count), "-port", "0", *descriptions]
+            program = stack.enter_context(started(words))
+            lines = [program.line() for _ in range(count + 3)]
+            prefix = "query actor on "
+            found = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+            assert len(found) == count
+            descriptions.append(shlex.split(lines[-1])[1])
+            programs.append(program)
+            addresses.append(found)
+        yield programs, addresses
+
+
+def player(name: str, *addresses: str) -> AbstractContextManager[Program]:
+    words = ["cmud", "--at", ",".join(addresses), "--name", name, "--seed", "1", "--fast"]
+    return started([*TRIO440, *words])
+
+
+def heard(game: Program, text: str) -> float:
+    """Read until a line has a text in it; return when it came."""
+    while text not in game.line():
+        pass
+    return time.monotonic()
+
+
+def test_players_of_two_processes_see_and_hear_each_other_within_two_seconds() -> None:
+    with servers(2) as (_, [[one, two]]), player("ada", one) as ada:
+        heard(ada, "Type help")
+        with player("bob", two) as bob:
+            heard(ada, "bob comes in.")
+            heard(bob, "Type help")
+            times = []
+            for count in range(3):
+                bob.write(f"say number {count}\n".encode())
+                start = heard(bob, f'You: "number {count}"')
+                times.append(heard(ada, f'bob: "number {count}"') - start)
+            assert min(times) < 2.0
+            ada.write(b"look\n")
+            heard(ada, "With you: bob (Undergraduate).")
+            assert bob.end()[0] == 0
+        heard(ada, "bob is gone.")
+        status, _, err = ada.end()
+        assert (status, err) == (0, "")
+
+
+def test_a_lost_server_is_left_for_another_and_nothing_is_lost() -> None:
+    with servers(1, 1) as ([first, _], [[one], [two]]), player("ada", one, two) as ada:
+        ada.write(b"mine 5\n")
+        heard(ada, "Altogether")
+        ada.write(b"buy cpu\ninv\n")
+        heard(ada, "ada on floor 5> inv")
+        before = [ada.line(), ada.line()]
+        first.signal(signal.SIGKILL)
+        ada.write(b"inv\nmove fence\nmine 3\n")
+        heard(ada, "ada on floor 5> inv")
+        assert ada.line() == "The line crackles and goes dead. Trying another way in..."
+        assert ada.line() == "The line hums again: the campus is back."
+        assert [ada.line(), ada.line()] == before
+        heard(ada, "Altogether")
+        status, _, err = ada.end()
+        assert (status, err) == (0, "")
+
+
+def test_where_no_server_is_there_is_one_line() -> None:
+    words = [*TRIO440, "cmud", "--at", "127.0.0.1", "--name", "ada"]
+    status, out, err = finished(words)
+    assert (status, out) == (2, "")
+    assert "'--at': address must be HOST:PORT with a port from 1 to 65535" in err
+    assert err.count("\n") == 1
+
+
+def test_the_examples() -> None:
+    status, out, err = finished([sys.executable, "examples/cmud/evening.py"])
+    assert (status, err) == (0, "")
+    assert out.count('hears  al: "al is done"') == 2
+    assert out.count("has heard all three") == 3
+    assert len(re.findall(r"^player/\w+ +\w+$", out, re.MULTILINE)) == 3
+    status, out, err = finished(
+        [sys.executable, "-m", "examples.cmud", *GAME[len(TRIO440) + 1 :]], stdin=LINES
+    )
+    assert (status, out, err) == finished(GAME, stdin=LINES)

@@ -1,0 +1,186 @@
+"""The game as a person meets it: a real terminal, its keys, its size, its colours, and Ctrl-C."""
+
+import signal
+import sys
+
+import pytest
+
+from tests.support.processes import AT_ONCE_SECONDS, TRIO440
+from tests.support.terminals import on_terminal
+
+pytestmark = pytest.mark.real
+
+GAME = [*TRIO440, "cmud", "--name", "ada", "--seed", "1", "--fast"]
+PROMPT = "ada on floor 5> "
+
+COMPANY = """if True:
+    import random, sys
+    import trio
+    from trio440 import kv
+    from trio440.cli import cmud_terminal, running
+    from trio440.cmud import Tone, play
+
+    class Bob:
+        '''Says ten things, one every fifth of a second, and leaves.'''
+        said = 0
+        async def ask(self, prompt):
+            await trio.sleep(0.2)
+            self.said += 1
+            return f"say number {self.said}" if self.said <= 10 else None
+        def tell(self, text, tone=Tone.PLAIN):
+            pass
+
+    async def main():
+        async with (
+            kv.open_memory() as world,
+            cmud_terminal.open_terminal_face() as face,
+            trio.open_nursery() as nursery,
+        ):
+            async def ada():
+                await play(world, "ada", face, rng=random.Random(1))
+                nursery.cancel_scope.cancel()
+            async def bob():
+                await play(world, "bob", Bob(), rng=random.Random(2))
+            nursery.start_soon(ada)
+            nursery.start_soon(bob)
+
+    sys.exit(running.guard(lambda: running.run(main)))
+"""
+
+
+def test_a_line_is_edited_while_others_speak() -> None:
+    with on_terminal([sys.executable, "-c", COMPANY]) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("say helo you")
+        terminal.wait_for(r'bob: "number 2"')
+        terminal.type("\x1b[D" * 5 + "l")
+        terminal.wait_for(rf'bob: "number 7"\n{PROMPT}say hello you\Z')
+        assert terminal.screen.column == len(PROMPT + "say hell")
+        terminal.type("\r")
+        terminal.wait_for(r'^You: "hello you"$')
+        terminal.wait_for("bob is gone")
+        assert [row for row in terminal.screen.rows if row.startswith("bob:")] == [
+            f'bob: "number {number}"' for number in range(1, 11)
+        ]
+        terminal.type("quit\r")
+        assert terminal.end() == 0
+        assert terminal.mode() == (True, True)
+
+
+def test_keys_history_and_what_is_typed_ahead() -> None:
+    with on_terminal(GAME) as terminal:
+        terminal.wait_for(PROMPT)
+        assert terminal.mode() == (False, False)
+        terminal.type("mine 2\rmap\r")
+        terminal.wait_for("CMUD, the campus")
+        assert "Altogether" in terminal.text.partition("CMUD, the campus")[0]
+        terminal.type("\x1b[A\x1b[A")
+        terminal.wait_for(PROMPT + r"mine 2\Z")
+        terminal.type("\x1b[B\x1b[B" + "xinv" + "\x01\x1b[3~\r")
+        terminal.wait_for(r"^ +2  coins$")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+        assert "You turn up your collar" in terminal.text
+        assert terminal.mode() == (True, True)
+
+
+def test_ctrl_c_ends_it_at_once_and_gives_the_terminal_back() -> None:
+    with on_terminal([*GAME[:-1]]) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("mine 100\r")
+        terminal.wait_for("mining 1 of 100 ━")
+        terminal.type("\x03")
+        assert terminal.end(seconds=AT_ONCE_SECONDS) == 130
+        assert terminal.mode() == (True, True)
+        assert terminal.screen.rows[-1] == ""
+        assert "Traceback" not in terminal.text
+
+
+@pytest.mark.slow
+def test_a_bar_moves_while_one_mines_and_is_gone_then() -> None:
+    with on_terminal([*GAME[:-1]]) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("mine\r")
+        seen = "none"
+        for _ in range(3):
+            terminal.wait_for(rf"mining 1 of 1 [━╸╺]+ +(?!{seen}%)[0-9]+%\Z")
+            seen = terminal.screen.rows[-1].split()[-1].rstrip("%")
+        terminal.wait_for(rf"^{PROMPT}\Z")
+        assert "mining 1" not in terminal.text
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+
+@pytest.mark.slow
+def test_another_size_is_followed() -> None:
+    with on_terminal(GAME, columns=70) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("x" * 100)
+        terminal.wait_for(rf"{PROMPT}x{{52}}\Z")
+        terminal.resize(40)
+        terminal.wait_for(rf"{PROMPT}x{{22}}\Z")
+        terminal.type("\x15look\r")
+        terminal.wait_for(r"wide\nlanding")
+        assert all(len(row) < 40 for row in terminal.text.rpartition("> look")[2].splitlines())
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("env", "has_colour", "has_style"),
+    [({}, True, True), ({"NO_COLOR": "1"}, False, True), ({"TERM": "dumb"}, False, False)],
+    ids=["colour", "no colour", "dumb"],
+)
+def test_colour_where_it_is_wanted(env: dict[str, str], has_colour: bool, has_style: bool) -> None:
+    with on_terminal(GAME, env=env) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("mine 2\n")
+        terminal.wait_for("Altogether")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+        styles = {part for style in terminal.screen.styles for part in style.split(";")}
+        assert bool(styles & {"31", "32", "33", "34", "35", "36", "38"}) == has_colour
+        assert bool(styles & {"1", "2"}) == has_style
+
+
+@pytest.mark.slow
+def test_a_dumb_terminal_edits_the_line_itself() -> None:
+    with on_terminal(GAME, env={"TERM": "dumb"}) as terminal:
+        terminal.wait_for(PROMPT)
+        assert terminal.mode() == (True, True)
+        terminal.type("mine 1\n")
+        terminal.wait_for(r"^\.\.\. mining 1 of 1$")
+        terminal.wait_for(rf"^{PROMPT}\Z")
+        terminal.type("\x03")
+        assert terminal.end(seconds=AT_ONCE_SECONDS) == 130
+
+
+@pytest.mark.slow
+def test_a_name_is_asked_for_until_there_is_one() -> None:
+    with on_terminal([*TRIO440, "cmud", "--fast"]) as terminal:
+        terminal.wait_for("Your name> ")
+        terminal.type("a/b\r")
+        terminal.wait_for("name must be without a slash")
+        terminal.type("bob\r")
+        terminal.wait_for("bob on floor 5> ")
+        terminal.type("quit\r")
+        assert terminal.end() == 0
+    with on_terminal([*TRIO440, "cmud"]) as terminal:
+        terminal.wait_for("Your name> ")
+        terminal.type("\x04")
+        assert terminal.end() == 0
+
+
+@pytest.mark.slow
+def test_it_goes_on_after_having_been_stopped() -> None:
+    with on_terminal(GAME) as terminal:
+        terminal.wait_for(PROMPT)
+        terminal.type("loo")
+        terminal.wait_for(PROMPT + "loo")
+        terminal.process.send_signal(signal.SIGSTOP)
+        terminal.process.send_signal(signal.SIGCONT)
+        terminal.type("k\r")
+        terminal.wait_for("(?s)Landing.*Landing")
+        terminal.type("\x04")
+        assert terminal.end() == 0

@@ -1,0 +1,136 @@
+"""``trio440 kv`` as a person meets it: a server, and what is put into it, read and watched."""
+
+import json
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import TRIO440, Program, finished, started
+from tests.support.tools import require_tool
+
+pytestmark = pytest.mark.real
+
+KV = (*TRIO440, "kv")
+
+
+@contextmanager
+def store(*words: str) -> Iterator[tuple[Program, str, dict[str, str], str]]:
+    """A server, where clients of its default namespace are answered, all such, its description."""
+    with started([*KV, "serve", "--port", "0", *words]) as server:
+        address = f"127.0.0.1:{server.port()}"
+        namespaces: dict[str, str] = {}
+        while (line := server.line()).startswith(("namespace ", "resp ")):
+            kind, name, what, *addresses = line.split()
+            assert len(addresses) == (kind == "namespace")
+            namespaces[name if kind == "namespace" else f"resp of {name}"] = what
+        word, description = shlex.split(line)
+        assert word == "description"
+        yield server, address, namespaces, description
+
+
+def ask(address: str, *words: str) -> tuple[int, str, str]:
+    command, *rest = words
+    return finished([*KV, command, "--at", address, *rest])
+
+
+def test_a_namespace_of_this_process() -> None:
+    with store("--engine", "memory") as (server, address, namespaces, _):
+        assert namespaces == {"default": "memory"}
+        assert ask(address, "put", "a/1", "one") == (0, "", "")
+        assert ask(address, "put", "a/2", "zwei", "--json") == (0, '{"version": 2}\n', "")
+        assert ask(address, "get", "a/1") == (0, "one\n", "")
+        assert ask(address, "get", "a/3") == (1, "", "")
+        assert ask(address, "list", "a/") == (0, "a/1\tone\na/2\tzwei\n", "")
+        more = "there are more keys than these 1\n"
+        assert ask(address, "list", "--limit", "1") == (0, "a/1\tone\n", more)
+        assert ask(address, "delete", "a/1") == (0, "", "")
+        assert ask(address, "delete", "a/1", "--json") == (1, '{"existed": false}\n', "")
+        with started([*KV, "watch", "--at", address, "a/"]) as watch:
+            assert watch.note() == "watching"
+            assert ask(address, "put", "a/2", "two") == (0, "", "")
+            position, *change = watch.line().split("\t")
+            assert change == ["put", "a/2", "two"]
+        assert ask(address, "put", "a/2", "due") == (0, "", "")
+        with started([*KV, "watch", "--at", address, "--after", position, "--json"]) as watch:
+            assert json.loads(watch.line())["value"] == "due"
+        server.signal(signal.SIGTERM)
+        assert server.end() == (0, "", "")
+
+
+@pytest.mark.slow
+def test_clients_of_redis_and_a_directory(tmp_path: Path) -> None:
+    require_tool("redis-cli")
+    data = ("--data", str(tmp_path / "kv"), "--resp", "0", "--resp", "0=exact", "--id", "n1")
+    for turn in range(2):
+        with store(*data, "--namespace", "exact=linearizable") as (server, address, namespaces, _):
+            port = namespaces["resp of exact"].rpartition(":")[2]
+            for command, answer in (("INCR n", turn + 1), ("SET k v", "OK"), ("GET k", "v")):
+                words = ["redis-cli", "-p", port, *command.split()]
+                assert finished(words)[1] == f"{answer}\n"
+            port = namespaces["resp of default"].rpartition(":")[2]
+            err = finished(["redis-cli", "-p", port, "INCR", "n"])[1]
+            assert "needs a linearizable namespace" in err
+            kept = ask(address, "get", "k")
+            assert kept == ((0, "old\n", "") if turn else (1, "", ""))
+            assert ask(address, "put", "k", "old") == (0, "", "")
+            server.signal(signal.SIGKILL)
+            server.end()
+
+
+@pytest.mark.slow
+def test_servers_join_by_a_description_or_an_address() -> None:
+    exact = ("--namespace", "exact=linearizable")
+    with (
+        store("--count", "2", *exact) as (_, one, namespaces, description),
+        store("--join", description, *exact) as (_, two, _, _),
+        store("--join", one, *exact) as (_, three, _, _),
+    ):
+        assert namespaces == {"default": "eventual", "exact": "linearizable"}
+        assert ask(one, "put", "k", "v") == (0, "", "")
+        assert ask(two, "put", "k", "exactly", "--namespace", "exact", "--timeout", "60")[0] == 0
+        assert ask(three, "get", "k", "--namespace", "exact", "--timeout", "60")[1] == "exactly\n"
+        while ask(three, "get", "k") != (0, "v\n", ""):
+            pass
+        everywhere = f"{one},{two},{three}"
+        status, out, err = ask(everywhere, "status", "--json")
+        assert (status, err) == (0, "")
+        found = json.loads(out)
+        actors = [row for row in found["replicas"] if row["engine"] == "eventual"]
+        assert len(actors) == 4
+        assert {row["keys"] for row in actors} == {1}
+        assert len([lag for lag in found["lags"] if lag["unit"] == "ms"]) == 12
+        lines = ask(everywhere, "status")[1].splitlines()
+        assert lines[0].split() == [
+            *("namespace", "engine", "address", "server", "role", "keys", "lag")
+        ]
+        assert len(lines) == 1 + len(found["replicas"])
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["serve", "--engine", "what"], "'--engine'"),
+        (["serve", "--namespace", "a"], "'a' is not NAME=ENGINE"),
+        (["serve", "--namespace", "default=memory"], "'default' is there twice"),
+        (["serve", "--port", "0", "--join", "x"], "has printed"),
+        (["serve", "--port", "65535"], "start_port"),
+        (["serve", "--count", "0"], "'--count'"),
+        (["serve", "--resp", "0=x"], "there is no namespace 'x', but default"),
+        (["serve", "--resp", "x"], "'x' is not a port number"),
+        (["get", "k"], "'--at'"),
+        (["get", "--at", "x", "k"], "is not HOST:PORT"),
+        (["get", "--at", "127.0.0.1:1", "k"], "the store cannot be reached: 127.0.0.1:1"),
+        (["put", "--at", "127.0.0.1:1", "k", "v", "--ttl", "0"], "'--ttl'"),
+        (["watch", "--at", "127.0.0.1:1", "--after", "zz"], "127.0.0.1:1|position"),
+    ],
+)
+def test_bad_input_is_one_line(words: list[str], problem: str) -> None:
+    status, out, err = finished([*KV, *words])
+    assert status in (1, 2)
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert any(part in err for part in problem.split("|")), err

@@ -1,0 +1,161 @@
+"""Clients of Redis, unchanged, against a RESP server on loopback: redis-cli, -benchmark, -py."""
+
+import csv
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import redis
+import trio
+from redis.client import Pipeline
+
+from tests.support.net import free_port, until
+from tests.support.processes import PATIENCE_SECONDS, started
+from tests.support.resp_script import Connection, play, read_record
+from tests.support.tools import require_tool
+from trio440 import kv
+from trio440.kv.resp import RespServer, open_resp_server
+
+pytestmark = pytest.mark.real
+
+SERVER_PROGRAM = """
+import trio
+from trio440 import kv
+from trio440.kv.resp import open_resp_server
+
+async def main():
+    async with kv.open_memory() as namespace, open_resp_server(namespace, 0) as server:
+        print(f"listening on 127.0.0.1:{server.address[1]}", flush=True)
+        await trio.sleep_forever()
+
+trio.run(main)
+"""
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RespServer]:
+    async with kv.open_memory() as namespace, open_resp_server(namespace, 0) as server:
+        yield server
+
+
+async def run(tool: str, server: RespServer, *words: str, stdin: bytes = b"") -> str:
+    """Run a tool of Redis against a server to its end, and return what it prints."""
+    command = [require_tool(tool), "-p", str(server.address[1]), *words]
+    with trio.fail_after(PATIENCE_SECONDS):
+        done = await trio.run_process(command, stdin=stdin, capture_stdout=True)
+    return done.stdout.decode()
+
+
+async def test_redis_cli_works(server: RespServer) -> None:
+    assert await run("redis-cli", server, "set", "a", "1") == "OK\n"
+    assert await run("redis-cli", server, "-3", "get", "nosuch") == "\n"
+    script = b"incr a\nget a\nmulti\nset b 2\nget b\nexec\nnosuch x\nconfig get save\nscan 0\n"
+    assert await run("redis-cli", server, stdin=script) == (
+        "2\n2\nOK\nQUEUED\nQUEUED\nOK\n2\n"
+        "ERR unknown command 'nosuch', with args beginning with: 'x' \n\n"
+        "save\n\n0\na\nb\n"
+    )
+    assert await run("redis-cli", server, "--scan", "--pattern", "a*") == "a\n"
+
+
+async def test_redis_cli_sends_much_at_once(server: RespServer) -> None:
+    data = b"".join(b"SET k%d v%d\r\n" % (at, at) for at in range(5000))
+    assert "errors: 0, replies: 5000" in await run("redis-cli", server, "--pipe", stdin=data)
+    assert await run("redis-cli", server, "dbsize") == "5000\n"
+
+
+@pytest.mark.parametrize("pipeline", [1, 16])
+async def test_redis_benchmark_works(server: RespServer, pipeline: int) -> None:
+    words = ["-t", "ping,set,get,incr,mset", "-n", "200", "-P", str(pipeline), "--csv", "-r", "50"]
+    printed = await run("redis-benchmark", server, *words)
+    rows = list(csv.DictReader(printed.splitlines()))
+    names = ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "MSET (10 keys)"]
+    assert [row["test"] for row in rows] == names
+    statistics = server.statistics()
+    assert statistics.commands >= 1200
+    assert statistics.protocol_errors == statistics.clients_refused == 0
+    await until(lambda: server.statistics().clients == 0)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+async def test_redis_py_works(server: RespServer, protocol: int) -> None:
+    with trio.fail_after(PATIENCE_SECONDS):
+        await trio.to_thread.run_sync(use_redis_py, server.address[1], protocol)
+    assert server.statistics().protocol_errors == 0
+
+
+def use_redis_py(port: int, protocol: int) -> None:
+    """Use a namespace as a program with redis-py would."""
+    with redis.Redis(port=port, protocol=protocol, client_name="tests") as client:
+        assert client.set("a", "1", ex=100)
+        assert client.set("a", "2", nx=True) is None
+        assert client.get("a") == b"1"
+        assert client.ttl("a") == 100
+        assert client.incrby("a", 5) == 6
+        assert client.mget("a", "nosuch") == [b"6", None]
+        assert client.client_getname() in ("tests", b"tests")
+        assert client.config_get("maxclients") == {"maxclients": "10000"}
+        assert client.info("server")["redis_mode"] == "standalone"
+        with client.pipeline(transaction=True) as pipe:
+            assert pipe.set("b", "1").incr("b").get("b").execute() == [True, 2, b"2"]
+        assert client.transaction(increment_b, "b") == [3]
+        with client.pipeline() as pipe, pytest.raises(redis.WatchError):
+            pipe.watch("b")
+            client.set("b", "other")
+            pipe.multi()
+            pipe.set("b", "mine")
+            pipe.execute()
+        with pytest.raises(redis.ResponseError, match="value is not an integer or out of range"):
+            client.incr("b")
+        client.mset({f"k{at}": "v" for at in range(100)})
+        assert sum(1 for _ in client.scan_iter("k*", count=7)) == 100
+        with client.pubsub() as heard:
+            heard.psubscribe("__keyspace@0__:k*")
+            assert heard.get_message(timeout=10)
+            client.delete("k1")
+            message = heard.get_message(timeout=10)
+            assert message is not None
+            assert message["channel"] == b"__keyspace@0__:k1"
+            assert message["data"] == b"del"
+
+
+def increment_b(pipe: Pipeline) -> None:
+    pipe.multi()
+    pipe.incr("b")
+
+
+@pytest.mark.slow
+def test_redis_still_answers_as_recorded(tmp_path: Path) -> None:
+    program = require_tool("redis-server")
+    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
+    if " v=7.0." not in version.stdout:
+        pytest.skip(f"the record is of Redis 7.0, this is {version.stdout.split()[2]}")
+    port = free_port()
+    words = ["--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(tmp_path)]
+    with started([program, *words]) as process:
+        while "Ready to accept connections" not in process.line():
+            pass
+        for name, steps in read_record().items():
+            for step, wanted in zip(play(port, steps), steps, strict=True):
+                if not step.command.startswith("hello"):
+                    assert step == wanted, name
+
+
+def test_ctrl_c_ends_a_server_with_clients_at_once(tmp_path: Path) -> None:
+    program = tmp_path / "server.py"
+    program.write_text(SERVER_PROGRAM)
+    with started([sys.executable, program]) as process:
+        port = process.port()
+        connections = [Connection(port) for _ in range(3)]
+        assert connections[0].say(b"ping\r\n", 1) == [b"+PONG\r\n"]
+        assert connections[1].say(b"subscribe a\r\n", 1)
+        process.signal(signal.SIGINT)
+        status, _, err = process.end()
+        assert status != 0
+        assert "KeyboardInterrupt" in err
+        assert [connection.say(b"", 1) for connection in connections] == [[], [], []]
+        for connection in connections:
+            connection.close()

@@ -1,0 +1,168 @@
+"""Servers that offer namespaces of several engines, and clients that find them by name."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from tests.support.kv_world import PORT, KvWorld, open_kv_world
+from tests.support.rpc_world import until
+from trio440 import kv
+from trio440.core.host import Host
+from trio440.errors import AddressInUse, InvalidParameter, StoreUnavailable
+
+ALL: dict[str, kv.Engine] = {"default": "eventual", "exact": "linearizable", "here": "memory"}
+
+
+@asynccontextmanager
+async def store_on(world: KvWorld, **options: Any) -> AsyncIterator[tuple[kv.Store, Host]]:
+    address, ports = world.machine()
+    config = kv.StoreConfig(**{"host": address, "start_port": PORT, "namespaces": ALL, **options})
+    async with kv.open_store(config, ports=ports) as store:
+        yield store, ports
+
+
+def addresses_of(store: kv.Store) -> list[str]:
+    return [address for offer in store.offers.values() for address in offer.addresses]
+
+
+async def test_each_engine_has_its_ports_and_is_found_by_its_name() -> None:
+    async with open_kv_world() as world, store_on(world, count=2) as (store, ports):
+        host = store.offers["here"].addresses[0].rpartition(":")[0]
+        assert {name: offer.addresses for name, offer in store.offers.items()} == {
+            "default": (f"{host}:{PORT + 1}", f"{host}:{PORT + 2}"),
+            "exact": (f"{host}:{PORT + 3}",),
+            "here": (f"{host}:{PORT + 4}",),
+        }
+        assert repr(store) == "<kv.Store default, exact, here>"
+        _, elsewhere = world.machine()
+        for address in addresses_of(store):  # each of them tells of all
+            assert await kv.discover([address], ports=elsewhere) == dict(store.offers)
+            assert await kv.describe(address, ports=ports) == store.description
+        for name, engine in ALL.items():
+            async with kv.connect(addresses_of(store), name, ports=elsewhere) as space:
+                assert space.engine == engine
+                assert isinstance(space, kv.AtomicNamespace) == (engine != "eventual")
+                await space.put(b"of", name.encode())
+        for name in ("exact", "here"):
+            entry = await store.namespaces[name].get(b"of")
+            assert entry is not None
+            assert entry.value == name.encode()
+
+
+async def test_peers_that_join_at_the_same_time_all_become_voters() -> None:
+    async with (
+        open_kv_world() as world,
+        store_on(world, namespaces={"default": "linearizable"}) as (one, _),
+        store_on(world, namespaces={"default": "linearizable"}, descriptions=[one.description]) as (
+            two,
+            _,
+        ),
+        store_on(world, namespaces={"default": "linearizable"}, descriptions=[one.description]) as (
+            three,
+            ports,
+        ),
+    ):
+        peers = [each.peer for each in (one, two, three) if each.peer is not None]
+        await until(lambda: all(len(peer.members.voters) == 3 for peer in peers))
+        async with kv.connect(addresses_of(three), ports=ports) as space:
+            await space.put(b"k", b"v")
+        for each in (one, two, three):
+            entry = await each.namespaces["default"].get(b"k")
+            assert entry is not None
+            assert entry.value == b"v"
+
+
+async def test_a_peer_with_a_directory_comes_back_as_itself() -> None:
+    async with open_kv_world() as world:
+        address, ports = world.machine()
+        config = kv.StoreConfig(
+            host=address,
+            start_port=PORT,
+            namespaces={"default": "linearizable"},
+            directory="kv",
+        )
+        for turn in range(2):
+            async with kv.open_store(config, ports=ports) as store:
+                assert store.peer is not None
+                assert store.peer.id == f"{address}:{PORT}"
+                space = store.namespaces["default"]
+                entry = await space.get(b"k")
+                assert (entry is not None) == bool(turn)
+                await space.put(b"k", b"v")
+
+
+async def test_servers_that_are_down_are_left_out() -> None:
+    async with open_kv_world() as world, store_on(world) as (store, ports):
+        began = trio.current_time()
+        nobody = "10.0.0.99:7000"
+        async with kv.connect([nobody, *addresses_of(store)], "here", ports=ports) as space:
+            await space.put(b"k", b"v")
+        assert trio.current_time() - began < 4
+        with pytest.raises(StoreUnavailable, match=r"10\.0\.0\.99:7000 did not answer") as caught:
+            await kv.discover([nobody], ports=ports)
+        assert not caught.value.may_have_happened
+        assert store.eventual is not None
+        with pytest.raises(StoreUnavailable, match="is no port for clients of a store"):
+            await kv.discover([store.eventual.address], ports=ports)
+
+
+async def test_a_namespace_that_is_not_there_is_named_along_with_those_that_are() -> None:
+    async with open_kv_world() as world, store_on(world) as (store, ports):
+        with pytest.raises(InvalidParameter, match="one of default, exact, here, not 'nix'"):
+            async with kv.connect(addresses_of(store), "nix", ports=ports):
+                raise AssertionError("not reached")  # pragma: no cover
+
+
+async def test_how_replicas_are() -> None:
+    async with open_kv_world() as world, store_on(world, count=2) as (store, ports):
+        for name in ALL:
+            await store.namespaces[name].put(b"k", b"v")
+        await trio.sleep(2)
+        found = await kv.look(addresses_of(store), ports=ports)
+        rows = [(row.namespace, row.role, row.keys, row.lag) for row in found.replicas]
+        assert rows == [
+            ("default", "query actor", 1, 0),
+            ("default", "query actor", 1, 0),
+            ("exact", "leader", None, 0),
+            ("here", "memory", 1, 0),
+        ]
+        assert [(lag.number, lag.unit) for lag in found.lags] == [(0, "ms"), (0, "ms")]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"namespaces": {}}, "namespaces"),
+        ({"namespaces": {"a": "memory", "b": "memory"}}, "of one namespace only"),
+        ({"namespaces": {"a": "what"}}, "one of eventual, linearizable, memory"),
+        ({"namespaces": {"": "memory"}}, "1 to 100 printable"),
+        ({"start_port": 65_534}, "start_port"),
+        ({"count": 0}, "count"),
+        ({"descriptions": ["x"]}, "has printed"),
+        ({"namespaces": ALL, "descriptions": ['{"store":1}']}, "what a server|linearizable"),
+        ({"namespaces": {"a": "linearizable"}, "directory": "d", "start_port": 0}, "id must be"),
+    ],
+)
+async def test_what_is_wrong_is_said_before_anything_is_open(
+    options: dict[str, Any], problem: str
+) -> None:
+    async with open_kv_world() as world:
+        with pytest.raises(InvalidParameter, match=problem):
+            async with store_on(world, **options):
+                raise AssertionError("not reached")  # pragma: no cover
+
+
+async def test_a_port_that_is_taken_leaves_nothing_open() -> None:
+    async with open_kv_world() as world:
+        address, ports = world.machine()
+        config = kv.StoreConfig(host=address, start_port=PORT, namespaces=ALL)
+        listener = await ports.net.listen_tcp(address, PORT + 3)
+        with pytest.raises(AddressInUse):
+            async with kv.open_store(config, ports=ports):
+                raise AssertionError("not reached")  # pragma: no cover
+        await listener.aclose()
+        async with kv.open_store(config, ports=ports):
+            pass

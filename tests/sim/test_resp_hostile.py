@@ -1,0 +1,228 @@
+"""Clients that mean no good: they cannot crash a RESP server, grow it, or keep others waiting."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from tests.support.resp_world import RespClient, RespWorld, open_resp_world, packed
+from trio440.kv.resp import Limits
+from trio440.kv.resp.server import REFUSAL_SECONDS, REFUSALS_AT_A_TIME
+from trio440.kv.resp.session import GOODBYE_SECONDS
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[RespWorld]:
+    async with open_resp_world() as world:
+        yield world
+
+
+async def test_a_request_that_comes_byte_by_byte_keeps_nobody_waiting(world: RespWorld) -> None:
+    async with world.serve(), world.client() as slow, world.client() as other:
+        for byte in packed([b"SET", b"a", b"value"]):
+            await slow.stream.send_all(bytes([byte]))
+            await trio.sleep(1000)
+            assert await other.ask("ping") == b"+PONG\r\n"
+        assert await slow.answers(1) == [b"+OK\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"*1000000000\r\n", b"invalid multibulk length"),
+        (b"*1\r\n$1000000000\r\n", b"invalid bulk length"),
+        (b"*1\r\n" * 100_000, b"expected '$', got '*'"),
+        (b"x" * 1_000_000, b"too big inline request"),
+        (b"\x16\x03\x01\x02\x01\xfc\x03\x03'\n", b"unbalanced quotes in request"),
+    ],
+)
+async def test_what_is_no_request_is_answered_and_closed(
+    world: RespWorld, data: bytes, problem: bytes
+) -> None:
+    async with world.serve() as server, world.client() as client:
+        await client.stream.send_all(packed([b"SET", b"a", b"1"]))
+        await client.stream.send_all(data)
+        answer = await client.to_the_end()
+        assert answer == b"+OK\r\n-ERR Protocol error: " + problem + b"\r\n"
+        assert server.statistics().protocol_errors == 1
+        assert server.statistics().memory_bytes == 0
+
+
+async def test_one_that_goes_on_behind_a_protocol_error_is_closed_all_the_same(
+    world: RespWorld,
+) -> None:
+    async with world.serve() as server, world.client() as client:
+        began = trio.current_time()
+        await client.stream.send_all(b"*x\r\n")
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await client.stream.send_all(b"x" * 1000)
+                await trio.sleep(0.1)
+        assert trio.current_time() - began < GOODBYE_SECONDS + 1
+        assert server.statistics().clients == 0
+
+
+async def test_one_that_reads_no_answers_is_closed_in_time(world: RespWorld) -> None:
+    limits = Limits(stall_seconds=30)
+    async with world.serve(limits) as server, world.client() as deaf, world.client() as other:
+        await other.stream.send_all(packed([b"SET", b"a", bytes(500_000)]))
+        await other.answers(1)
+        await deaf.stream.send_all(packed([b"GET", b"a"]) * 1000)
+        await wait_all_tasks_blocked()
+        held = server.statistics().memory_bytes
+        assert 500_000 < held < 130 * 500_000, "of one batch and no more"
+        assert await other.ask("ping") == b"+PONG\r\n"
+        await trio.sleep(29)
+        assert server.statistics().clients == 2
+        await trio.sleep(2)
+        assert server.statistics().clients_closed_slow == 1
+        assert server.statistics().clients == 1
+        assert server.statistics().memory_bytes == 0
+
+
+async def test_one_that_reads_slowly_is_not_closed(world: RespWorld) -> None:
+    limits = Limits(stall_seconds=30)
+    async with world.serve(limits) as server, world.client() as client:
+        await client.stream.send_all(packed([b"SET", b"a", bytes(400_000)]))
+        await client.answers(1)
+        await client.stream.send_all(packed([b"GET", b"a"]))
+        received = 0
+        while received < 400_000:
+            received += len(await client.stream.receive_some(50_000))
+            await trio.sleep(20)
+        assert server.statistics().clients_closed_slow == 0
+
+
+async def test_what_clients_hold_together_is_bounded(world: RespWorld) -> None:
+    limits = Limits(memory_bytes=1_000_000)
+    async with world.serve(limits) as server:
+        small = await begin_request(world, 300_000)
+        large = await begin_request(world, 500_000)
+        assert server.statistics().memory_bytes > 800_000
+        last = await begin_request(world, 400_000)
+        assert await large.to_the_end() == b""
+        statistics = server.statistics()
+        assert (statistics.clients, statistics.clients_closed_memory) == (2, 1)
+        assert statistics.memory_bytes < 1_000_000
+        for client in (small, last):
+            assert await finish_request(client) == [b"+OK\r\n"]
+            await client.stream.aclose()
+        await large.stream.aclose()
+        assert server.statistics().memory_bytes == 0
+
+
+async def begin_request(world: RespWorld, size: int) -> RespClient:
+    client = await world.connect()
+    await client.stream.send_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$510000\r\n" + bytes(size))
+    client.rest = b""
+    await wait_all_tasks_blocked()
+    return client
+
+
+async def finish_request(client: RespClient) -> list[bytes]:
+    """Send more than any of the requests lacks; what is too much is empty lines."""
+    await client.stream.send_all(b"\r\n" * 110_000)
+    return await client.answers(1)
+
+
+async def test_one_client_too_many_is_told_so(world: RespWorld) -> None:
+    async with world.serve(Limits(clients=2)) as server:
+        first, second = await world.connect(), await world.connect()
+        assert await first.ask("ping") == b"+PONG\r\n"
+        async with world.client() as third:
+            await third.stream.send_all(b"ping\r\n")
+            assert await third.to_the_end() == b"-ERR max number of clients reached\r\n"
+        await second.stream.aclose()
+        await wait_all_tasks_blocked()
+        async with world.client() as fourth:
+            assert await fourth.ask("ping") == b"+PONG\r\n"
+        await first.stream.aclose()
+        statistics = server.statistics()
+        assert (statistics.clients_served, statistics.clients_refused) == (3, 1)
+
+
+async def test_a_crowd_that_is_refused_and_stays_keeps_nobody_waiting(world: RespWorld) -> None:
+    async with world.serve(Limits(clients=1)) as server:
+        first = await world.connect()
+        crowd = [await world.connect() for _ in range(REFUSALS_AT_A_TIME + 10)]
+        assert await first.ask("ping") == b"+PONG\r\n"
+        await trio.sleep(REFUSAL_SECONDS + 1)
+        assert server.statistics().clients_refused == len(crowd)
+        for client in [first, *crowd]:
+            await client.stream.aclose()
+
+
+async def test_idle_clients_are_closed_where_that_is_asked_for(world: RespWorld) -> None:
+    async with (
+        world.serve(Limits(idle_seconds=60)) as server,
+        world.client() as idle,
+        world.client() as asking,
+        world.client() as listening,
+    ):
+        await listening.say("subscribe a")
+        for _ in range(5):
+            assert await asking.ask("ping") == b"+PONG\r\n"
+            await trio.sleep(20)
+        assert await idle.to_the_end() == b""
+        assert server.statistics().clients_closed_idle == 1
+        assert await listening.ask("ping") == b"*2\r\n$4\r\npong\r\n$0\r\n\r\n"
+
+
+async def test_connections_that_break_leave_nothing(world: RespWorld) -> None:
+    async with world.serve() as server:
+        for data in (
+            b"",
+            b"*1\r\n",
+            b"get a\r\n" * 1000,
+            b"subscribe a\r\n",
+            b"multi\r\nset a b\r\n",
+        ):
+            client = await world.connect()
+            await client.stream.send_all(data)
+            await client.stream.aclose()
+        await wait_all_tasks_blocked()
+        statistics = server.statistics()
+        assert (statistics.clients, statistics.memory_bytes) == (0, 0)
+        assert statistics.clients_served == 5
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            b"get set mget mset del incr append expire ttl keys scan multi exec discard watch"
+        ).split(),
+        *(b"subscribe psubscribe unsubscribe hello client config command info reset ping").split(),
+        *(b"a b * 0 1 -1 2 3 NX XX GET EX PX COUNT MATCH DOCS id setname {").split(),
+    ]
+)
+NOISE = st.lists(
+    st.one_of(
+        st.lists(WORDS, min_size=1, max_size=5).map(packed),
+        st.lists(st.binary(max_size=5), min_size=1, max_size=4).map(packed),
+        st.binary(max_size=20),
+    ),
+    max_size=40,
+).map(b"".join)
+
+
+@given(NOISE)
+def test_no_bytes_crash_a_server(noise: bytes) -> None:
+    async def main() -> None:
+        async with (
+            open_resp_world() as world,
+            world.serve() as server,
+            world.client() as hostile,
+            world.client() as other,
+        ):
+            await hostile.stream.send_all(noise)
+            await wait_all_tasks_blocked()
+            assert (await other.ask("set probe 1")).startswith((b"+OK", b"-ERR"))
+            await hostile.stream.aclose()
+            await wait_all_tasks_blocked()
+            assert server.statistics().clients == 1
+            assert server.statistics().memory_bytes == 0
+
+    trio.run(main, clock=MockClock(autojump_threshold=0))

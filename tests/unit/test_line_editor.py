@@ -1,0 +1,112 @@
+"""The line that is edited: what keys do to it, and what of it is shown."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from trio440.cli.line_editor import Cleared, Ended, Entered, LineEditor
+
+named = pytest.mark.parametrize
+
+UP, DOWN, RIGHT, LEFT = "\x1b[A", "\x1b[B", "\x1b[C", "\x1b[D"
+
+
+def typed(*keys: str, editor: LineEditor | None = None) -> LineEditor:
+    editor = editor or LineEditor()
+    for key in keys:
+        assert [*editor.feed(key.encode())] == []
+    return editor
+
+
+@named(
+    ("keys", "text"),
+    [
+        ("hello", "hello"),
+        ("helo" + LEFT + "l", "hello"),
+        ("ello\x01h", "hello"),
+        ("ello\x1b[Hh\x1b[F!", "hello!"),
+        ("ello\x1b[1~h\x1b[4~!", "hello!"),
+        ("ello\x1bOHh\x1bOF!", "hello!"),
+        ("hexllo" + LEFT * 3 + "\x7f", "hello"),
+        ("hexllo" + LEFT * 4 + "\x1b[3~", "hello"),
+        ("hexllo" + LEFT * 4 + "\x04", "hello"),
+        ("\x7f\x08" + LEFT + RIGHT + "a", "a"),
+        ("say hello\x15mine", "mine"),
+        ("say hello" + LEFT * 6 + "\x0b", "say"),
+        ("say hello you \x17", "say hello "),
+        ("say hello\x17\x17look", "look"),
+        ("ab\x02c\x06d", "acbd"),
+        ("a\x1b[1;5Cb\x1b[Zc\x1b[200~d", "abcd"),
+        ("a\x00\x07\x1f\tb", "ab"),
+        ("é李", "é李"),
+    ],
+)
+def test_keys_edit_the_line(keys: str, text: str) -> None:
+    assert typed(keys).text == text
+
+
+def test_keys_may_come_in_pieces() -> None:
+    editor = LineEditor()
+    for byte in "ä\x1b[Dö\x1b[3~".encode():
+        assert [*editor.feed(bytes([byte]))] == []
+    assert editor.text == "ö"
+
+
+def test_lines_come_in_their_order() -> None:
+    editor = LineEditor()
+    assert [*editor.feed(b"one\rtwo\nthr")] == [Entered("one"), Entered("two")]
+    assert [*editor.feed(b"ee\r\x04")] == [Entered("three"), Ended()]
+
+
+def test_the_end_of_input_is_one_of_an_empty_line_alone() -> None:
+    editor = LineEditor()
+    assert [*editor.feed(b"a\x04")] == []
+    assert [*editor.feed(b"\x7f\x04")] == [Ended()]
+    assert [*LineEditor().feed(b"\x0c")] == [Cleared()]
+
+
+def test_earlier_lines_come_back() -> None:
+    editor = LineEditor()
+    assert len([*editor.feed(b"one\rtwo\rtwo\r  \r\r")]) == 5
+    typed("dra", UP, editor=editor)
+    assert editor.text == "two"
+    assert typed(UP, UP, UP, editor=editor).text == "one"
+    assert typed("!", DOWN, editor=editor).text == "two"
+    assert typed(DOWN, "ft", DOWN, editor=editor).text == "draft"
+    assert typed(UP, UP, editor=editor).text == "one"
+    assert [*editor.feed(b"\r")] == [Entered("one")]
+
+
+def test_a_line_has_a_limit() -> None:
+    assert len(typed("x" * 5_000).text) == 1_000
+
+
+def test_the_view_follows_the_cursor() -> None:
+    editor = typed("0123456789")
+    assert editor.view(20) == ("0123456789", 10)
+    assert editor.view(6) == ("56789", 5)
+    typed("\x01", editor=editor)
+    assert editor.view(6) == ("01234", 0)
+    assert typed("李李李").view(5) == ("李李", 4)
+
+
+@given(st.lists(st.binary(max_size=12), max_size=12), st.integers(2, 20))
+def test_whatever_is_typed_the_cursor_is_in_the_view(pieces: list[bytes], columns: int) -> None:
+    editor = LineEditor()
+    for piece in pieces:
+        for event in editor.feed(piece):
+            assert not isinstance(event, Entered) or event.line.isprintable()
+        assert editor.text.isprintable()
+        shown, cursor = editor.view(columns)
+        assert shown in editor.text
+        assert 0 <= cursor <= cell_len(shown) < columns
+
+
+@given(st.binary(max_size=40), st.data())
+def test_pieces_make_no_difference(typing: bytes, data: st.DataObject) -> None:
+    cut = data.draw(st.integers(0, len(typing)))
+    whole, halves = LineEditor(), LineEditor()
+    together = [*whole.feed(typing)]
+    assert [*halves.feed(typing[:cut]), *halves.feed(typing[cut:])] == together
+    assert halves.text == whole.text

@@ -1,0 +1,151 @@
+"""``trio440 cmud``: the game on the store, on a terminal or from a script."""
+
+import os
+import random
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from trio440.cli.cmud_plain import PlainFace, ScriptLines, StdinLines
+from trio440.cli.cmud_store import open_world
+from trio440.cli.running import run
+from trio440.cli.tables import is_terminal
+from trio440.cmud import Face, checked_name, play
+from trio440.core.host import parse_address
+from trio440.errors import InvalidParameter
+
+__all__ = ["command", "play_here"]
+
+FAST: Final = 0.04
+"""What waits are multiplied by where they are to be short."""
+
+
+class _Name(click.ParamType[str]):
+    """A player's name."""
+
+    name = "name"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Check it, and say what is wrong with it."""
+        try:
+            return checked_name(str(value))
+        except InvalidParameter as error:
+            self.fail(str(error), param, ctx)
+
+
+class _Addresses(click.ParamType[tuple[str, ...]]):
+    """``HOST:PORT[,HOST:PORT...]``."""
+
+    name = "addresses"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Split the text at its commas."""
+        if isinstance(value, tuple):
+            return value
+        addresses = tuple(str(value).split(","))
+        try:
+            for each in addresses:
+                parse_address(each)
+        except InvalidParameter as error:
+            self.fail(str(error), param, ctx)
+        return addresses
+
+
+@click.command()
+@click.option(
+    "--at",
+    "addresses",
+    type=_Addresses(),
+    default=(),
+    metavar="HOST:PORT,...",
+    help="Query actors of the store: where one is lost the next is tried. Without it the campus is "
+    "in this process, and ends with it.",
+)
+@click.option("--name", type=_Name(), help="Who plays; a terminal is asked for it.")
+@click.option(
+    "--script",
+    type=click.Path(exists=True, dir_okay=False, readable=True),
+    metavar="FILE",
+    help="Read the commands from a file; what is no terminal is read like that, too.",
+)
+@click.option("--seed", type=int, help="Let chance decide the same every time.")
+@click.option("--fast", is_flag=True, help="Let mining and solving take a moment only.")
+def command(
+    *,
+    addresses: tuple[str, ...],
+    name: str | None,
+    script: str | None,
+    seed: int | None,
+    fast: bool,
+) -> int:
+    """Play CMUD: mine coins, buy hardware, solve the problem of your level, be promoted.
+
+    Whoever plays on the same store is on the same campus. The command help lists what one can do;
+    Ctrl-D or quit leaves.
+    """
+    lines = None if script is None else _read_script(script)
+    is_person = lines is None and sys.stdin is not None and sys.stdin.isatty()
+    if name is None and not is_person:
+        raise click.UsageError("a script needs --name", click.get_current_context())
+    return run(partial(play_here, addresses, name, lines, seed, FAST if fast else 1.0))
+
+
+async def play_here(
+    addresses: Sequence[str],
+    name: str | None,
+    lines: Sequence[str] | None,
+    seed: int | None,
+    pace: float,
+) -> None:
+    """Play one game at this process's terminal, or from a script.
+
+    Args:
+        addresses: of query actors; none: the campus is in this process.
+        name: of the player; None: the terminal is asked.
+        lines: of the script; None: standard input's.
+        seed: of chance; None: any.
+        pace: what waits are multiplied by.
+    """
+    async with open_world(addresses) as (world, turn), _open_face(lines) as face:
+        who = name or await _ask_name(face)
+        if who is not None:
+            await play(world, who, face, rng=random.Random(seed), pace=pace, turn=turn)
+
+
+@asynccontextmanager
+async def _open_face(lines: Sequence[str] | None) -> AsyncIterator[Face]:
+    if lines is not None:
+        yield PlainFace(ScriptLines(lines), echo=True)
+    elif sys.stdin is None or not sys.stdin.isatty():
+        yield PlainFace(StdinLines(), echo=True)
+    elif not is_terminal() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        yield PlainFace(StdinLines(), echo=False)
+    else:
+        from trio440.cli.cmud_terminal import open_terminal_face  # noqa: PLC0415 - rich is slow
+
+        async with open_terminal_face() as face:
+            yield face
+
+
+async def _ask_name(face: Face) -> str | None:
+    """Ask until there is a name; None at the end of input."""
+    while (line := await face.ask("Your name> ")) is not None:
+        try:
+            return checked_name(line.strip())
+        except InvalidParameter as error:
+            face.tell(f"{error}.")
+    return None
+
+
+def _read_script(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(errors="replace").splitlines()
+    except OSError as error:
+        raise click.FileError(path, os.strerror(error.errno or 0).lower()) from None

@@ -1,0 +1,154 @@
+"""The keys of ``trio440 kv``: what is put, read and watched."""
+
+import json
+from typing import Any, Final
+
+import click
+
+from trio440 import kv
+from trio440.cli.kv_options import FALSE, as_bytes, as_text, client_options, run_client
+from trio440.cli.options import Real
+from trio440.cli.running import emit, note
+from trio440.errors import InvalidParameter
+
+__all__ = ["delete", "get", "list_keys", "put", "show_change", "watch"]
+
+PAGE: Final = 1000
+MOST_SECONDS: Final = 1e9
+
+
+@click.command()
+@client_options
+@click.argument("key")
+def get(key: str, **options: Any) -> int:
+    """Print the value of KEY alone; the exit status is 1 where it is not there."""
+
+    async def ask(space: kv.Namespace, *, as_json: bool) -> int:
+        entry = await space.get(as_bytes(key))
+        if entry is None:
+            return FALSE
+        emit(json.dumps(_row(entry)) if as_json else entry.value)
+        return 0
+
+    return run_client(ask, **options)
+
+
+@click.command()
+@client_options
+@click.argument("key")
+@click.argument("value")
+@click.option(
+    "--ttl",
+    type=Real(min=0.001, max=MOST_SECONDS),
+    metavar="SECONDS",
+    help="The key goes after so long.",
+)
+def put(key: str, value: str, ttl: float | None, **options: Any) -> int:
+    """Give KEY a VALUE."""
+
+    async def ask(space: kv.Namespace, *, as_json: bool) -> None:
+        ttl_ms = None if ttl is None else round(ttl * 1000)
+        version = await space.put(as_bytes(key), as_bytes(value), ttl_ms=ttl_ms)
+        if as_json:
+            emit(json.dumps({"version": version}))
+
+    return run_client(ask, **options)
+
+
+@click.command()
+@client_options
+@click.argument("key")
+def delete(key: str, **options: Any) -> int:
+    """Remove KEY; the exit status is 1 where it is not there."""
+
+    async def ask(space: kv.Namespace, *, as_json: bool) -> int:
+        existed = await space.delete(as_bytes(key))
+        if as_json:
+            emit(json.dumps({"existed": existed}))
+        return 0 if existed else FALSE
+
+    return run_client(ask, **options)
+
+
+@click.command(name="list")
+@client_options
+@click.argument("prefix", default="")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    help="Print no more; where there are more, a line on stderr says so.",
+)
+def list_keys(prefix: str, limit: int | None, **options: Any) -> int:
+    """Print the keys that begin with PREFIX, and their values, a tab between them."""
+
+    async def ask(space: kv.Namespace, *, as_json: bool) -> None:
+        left, after, more = limit, None, True
+        while more and left != 0:
+            wanted = PAGE if left is None else min(PAGE, left)
+            page = await space.list(as_bytes(prefix), after=after, limit=wanted)
+            for entry in page.entries:
+                emit(json.dumps(_row(entry)) if as_json else entry.key + b"\t" + entry.value)
+            more = page.more and bool(page.entries)
+            after = page.entries[-1].key if page.entries else None
+            left = None if left is None else left - len(page.entries)
+        if more:
+            note(f"there are more keys than these {limit}")
+
+    return run_client(ask, **options)
+
+
+@click.command()
+@client_options
+@click.argument("prefix", default="")
+@click.option(
+    "--after",
+    metavar="POSITION",
+    help="Begin behind the change of this position; otherwise with what is changed from now on.",
+)
+def watch(prefix: str, after: str | None, **options: Any) -> int:
+    """Print each change of the keys that begin with PREFIX, until Ctrl-C.
+
+    A line is POSITION put KEY VALUE or POSITION delete KEY, with tabs between.
+    """
+
+    async def ask(space: kv.Namespace, *, as_json: bool) -> None:
+        position = None if after is None else _position(after)
+        async with space.watch(as_bytes(prefix), after=position) as changes:
+            note("watching")
+            async for change in changes:
+                emit(json.dumps(_event(change)) if as_json else show_change(change))
+
+    return run_client(ask, **options)
+
+
+def _position(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise InvalidParameter("--after", text, "the position of a change") from None
+
+
+def _row(entry: kv.Entry) -> dict[str, Any]:
+    return {
+        "key": as_text(entry.key),
+        "value": as_text(entry.value),
+        "version": entry.version,
+        "ttl_ms": entry.ttl_ms,
+    }
+
+
+def _event(change: kv.Change) -> dict[str, Any]:
+    return {
+        "position": change.position.hex(),
+        "key": as_text(change.key),
+        "value": None if change.value is None else as_text(change.value),
+        "version": change.version,
+    }
+
+
+def show_change(change: kv.Change) -> bytes:
+    """Return the line of a change."""
+    place = change.position.hex().encode()
+    if change.value is None:
+        return b"\t".join((place, b"delete", change.key))
+    return b"\t".join((place, b"put", change.key, change.value))

@@ -1,0 +1,161 @@
+"""A line that is edited: keys in, what is to be seen out. Pure.
+
+The keys are those of most shells: arrows, Home, End, Delete, and with Ctrl: A and E (to an end),
+B and F (a step), P and N (earlier and later lines), K and U (remove to an end), W (remove a word),
+L (clear the screen), D (remove, or end the input where the line is empty).
+"""
+
+import codecs
+import re
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+import attrs
+from rich.cells import cell_len
+
+__all__ = ["Cleared", "Ended", "Entered", "Event", "LineEditor"]
+
+MAX_LINE: Final = 1_000
+"""Characters; more are not taken."""
+MAX_HISTORY: Final = 200
+ESCAPE: Final = "\x1b"
+SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|[^\[O])", re.DOTALL)
+"""What a special key sends."""
+UNFINISHED: Final = re.compile(r"\x1b(\[[0-?]{0,16}[ -/]{0,4}|O)?")
+
+
+@attrs.frozen
+class Entered:
+    """A line is complete."""
+
+    line: str
+
+
+@attrs.frozen
+class Ended:
+    """The input has ended."""
+
+
+@attrs.frozen
+class Cleared:
+    """The screen is to be cleared."""
+
+
+Event: TypeAlias = Entered | Ended | Cleared
+
+
+class LineEditor:
+    """One line, those before it, and where the cursor is."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._cursor = 0
+        self._history: list[str] = []
+        self._shown = 0
+        """Which line of the history is edited; its length: a new one."""
+        self._draft = ""
+        """The new line, while an earlier one is looked at."""
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._unread = ""
+        self._edits = self._edits_by_key()
+
+    @property
+    def text(self) -> str:
+        """The line so far."""
+        return self._text
+
+    def feed(self, data: bytes) -> Iterator[Event]:
+        """Take what a terminal has sent, and yield what comes of it, in order."""
+        self._unread += self._decoder.decode(data)
+        while self._unread:
+            if not self._unread.startswith(ESCAPE):
+                key, self._unread = self._unread[0], self._unread[1:]
+            elif match := SEQUENCE.match(self._unread):
+                key, self._unread = match[0], self._unread[match.end() :]
+            elif UNFINISHED.fullmatch(self._unread):
+                return
+            else:
+                self._unread = self._unread[1:]
+                continue
+            event = self._press(key)
+            if event is not None:
+                yield event
+
+    def view(self, columns: int) -> tuple[str, int]:
+        """Return the part of the line that fits, and the column of the cursor in it.
+
+        Args:
+            columns: how wide it may be, at least 2.
+        """
+        start, end = self._cursor, self._cursor
+        room = columns - 1
+        while start and (width := cell_len(self._text[start - 1])) <= room:
+            start, room = start - 1, room - width
+        while end < len(self._text) and (width := cell_len(self._text[end])) <= room:
+            end, room = end + 1, room - width
+        return self._text[start:end], cell_len(self._text[start : self._cursor])
+
+    def _press(self, key: str) -> Event | None:
+        if key in "\r\n":
+            return self._enter()
+        if key == "\x0c":
+            return Cleared()
+        if key == "\x04" and not self._text:
+            return Ended()
+        if key in self._edits:
+            self._edits[key]()
+        elif key.isprintable() and len(self._text) < MAX_LINE:
+            self._text = self._text[: self._cursor] + key + self._text[self._cursor :]
+            self._cursor += 1
+        return None
+
+    def _enter(self) -> Entered:
+        line = self._text
+        if line.strip() and line not in self._history[-1:]:
+            self._history = [*self._history, line][-MAX_HISTORY:]
+        self._shown = len(self._history)
+        self._text, self._cursor, self._draft = "", 0, ""
+        return Entered(line)
+
+    def _go(self, place: int) -> None:
+        self._cursor = max(0, min(place, len(self._text)))
+
+    def _cut(self, start: int, end: int) -> None:
+        """Remove a part; the cursor stands where it was."""
+        start, end = max(0, start), min(end, len(self._text))
+        self._text = self._text[:start] + self._text[end:]
+        self._cursor = start
+
+    def _word_start(self) -> int:
+        before = self._text[: self._cursor].rstrip()
+        return len(before) - len(before.split(" ")[-1])
+
+    def _recall(self, step: int) -> None:
+        """Go to an earlier or a later line."""
+        wanted = self._shown + step
+        if not 0 <= wanted <= len(self._history):
+            return
+        if self._shown == len(self._history):
+            self._draft = self._text
+        self._shown = wanted
+        self._text = self._draft if wanted == len(self._history) else self._history[wanted]
+        self._cursor = len(self._text)
+
+    def _edits_by_key(self) -> dict[str, Callable[[], None]]:
+        edits: list[tuple[Callable[[], None], tuple[str, ...]]] = [
+            (lambda: self._go(self._cursor - 1), ("\x1b[D", "\x1bOD", "\x02")),
+            (lambda: self._go(self._cursor + 1), ("\x1b[C", "\x1bOC", "\x06")),
+            (lambda: self._go(0), ("\x1b[H", "\x1bOH", "\x1b[1~", "\x1b[7~", "\x01")),
+            (
+                lambda: self._go(len(self._text)),
+                ("\x1b[F", "\x1bOF", "\x1b[4~", "\x1b[8~", "\x05"),
+            ),
+            (lambda: self._recall(-1), ("\x1b[A", "\x1bOA", "\x10")),
+            (lambda: self._recall(1), ("\x1b[B", "\x1bOB", "\x0e")),
+            (lambda: self._cut(self._cursor - 1, self._cursor), ("\x7f", "\x08")),
+            (lambda: self._cut(self._cursor, self._cursor + 1), ("\x1b[3~", "\x04")),
+            (lambda: self._cut(self._cursor, len(self._text)), ("\x0b",)),
+            (lambda: self._cut(0, self._cursor), ("\x15",)),
+            (lambda: self._cut(self._word_start(), self._cursor), ("\x17",)),
+        ]
+        return {key: edit for edit, keys in edits for key in keys}

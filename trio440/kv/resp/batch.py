@@ -1,0 +1,189 @@
+"""Operations that are asked of a namespace at once, and the answers to be made of their results."""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from typing import Final, Protocol, TypeAlias, runtime_checkable
+
+from trio440.errors import KvError
+from trio440.kv.namespace import Namespace
+from trio440.kv.operations import Changed, Committed, Entry, Found, Operation, Page, Refused, Result
+from trio440.kv.resp.calls import Call, words
+from trio440.kv.resp.limits import Counters
+from trio440.kv.resp.outbox import Outbox
+from trio440.kv.resp.replies import OK, Encoding, error
+
+__all__ = [
+    "Answer",
+    "Asking",
+    "Batch",
+    "Step",
+    "all_changed",
+    "all_found",
+    "changed",
+    "found",
+    "next_changed",
+    "next_found",
+]
+
+SEND_BYTES: Final = 64 << 10
+"""Answers are put together up to here, and handed to the network."""
+
+Answer: TypeAlias = bytes | Callable[[Iterator[Result]], bytes]
+"""An answer, or what makes one of the next results."""
+
+Step: TypeAlias = Callable[[], Awaitable[None]]
+"""What a command does once the batch before it is carried out."""
+
+
+@runtime_checkable
+class _ExecutesNow(Protocol):
+    """A namespace in this process, which need not be waited for."""
+
+    def execute_nowait(self, operations: Sequence[Operation]) -> Sequence[Result]:
+        """As :meth:`Namespace.execute`, at once."""
+
+
+class Asking:
+    """Asks a namespace, and counts."""
+
+    def __init__(self, namespace: Namespace, counters: Counters) -> None:
+        self._namespace = namespace
+        self._counters = counters
+        self.now: Callable[[Sequence[Operation]], Sequence[Result]] | None = None
+        """Asks without waiting, where the namespace can."""
+        if isinstance(namespace, _ExecutesNow):
+            self.now = namespace.execute_nowait
+
+    async def ask(self, operations: Sequence[Operation]) -> Sequence[Result]:
+        """Return the results of operations; where the store fails each of them is refused.
+
+        A checkpoint only where the namespace has to be waited for.
+        """
+        counters = self._counters
+        counters.batches += 1
+        counters.operations += len(operations)
+        try:
+            if self.now is not None:
+                return self.now(operations)
+            return await self._namespace.execute(operations)
+        except KvError as problem:
+            return [Refused(str(problem), "limit")] * len(operations)
+
+
+def found(encoding: Encoding, result: Result) -> bytes:
+    """Answer a GET."""
+    if type(result) is Found:
+        entry = result.entry
+        if entry is None:
+            return encoding.null
+        value = entry.value
+        return b"$%d\r\n%b\r\n" % (len(value), value)
+    return _refused(result)
+
+
+def changed(result: Result) -> bytes:
+    """Answer a SET."""
+    return OK if type(result) is Changed else _refused(result)
+
+
+def _refused(result: Result) -> bytes:
+    """Answer with the error of what was not carried out."""
+    if isinstance(result, Refused):
+        return error(words(result))
+    raise AssertionError(f"{result} answers no such operation")
+
+
+def next_found(encoding: Encoding, results: Iterator[Result]) -> bytes:
+    """Answer a GET with the next result."""
+    return found(encoding, next(results))
+
+
+def next_changed(results: Iterator[Result]) -> bytes:
+    """Answer a SET with the next result."""
+    return changed(next(results))
+
+
+def all_found(encoding: Encoding, results: Sequence[Result]) -> bytes:
+    """Answer GETs."""
+    null = encoding.null
+    return b"".join(
+        [
+            (
+                null
+                if (entry := result.entry) is None
+                else b"$%d\r\n%b\r\n" % (len(entry.value), entry.value)
+            )
+            if type(result) is Found
+            else _refused(result)
+            for result in results
+        ]
+    )
+
+
+def all_changed(results: Sequence[Result]) -> bytes:
+    """Answer SETs."""
+    return b"".join([OK if type(result) is Changed else _refused(result) for result in results])
+
+
+class Batch:
+    """What one client asks at once."""
+
+    def __init__(self, asking: Asking, outbox: Outbox) -> None:
+        self.operations: list[Operation] = []
+        self.answers: list[Answer] = []
+        self._asking = asking
+        self._outbox = outbox
+
+    def call(self, call: Call) -> None:
+        """Add a call."""
+        if not call.operations:
+            self.answers.append(call.reply(()))
+            return
+        self.operations += call.operations
+        self.answers.append(partial(_reply, call))
+
+    async def flush(self) -> None:
+        """Carry out what there is and send the answers, in their order."""
+        answers = self.answers
+        if not answers:
+            return
+        operations = self.operations
+        results = await self._asking.ask(operations) if operations else ()
+        self.operations, self.answers = [], []
+        following = iter(results)
+        if len(answers) == 1:
+            (answer,) = answers
+            await self._outbox.send(answer if isinstance(answer, bytes) else answer(following))
+            return
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            for answer in answers:
+                piece = answer if isinstance(answer, bytes) else answer(following)
+                pieces.append(piece)
+                size += len(piece)
+                if size > SEND_BYTES:
+                    self._outbox.account.hold_results(sum(map(_size, results)))
+                    await self._outbox.send(b"".join(pieces))
+                    pieces, size = [], 0
+            if pieces:
+                await self._outbox.send(b"".join(pieces))
+        finally:
+            self._outbox.account.hold_results(0)
+
+
+def _size(result: Result) -> int:
+    """Return the bytes of the entries that a result has."""
+    match result:
+        case Found(Entry(key, value)):
+            return len(key) + len(value)
+        case Page(entries):
+            return sum(len(entry.key) + len(entry.value) for entry in entries)
+        case Committed(_, _, results):
+            return sum(map(_size, results))
+    return 0
+
+
+def _reply(call: Call, results: Iterator[Result]) -> bytes:
+    return call.reply(list(islice(results, len(call.operations))))

@@ -1,0 +1,313 @@
+"""One client of a RESP server: its requests in, batches to the namespace, its answers out.
+
+Everything that one ``recv`` brings becomes one batch, and its answers one ``send``, as far as the
+commands allow it: those that have to see a result before the next one is understood end a batch.
+GET and SET alone take a shorter way than the rest.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+import attrs
+import trio
+
+from trio440.core.host import ByteStream, Host
+from trio440.kv.operations import Get, Operation, Put
+from trio440.kv.resp.batch import (
+    Asking,
+    Batch,
+    Step,
+    all_changed,
+    all_found,
+    changed,
+    found,
+    next_changed,
+    next_found,
+)
+from trio440.kv.resp.calls import Client, CommandError, Facts
+from trio440.kv.resp.limits import Counters, Limits
+from trio440.kv.resp.memory import Memory
+from trio440.kv.resp.notifications import Hub
+from trio440.kv.resp.outbox import Outbox, SlowReader
+from trio440.kv.resp.parser import LONE_BYTES, Request, RequestParser, parse_lone
+from trio440.kv.resp.replies import OK, array, bulk, error, simple
+from trio440.kv.resp.subscriptions import Subscriptions
+from trio440.kv.resp.sweeping import list_keys, remove_all
+from trio440.kv.resp.table import make_call
+from trio440.kv.resp.transacting import Transacting
+
+__all__ = ["Session", "Shared"]
+
+READ_BYTES: Final = 65_536
+BATCH_OPERATIONS: Final = 128
+"""More are asked for in several batches, so that no client has others wait for long, or has many
+answers made that it does not take."""
+GOODBYE_SECONDS: Final = 1.0
+"""How long a client that is told why it is closed may take to read it."""
+
+GETS: Final = (b"GET", b"get")
+SETS: Final = (b"SET", b"set")
+NEVER_QUEUED: Final = ("multi", "exec", "discard", "watch", "quit", "reset")
+
+
+@attrs.frozen
+class Shared:
+    """What the sessions of a server share."""
+
+    facts: Facts
+    asking: Asking
+    hub: Hub
+    memory: Memory
+    ports: Host
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds."""
+        return self.facts.limits
+
+    @property
+    def counters(self) -> Counters:
+        """The counts."""
+        return self.facts.counters
+
+
+class Session:
+    """Serves one client; made when it was accepted."""
+
+    def __init__(self, stream: ByteStream, number: int, shared: Shared) -> None:
+        self._stream = stream
+        self._shared = shared
+        self._counters = shared.counters
+        self._client = Client(shared.facts, number)
+        self._parser = RequestParser(shared.limits)
+        self._account = shared.memory.open_account(self.close)
+        self._outbox = Outbox(stream, shared.limits, shared.ports.clock, self._account)
+        self._batch = Batch(shared.asking, self._outbox)
+        self._transacting = Transacting(self._client, shared.asking, self._batch)
+        self._subscriptions = Subscriptions(
+            self._client,
+            shared.hub,
+            self._batch,
+            self._outbox,
+            drain_soon=self._drain_soon,
+            close=self.close,
+        )
+        self._scope = trio.CancelScope()
+        self._nursery: trio.Nursery | None = None
+        self._receiving = False
+        self._ending = False
+        self._is_plain = shared.asking.now is not None
+        """Nothing is kept for the client: a GET is a GET, and nothing waits to be sent."""
+
+    def close(self) -> None:
+        """Close the connection at once."""
+        self._scope.cancel()
+
+    def finish(self) -> None:
+        """Read no more requests."""
+        self._ending = True
+        if self._receiving:
+            self._scope.cancel()
+
+    async def run(self) -> None:
+        """Serve until the client goes or is closed."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    await self._serve()
+                    self._nursery.cancel_scope.cancel()
+        except* trio.BrokenResourceError:
+            pass
+        except* SlowReader:
+            self._counters.clients_closed_slow += 1
+        finally:
+            self._subscriptions.leave()
+            self._account.close()
+            await self._stream.aclose()
+
+    def _drain_soon(self) -> None:
+        if self._nursery is not None:
+            self._nursery.start_soon(self._outbox.drain)
+
+    async def _serve(self) -> None:
+        stream, feed, counters = self._stream, self._parser.feed, self._counters
+        idle_seconds = self._shared.limits.idle_seconds
+        while not self._ending:
+            self._receiving = True
+            if idle_seconds is None:
+                data = await stream.receive_some(READ_BYTES)
+            else:
+                data = await self._receive_in_time(idle_seconds)
+            self._receiving = False
+            if not data:
+                return
+            answers: bytes = b""
+            requests: Sequence[Request] = ()
+            if self._is_plain and len(data) <= LONE_BYTES:
+                answers = self._answer_lone(data)
+            if not answers:
+                requests = feed(data)
+                if self._is_plain:
+                    answers = self._answer_at_once(requests)
+            if answers:
+                taken = stream.send_nowait(answers)
+                if taken < len(answers):
+                    await self._outbox.send(answers[taken:])
+                continue
+            counters.commands += len(requests)
+            await self._carry_out(requests)
+            self._take_stock()
+            if self._parser.problem is not None:
+                counters.protocol_errors += 1
+                await self._outbox.send(error(f"ERR Protocol error: {self._parser.problem}"))
+                await self._say_goodbye()
+                return
+
+    def _take_stock(self) -> None:
+        """Look at what is kept for the client, and whether the shortest way is open to it."""
+        parser, transacting, subscriptions = self._parser, self._transacting, self._subscriptions
+        self._account.keep(parser.held_bytes + transacting.held_bytes + subscriptions.held_bytes)
+        busy = parser.is_unfinished or self._account.kept or self._shared.asking.now is None
+        self._is_plain = not busy and self._may_ask()
+
+    async def _receive_in_time(self, idle_seconds: float) -> bytes | bytearray:
+        """Return the next bytes, none at the end, or when the client has been idle for too long."""
+        if self._subscriptions.count:
+            return await self._stream.receive_some(READ_BYTES)
+        with self._shared.ports.clock.move_on_after(idle_seconds):
+            return await self._stream.receive_some(READ_BYTES)
+        self._counters.clients_closed_idle += 1
+        return b""
+
+    def _answer_lone(self, data: bytes | bytearray) -> bytes:
+        """Carry out one GET or SET that is all of the bytes; return the answer, none for others.
+
+        For a namespace that need not wait, and a client for whom nothing is kept.
+        """
+        request = parse_lone(data)
+        now = self._shared.asking.now
+        if request is None or now is None:
+            return b""
+        counters = self._counters
+        counters.commands += 1
+        counters.batches += 1
+        counters.operations += 1
+        key, value = request
+        if value is None:
+            return found(self._client.encoding, now((Get(key),))[0])
+        return changed(now((Put(key, value),))[0])
+
+    def _answer_at_once(self, requests: Sequence[Request]) -> bytes:
+        """Carry out nothing but GETs, or nothing but SETs, and return the answers; none for others.
+
+        For a namespace that need not wait, and a client for whom nothing is kept.
+        """
+        now, number, parser = self._shared.asking.now, len(requests), self._parser
+        if now is None or not number or number > BATCH_OPERATIONS or parser.is_unfinished:
+            return b""
+        first = requests[0]
+        size, name = len(first), first[0]
+        operations: list[Operation]
+        if size == 2 and name in GETS:  # noqa: PLR2004 - the shape
+            operations = [
+                Get(each[1]) for each in requests if each[0] == name and len(each) == size
+            ]
+        elif size == 3 and name in SETS:  # noqa: PLR2004 - the shape
+            operations = [
+                Put(each[1], each[2]) for each in requests if each[0] == name and len(each) == size
+            ]
+        else:
+            return b""
+        if len(operations) != number:
+            return b""
+        counters = self._counters
+        counters.commands += number
+        counters.batches += 1
+        counters.operations += number
+        results = now(operations)
+        return all_found(self._client.encoding, results) if size == 2 else all_changed(results)  # noqa: PLR2004 - the shape
+
+    async def _say_goodbye(self) -> None:
+        """Read until the client has closed: closing with bytes unread, it might lose the last."""
+        with self._shared.ports.clock.move_on_after(GOODBYE_SECONDS):
+            await self._stream.send_eof()
+            while await self._stream.receive_some(READ_BYTES):
+                pass
+
+    async def _carry_out(self, requests: Sequence[Request]) -> None:
+        batch = self._batch
+        plain, answer = self._may_ask(), partial(next_found, self._client.encoding)
+        for request in requests:
+            size, name = len(request), request[0]
+            if plain and size == 2 and name in GETS:  # noqa: PLR2004 - the shape
+                batch.operations.append(Get(request[1]))
+                batch.answers.append(answer)
+            elif plain and size == 3 and name in SETS:  # noqa: PLR2004 - the shape
+                batch.operations.append(Put(request[1], request[2]))
+                batch.answers.append(next_changed)
+            else:
+                step = self._take(request)
+                if step is not None:
+                    await batch.flush()
+                    await self._do(step)
+                if self._ending:
+                    break
+                plain, answer = self._may_ask(), partial(next_found, self._client.encoding)
+            if len(batch.answers) >= BATCH_OPERATIONS or len(batch.operations) >= BATCH_OPERATIONS:
+                await batch.flush()
+                await trio.lowlevel.checkpoint()
+        await batch.flush()
+
+    def _may_ask(self) -> bool:
+        """Whether a GET is a GET, and is neither queued nor refused."""
+        return self._transacting.queue is None and not self._subscriptions.confined
+
+    def _take(self, request: Request) -> Step | None:
+        """Add a request to the batch, or return what is to be done once that is carried out."""
+        try:
+            command = self._transacting.find(request)
+            self._subscriptions.check_allowed(command)
+            if self._transacting.queue is not None and command.step not in NEVER_QUEUED:
+                self._transacting.add(command, request)
+            elif command.step is not None:
+                return self._begin(command.step, request)
+            elif command.name == "ping" and self._subscriptions.confined:
+                self._batch.answers.append(array([bulk(b"pong"), bulk(b"".join(request[1:2]))]))
+            else:
+                self._batch.call(make_call(command, request, self._client))
+        except CommandError as problem:
+            self._batch.answers.append(error(str(problem)))
+        return None
+
+    def _begin(self, step: str, request: Request) -> Step | None:
+        """Do what a session does itself, at once or once the batch is carried out."""
+        if step.endswith("subscribe"):
+            return self._subscriptions.begin(step, request)
+        match step:
+            case "keys" | "flush":
+                return partial(self._sweep, step, request)
+            case "reset":
+                self._transacting.forget()
+                self._subscriptions.leave()
+                self._client.reset()
+                self._batch.answers.append(simple("RESET"))
+            case "quit":
+                self._ending = True
+                self._batch.answers.append(OK)
+            case _:
+                return self._transacting.begin(step, request)
+        return None
+
+    async def _do(self, step: Step) -> None:
+        try:
+            await step()
+        except CommandError as problem:
+            self._batch.answers.append(error(str(problem)))
+
+    async def _sweep(self, step: str, request: Request) -> None:
+        asking, limit = self._shared.asking, self._shared.limits.answer_bytes
+        if step == "keys":
+            self._batch.answers.append(await list_keys(asking, request[1], limit))
+        else:
+            self._batch.answers.append(await remove_all(asking, request))
