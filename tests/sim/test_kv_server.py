@@ -10,6 +10,7 @@ from trio440 import kv, rpc
 from trio440.actors.ref import Ref
 from trio440.errors import (
     AddressInUse,
+    HandshakeRefused,
     HistoryCompacted,
     InvalidParameter,
     OperationRefused,
@@ -17,6 +18,7 @@ from trio440.errors import (
 )
 from trio440.kv import Append, Change, Get, Increment, Put, Refused
 from trio440.kv.description import parse_description
+from trio440.kv.discovery import IDENTITY
 from trio440.kv.hlc import pack
 from trio440.kv.replica import Replica
 from trio440.kv.service import Execute, Follow, Store
@@ -216,6 +218,8 @@ async def test_what_the_engine_cannot_do_is_refused_in_its_place() -> None:
         kinds = [result.kind if isinstance(result, Refused) else "" for result in results]
         assert kinds == ["", "unsupported", "unsupported", "unsupported", ""]
         assert await value_of(client, b"k") == b"1"
+        with pytest.raises(OperationRefused, match="no siblings"):
+            await client.siblings(b"k")
         with pytest.raises(OperationRefused, match="the limit is 4096"):
             await client.put(b"k" * 5000, b"v")
         with pytest.raises(OperationRefused, match="time to live"):
@@ -444,7 +448,15 @@ async def test_a_watch_of_another_life_is_answered_at_once() -> None:
 
 def raw_client(world: KvWorld) -> Any:
     host, port = world.servers[0].client_addresses[0].split(":")
-    return rpc.open_client(host, int(port), ports=world.hosts[0])
+    return rpc.open_client(host, int(port), identity=IDENTITY, ports=world.hosts[0])
+
+
+async def test_a_client_of_something_else_is_refused() -> None:
+    async with open_kv_world((1,)) as world:
+        host, port = world.servers[0].client_addresses[0].split(":")
+        async with rpc.open_client(host, int(port), ports=world.hosts[0]) as client:
+            with pytest.raises(HandshakeRefused, match="cluster"):
+                await Store(client).execute(Execute(0, ()))
 
 
 def test_a_router_needs_addresses() -> None:

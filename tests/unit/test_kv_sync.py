@@ -100,6 +100,20 @@ def test_a_put_is_sent_once_to_each_server_and_passed_on_there() -> None:
     assert received[1] < 300 * 60
 
 
+def test_only_the_server_that_took_a_write_tells_other_servers() -> None:
+    store, actors = store_of(4, 4, 4, 4)
+    began, home = store.now_us, store.servers[0].address
+    fill(store, actors[0], 300)
+    store.run(0.9)
+    assert store.is_equal()
+    crossing = {True: 0, False: 0}
+    for when, sender, to, size in store.sent:
+        if when >= began and sender.address != to.address:
+            crossing[sender.address == home] += size
+    assert crossing[True] > 3 * 300 * 20
+    assert crossing[False] < 1500
+
+
 def test_news_are_relayed_once() -> None:
     """A put in a server of 8 goes to 7, and not from each of these to 6 others."""
     store, actors = store_of(8)

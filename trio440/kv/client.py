@@ -130,9 +130,14 @@ class EventualClient(EventualNamespace):
         yield _Changes(self, address, prefix, life, number)
 
     async def siblings(self, key: bytes) -> tuple[Entry, ...]:
-        """Return the value of a key, alone: this store keeps no others."""
-        entry = await self.get(key)
-        return () if entry is None else (entry,)
+        """Refuse: of each key this store keeps the write that wins, and no other.
+
+        Raises:
+            OperationRefused: always.
+        """
+        del key
+        await trio.lowlevel.checkpoint()
+        raise OperationRefused("this store keeps the write that wins, and no siblings")
 
     async def follow(self, address: str, request: Follow) -> Followed:
         """Ask the query actor at an address for changes."""

@@ -145,6 +145,9 @@ class EventualNamespace(Namespace):
         """Return the values that were written to a key without knowing of each other.
 
         The one that wins, which :meth:`get` returns, comes first.
+
+        Raises:
+            OperationRefused: the store keeps none for this key.
         """
 
 
