@@ -128,6 +128,35 @@ async def finish_request(client: RespClient) -> list[bytes]:
     return await client.answers(1)
 
 
+async def test_one_value_asked_for_often_is_no_answer_without_end(world: RespWorld) -> None:
+    limits = Limits(answer_bytes=10_000_000)
+    too_long = b"-ERR the answer is longer than 10000000 bytes\r\n"
+    async with world.serve(limits) as server, world.client() as client:
+        await client.stream.send_all(packed([b"SET", b"a", bytes(500_000)]))
+        assert await client.answers(1) == [b"+OK\r\n"]
+        await client.stream.send_all(packed([b"MGET", *[b"a"] * 10_000]))
+        assert await client.answers(1) == [too_long]
+        assert server.statistics().memory_bytes == 0
+    async with world.serve(Limits(answer_bytes=100_000)), world.client() as client:
+        await client.stream.send_all(packed([b"SET", b"a", bytes(30_000)]))
+        await client.answers(1)
+        await client.stream.send_all(b"multi\r\n" + b"get a\r\n" * 5 + b"set b 1\r\nexec\r\n")
+        assert (await client.answers(8))[-1] == b"-ERR the answer is longer than 100000 bytes\r\n"
+        assert await client.ask("get b") == b"$1\r\n1\r\n", "it has been done"
+
+
+async def test_patterns_and_names_are_short(world: RespWorld) -> None:
+    async with world.serve(Limits(pattern_bytes=10)), world.client() as client:
+        for line in ("keys {}", "scan 0 match {}", "psubscribe {}", "config get {}"):
+            assert await client.ask(line.format("*a*b*c*d*e*")) == (
+                b"-ERR a pattern is too long, the limit is 10 bytes\r\n"
+            )
+        too_many = b"-ERR too many parameters for CONFIG GET\r\n"
+        assert await client.ask("config get " + "a " * 100) == too_many
+        name = b"-ERR a client name is too long, the limit is 256 bytes\r\n"
+        assert await client.ask("client setname " + "n" * 300) == name
+
+
 async def test_one_client_too_many_is_told_so(world: RespWorld) -> None:
     async with world.serve(Limits(clients=2)) as server:
         first, second = await world.connect(), await world.connect()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from trio440.kv.operations import Count, Counted, Result
-from trio440.kv.resp.calls import WRONG_NUMBER, Call, Client, CommandError, constant
+from trio440.kv.resp.calls import WRONG_NUMBER, Call, Client, CommandError, check_pattern, constant
 from trio440.kv.resp.globs import matcher
 from trio440.kv.resp.parser import Request, parse_integer
 from trio440.kv.resp.replies import OK, RESP2, RESP3, bulk, integer
@@ -26,6 +26,10 @@ __all__ = [
 REDIS_VERSION: Final = "7.0.15"
 """Of which the commands that are here follow the words; clients choose what they send by it."""
 
+MOST_PATTERNS: Final = 64
+"""Words of a CONFIG GET."""
+NAME_BYTES: Final = 256
+"""The longest name that a client may have."""
 BAD_NAME: Final = "ERR Client names cannot contain spaces, newlines or special characters."
 WRONG_PAIR: Final = "WRONGPASS invalid username-password pair or user is disabled."
 NOT_ASKED_FOR: Final = (
@@ -122,6 +126,8 @@ def hello(request: Request, client: Client) -> Call:
 
 
 def _check_name(name: bytes) -> None:
+    if len(name) > NAME_BYTES:
+        raise CommandError(f"ERR a client name is too long, the limit is {NAME_BYTES} bytes")
     if not all(ord("!") <= byte <= ord("~") for byte in name):
         raise CommandError(BAD_NAME)
 
@@ -157,6 +163,8 @@ def config(request: Request, client: Client) -> Call:
     if len(request) == 2:  # noqa: PLR2004 - the shape
         check_arity(request, 3)
     limits = client.server.limits
+    if len(request) > MOST_PATTERNS:
+        raise CommandError("ERR too many parameters for CONFIG GET")
     values = {
         b"appendonly": b"no",
         b"databases": b"1",
@@ -172,6 +180,7 @@ def config(request: Request, client: Client) -> Call:
     }
     found: dict[bytes, bytes] = {}
     for pattern in request[2:]:
+        check_pattern(pattern, limits)
         if pattern.lower() in values:  # Redis says a plain name as it was said
             found[pattern] = values[pattern.lower()]
             continue

@@ -22,8 +22,10 @@ __all__ = [
     "CommandError",
     "Cursors",
     "Facts",
+    "check_pattern",
     "constant",
     "expect",
+    "too_long",
     "words",
 ]
 
@@ -59,6 +61,21 @@ def expect(result: Result, kind: type[R]) -> R:
     if isinstance(result, Refused):
         raise CommandError(words(result))
     raise AssertionError(f"{result} is no {kind.__name__}")
+
+
+def check_pattern(pattern: bytes, limits: Limits) -> None:
+    """Refuse a pattern that is too long.
+
+    Raises:
+        CommandError: it is.
+    """
+    if len(pattern) > limits.pattern_bytes:
+        raise CommandError(f"ERR a pattern is too long, the limit is {limits.pattern_bytes} bytes")
+
+
+def too_long(limits: Limits) -> CommandError:
+    """Return the error of an answer that passes ``answer_bytes``."""
+    return CommandError(f"ERR the answer is longer than {limits.answer_bytes} bytes")
 
 
 @attrs.frozen

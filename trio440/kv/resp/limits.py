@@ -48,8 +48,10 @@ class Limits:
     """Connections at a time; one more is told ``max number of clients reached`` and closed."""
     request_bytes: int = attrs.field(default=16 << 20, validator=_request)
     """The arguments of one request together; a longer one is a protocol error, which closes."""
-    arguments: int = attrs.field(default=1 << 20, validator=_count)
+    arguments: int = attrs.field(default=1 << 14, validator=_count)
     """Of one request; more are a protocol error."""
+    pattern_bytes: int = attrs.field(default=1024, validator=_count)
+    """Of a pattern; a longer one is an error."""
     queued_commands: int = attrs.field(default=10_000, validator=_count)
     """In a MULTI; one more is refused, and EXEC aborts."""
     watched_keys: int = attrs.field(default=10_000, validator=_count)
@@ -59,7 +61,7 @@ class Limits:
     cursors: int = attrs.field(default=10_000, validator=_count)
     """Of SCANs that have not come to their end; the oldest is forgotten: ``invalid cursor``."""
     answer_bytes: int = attrs.field(default=64 << 20, validator=_count)
-    """Of one KEYS; a longer one is an error."""
+    """Of one KEYS, MGET or EXEC; a longer one is an error."""
     output_bytes: int = attrs.field(default=32 << 20, validator=_count)
     """Messages that wait for a subscriber to read; one with more is closed."""
     memory_bytes: int = attrs.field(default=256 << 20, validator=_count)

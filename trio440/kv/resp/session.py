@@ -115,14 +115,17 @@ class Session:
         try:
             with self._scope:
                 async with trio.open_nursery() as self._nursery:
-                    await self._serve()
+                    try:
+                        await self._serve()
+                    finally:
+                        # What is told from here on would find the nursery closed.
+                        self._subscriptions.leave()
                     self._nursery.cancel_scope.cancel()
         except* trio.BrokenResourceError:
             pass
         except* SlowReader:
             self._counters.clients_closed_slow += 1
         finally:
-            self._subscriptions.leave()
             self._account.close()
             await self._stream.aclose()
 
@@ -306,8 +309,8 @@ class Session:
             self._batch.answers.append(error(str(problem)))
 
     async def _sweep(self, step: str, request: Request) -> None:
-        asking, limit = self._shared.asking, self._shared.limits.answer_bytes
+        asking, limits = self._shared.asking, self._shared.limits
         if step == "keys":
-            self._batch.answers.append(await list_keys(asking, request[1], limit))
+            self._batch.answers.append(await list_keys(asking, request[1], limits))
         else:
             self._batch.answers.append(await remove_all(asking, request))

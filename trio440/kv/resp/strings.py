@@ -37,7 +37,9 @@ from trio440.kv.resp.calls import (
     Call,
     Client,
     CommandError,
+    check_pattern,
     expect,
+    too_long,
 )
 from trio440.kv.resp.globs import literal_prefix, matcher
 from trio440.kv.resp.parser import INT64_MAX, Request, parse_integer
@@ -63,7 +65,6 @@ __all__ = [
     "setex",
     "setnx",
     "strlen",
-    "too_long",
     "ttl",
     "type_of",
 ]
@@ -126,19 +127,22 @@ def get(request: Request, client: Client) -> Call:
 
 def mget(request: Request, client: Client) -> Call:
     """MGET key..."""
-    optional = client.encoding.optional
-    gets = _together(client, *map(Get, request[1:]))
-    return Call(
-        lambda results: array([optional(_value_of(result)) for result in _parts(results)]), gets
-    )
+    optional, limits = client.encoding.optional, client.server.limits
+
+    def answer(results: Sequence[Result]) -> bytes:
+        values = [_value_of(result) for result in results]
+        if sum(len(value) for value in values if value is not None) > limits.answer_bytes:
+            raise too_long(limits)
+        return array([optional(value) for value in values])
+
+    return Call(answer, tuple(map(Get, request[1:])))
 
 
-def exists(request: Request, client: Client) -> Call:
+def exists(request: Request, _: Client) -> Call:
     """EXISTS key..., a key counts as often as it is named."""
-    gets = _together(client, *map(Get, request[1:]))
     return Call(
-        lambda results: integer(sum(_entry_of(result) is not None for result in _parts(results))),
-        gets,
+        lambda results: integer(sum(_entry_of(result) is not None for result in results)),
+        tuple(map(Get, request[1:])),
     )
 
 
@@ -189,24 +193,20 @@ def dbsize(_: Request, __: Client) -> Call:
 
 def keys(request: Request, client: Client) -> Call:
     """KEYS pattern, of as many as the engine lists at once: within a transaction."""
+    limits = client.server.limits
+    check_pattern(request[1], limits)
     matches = matcher(request[1])
-    limit = client.server.limits.answer_bytes
 
     def answer(results: Sequence[Result]) -> bytes:
         page = expect(results[0], Page)
         if page.more:
             raise CommandError("ERR too many keys for KEYS within a transaction, use SCAN")
         found = [bulk(entry.key) for entry in page.entries if matches(entry.key)]
-        if sum(map(len, found)) > limit:
-            raise too_long(limit)
+        if sum(map(len, found)) > limits.answer_bytes:
+            raise too_long(limits)
         return array(found)
 
     return Call(answer, (List(literal_prefix(request[1])),))
-
-
-def too_long(limit: int) -> CommandError:
-    """Return the error of a KEYS that passes ``answer_bytes``."""
-    return CommandError(f"ERR the answer is longer than {limit} bytes, use SCAN")
 
 
 def scan(request: Request, client: Client) -> Call:
@@ -232,6 +232,7 @@ def scan(request: Request, client: Client) -> Call:
                 strings = argument.lower() == b"string"
             case _:
                 raise CommandError(SYNTAX_ERROR)
+    check_pattern(pattern, client.server.limits)
     matches = matcher(pattern)
 
     def answer(results: Sequence[Result]) -> bytes:

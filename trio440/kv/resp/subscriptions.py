@@ -8,7 +8,7 @@ import trio
 
 from trio440.errors import KvError
 from trio440.kv.resp.batch import Batch, Step
-from trio440.kv.resp.calls import Client, CommandError
+from trio440.kv.resp.calls import Client, CommandError, check_pattern
 from trio440.kv.resp.notifications import Hub
 from trio440.kv.resp.outbox import Outbox, SlowReader
 from trio440.kv.resp.parser import Request
@@ -86,6 +86,8 @@ class Subscriptions:
             if name not in self._names[pattern]:
                 if self.count >= limit:
                     raise CommandError(f"ERR too many subscriptions, the limit is {limit}")
+                if pattern:
+                    check_pattern(name, self._client.server.limits)
                 try:
                     await self._hub.open()
                 except KvError as problem:
@@ -131,10 +133,13 @@ class Subscriptions:
                 self._drain_soon()
         except SlowReader:
             self._client.server.counters.clients_closed_slow += 1
+            self.leave()
             self._close()
         except trio.BrokenResourceError:
+            self.leave()
             self._close()
 
     def fall_behind(self) -> None:
         """Close the client, which would miss changes."""
+        self.leave()
         self._close()

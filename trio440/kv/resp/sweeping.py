@@ -6,11 +6,11 @@ import trio
 
 from trio440.kv.operations import Changed, Delete, List, Page
 from trio440.kv.resp.batch import Asking
-from trio440.kv.resp.calls import SYNTAX_ERROR, CommandError, expect
+from trio440.kv.resp.calls import SYNTAX_ERROR, CommandError, check_pattern, expect, too_long
 from trio440.kv.resp.globs import literal_prefix, matcher
+from trio440.kv.resp.limits import Limits
 from trio440.kv.resp.parser import Request
 from trio440.kv.resp.replies import OK, array, bulk
-from trio440.kv.resp.strings import too_long
 
 __all__ = ["list_keys", "remove_all"]
 
@@ -32,8 +32,9 @@ async def _next_page(asking: Asking, prefix: bytes, before: Page | None, size: i
     return expect(result, Page)
 
 
-async def list_keys(asking: Asking, pattern: bytes, limit: int) -> bytes:
+async def list_keys(asking: Asking, pattern: bytes, limits: Limits) -> bytes:
     """Answer KEYS; it is no moment's picture where there are more keys than a page has."""
+    check_pattern(pattern, limits)
     matches = matcher(pattern)
     found: list[bytes] = []
     size = 0
@@ -41,8 +42,8 @@ async def list_keys(asking: Asking, pattern: bytes, limit: int) -> bytes:
     while (page := await _next_page(asking, literal_prefix(pattern), page, PAGE)) is not None:
         fitting = [bulk(entry.key) for entry in page.entries if matches(entry.key)]
         size += sum(map(len, fitting))
-        if size > limit:
-            raise too_long(limit)
+        if size > limits.answer_bytes:
+            raise too_long(limits)
         found += fitting
     return array(found)
 

@@ -134,7 +134,7 @@ class Transacting:
         if queue.spoiled or queue.refusal is not None:
             raise CommandError(ABORTED)
         calls = [self._call(command, request) for command, request in queue.commands]
-        execution = Execution(calls, watched, self._client.encoding)
+        execution = Execution(calls, watched, self._client.encoding, self._client.server.limits)
         if execution.keys_to_read():
             return execution
         plan = execution.plan({})

@@ -28,7 +28,8 @@ from trio440.kv.operations import (
     SimpleResult,
     Transaction,
 )
-from trio440.kv.resp.calls import Call, CommandError, expect
+from trio440.kv.resp.calls import Call, CommandError, expect, too_long
+from trio440.kv.resp.limits import Limits
 from trio440.kv.resp.parser import Request
 from trio440.kv.resp.replies import Encoding, array
 from trio440.kv.resp.table import Command
@@ -58,6 +59,7 @@ class Execution:
     watched: Mapping[bytes, int]
     """The version that each watched key had, 0: it was not there."""
     encoding: Encoding
+    limits: Limits
 
     def keys_to_read(self) -> list[bytes]:
         """Return the keys whose presence decides what is done."""
@@ -122,13 +124,21 @@ class Plan:
     """For each call whether its condition holds, True where it has none."""
 
     def answer(self, committed: Committed) -> bytes | None:
-        """Return the answer to EXEC; None where it has to be tried again."""
+        """Return the answer to EXEC; None where it has to be tried again.
+
+        Raises:
+            CommandError: it has been done, and the answer is too long.
+        """
         if not committed.succeeded:
             return self.execution.encoding.null_array if self._disturbed(committed) else None
         replies: list[bytes] = []
+        size = 0
         results = iter(committed.results)
         for call, holds in zip(self.execution.calls, self.decided, strict=True):
             replies.append(call.reply(_gather(call, holds, results, committed)))
+            size += len(replies[-1])
+            if size > self.execution.limits.answer_bytes:
+                raise too_long(self.execution.limits)
         return array(replies)
 
     def _disturbed(self, committed: Committed) -> bool:
