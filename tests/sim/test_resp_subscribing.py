@@ -144,6 +144,7 @@ async def test_a_subscriber_that_does_not_read_is_closed_and_nobody_waits(world:
             heard += len(await listening.answers(1))
             if server.statistics().clients_closed_slow:
                 break
+        await wait_all_tasks_blocked()
         statistics = server.statistics()
         assert statistics.clients_closed_slow == 1
         assert statistics.clients == 1

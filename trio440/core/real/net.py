@@ -95,6 +95,9 @@ class _KernelByteStream(ByteStream):
     def __init__(self, stream: trio.SocketStream, remote: Address | None = None) -> None:
         self._stream = stream
         self._sending = False
+        self._handle = stream.socket.fileno()
+        """The descriptor, -1 once this side has closed; asking the socket for it takes long."""
+        self._has_sent_eof = False
         try:
             self._local: Address = stream.socket.getsockname()
             self._remote: Address = stream.socket.getpeername() if remote is None else remote
@@ -116,15 +119,14 @@ class _KernelByteStream(ByteStream):
             await self._stream.send_all(data)
 
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
-        sock = self._stream.socket
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
-        if sock.fileno() < 0 or sock.did_shutdown_SHUT_WR:
+        if self._handle < 0 or self._has_sent_eof:
             raise trio.ClosedResourceError("this stream is closed for sending")
         if not data:
             return 0
         try:
-            return os.write(sock.fileno(), data)
+            return os.write(self._handle, data)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -136,15 +138,15 @@ class _KernelByteStream(ByteStream):
 
     async def send_eof(self) -> None:
         await self._stream.send_eof()
+        self._has_sent_eof = True
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        if max_bytes is not None:
+        if max_bytes is not None and max_bytes < 1:
             _check_at_least_1("max_bytes", max_bytes)
         # Not the stream's own: that tries first, in vain whenever the other side is waited for.
-        sock = self._stream.socket
-        while (handle := sock.fileno()) >= 0:
+        while (handle := self._handle) >= 0:
             await trio.lowlevel.wait_readable(handle)
-            if sock.fileno() != handle:
+            if self._handle != handle:
                 break  # closed, and the number may be another's by now
             try:
                 return os.read(handle, max_bytes or RECEIVE_BYTES)
@@ -155,6 +157,7 @@ class _KernelByteStream(ByteStream):
         raise trio.ClosedResourceError("this stream is closed")
 
     async def aclose(self) -> None:
+        self._handle = -1
         await self._stream.aclose()
 
     @contextmanager

@@ -211,25 +211,22 @@ class Session:
             return b""
         first = requests[0]
         size, name = len(first), first[0]
-        operations: list[Operation]
-        if size == 2 and name in GETS:  # noqa: PLR2004 - the shape
-            operations = [
-                Get(each[1]) for each in requests if each[0] == name and len(each) == size
-            ]
-        elif size == 3 and name in SETS:  # noqa: PLR2004 - the shape
-            operations = [
-                Put(each[1], each[2]) for each in requests if each[0] == name and len(each) == size
-            ]
-        else:
+        is_get = size == 2 and name in GETS  # noqa: PLR2004 - the shape
+        if not is_get and (size != 3 or name not in SETS):  # noqa: PLR2004 - the shape
             return b""
-        if len(operations) != number:
+        try:
+            names, *columns = zip(*requests, strict=True)
+        except ValueError:  # they have not all the same shape
             return b""
+        if names.count(name) != number:
+            return b""
+        operations: list[Operation] = [*(map(Get, *columns) if is_get else map(Put, *columns))]
         counters = self._counters
         counters.commands += number
         counters.batches += 1
         counters.operations += number
         results = now(operations)
-        return all_found(self._client.encoding, results) if size == 2 else all_changed(results)  # noqa: PLR2004 - the shape
+        return all_found(self._client.encoding, results) if is_get else all_changed(results)
 
     async def _say_goodbye(self) -> None:
         """Read until the client has closed: closing with bytes unread, it might lose the last."""
