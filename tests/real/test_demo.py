@@ -49,7 +49,7 @@ def demo(part: str, changes: str = "") -> list[str]:
     program = f"""if True:
         import sys
         from trio440.cli import demo, running
-        from trio440.cli.demo import actors, linekv, mining, raft
+        from trio440.cli.demo import actors, kv, linekv, mining, raft
         demo.LIMIT_SECONDS = dict.fromkeys(demo.PARTS, {PATIENCE_SECONDS})
         mining.SHARES, mining.HUGE_SECONDS = (0.1, 0.06, 0.03), 4.0
         {changes}
@@ -131,8 +131,8 @@ def test_the_raft_part() -> None:
 def test_the_help_has_a_line_for_each_part() -> None:
     status, out, _ = finished([*TRIO440, "demo", "--help"])
     assert status == 0
-    for name in ("linekv", "mining", "raft", "actors"):
-        assert re.search(rf"^  {name} +a [^.]+$", out, re.MULTILINE), out
+    for name in ("linekv", "mining", "raft", "actors", "kv"):
+        assert re.search(rf"^  {name} +(a|three) [^.]+$", out, re.MULTILINE), out
 
 
 def test_the_actors_part() -> None:
@@ -148,6 +148,26 @@ def test_the_actors_part() -> None:
 
 
 @pytest.mark.campaign
+@pytest.mark.slow
+def test_the_kv_part() -> None:
+    status, out, err = finished(demo("kv", "kv.KEYS = 60"))
+    assert (status, err) == (0, ""), err
+    assert "3 servers with 2 query actors each, all joined.\n" in out
+    assert re.search(r"^60 keys put through 6 actors in [\d.]+ s; ", out, re.MULTILINE)
+    assert "The others took 7 more writes.\n" in out
+    assert re.search(r"all hold the same, and the last writer won\.$", out, re.MULTILINE)
+    assert re.search(r"^ +level +Undergraduate$", out, re.MULTILINE)
+    assert "SIGTERM: all three ended with status 0.\n" in out
+
+
+@pytest.mark.slow
+def test_a_write_that_a_store_loses_is_noticed() -> None:
+    pretend = "kv.CONVERGED_SECONDS = 0.5; kv._put = lambda *_: kv.REAL_HOST.clock.sleep(0)"
+    status, _, err = finished(demo("kv", pretend))
+    assert status == 1
+    assert re.fullmatch(r"trio440: error: after 0 s an actor lacks 300 keys\n", err), err
+
+
 def test_a_job_that_is_lost_is_noticed() -> None:
     pretend = "actors.Pool.note_crash = lambda pool, number: None"
     status, _, err = finished(demo("actors", f"actors.WORK_SECONDS = 0.1; {pretend}"))

@@ -86,6 +86,23 @@ class Process:
         """Let it die at once, with no chance to say good-bye."""
         self._process.kill()
 
+    def pause(self) -> None:
+        """Let it neither hear nor speak."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._process.send_signal(signal.SIGCONT)
+
+    async def finish(self) -> None:
+        """Wait until it has ended by itself.
+
+        Raises:
+            ProcessFailed: its status was not 0.
+        """
+        if await self._process.wait():
+            raise ProcessFailed(await self._explain_end())
+
     async def stop(self) -> None:
         """Ask it to stop and wait until it has.
 
