@@ -96,8 +96,8 @@ class _Game:
         self.counts = {host: rng.randint(1, 3) for host in self.hosts}
         self.limits = ReplicaLimits(history_changes=rng.choice([20, 10_000]))
         self.times = draw_times(rng)
-        self.servers: dict[str, kv.Server] = {}
-        """Those that are up."""
+        self._servers: dict[str, tuple[int, kv.Server]] = {}
+        """The last server of each machine, and in which of its lives."""
         self.written: dict[bytes, set[bytes]] = {}
         """The values that were written to each key, or may have been."""
         self.answers = 0
@@ -149,8 +149,7 @@ class _Game:
 
     async def _serve(self, host: str, ports: Host) -> None:
         """Be a server of the store, again and again where it cannot be opened."""
-        self.servers.pop(host, None)
-        ports = self._ports(ports)
+        life, ports = self.world.machines[host].lives, self._ports(ports)
         while True:
             await self._wait_for_turn(host, ports)
             told = [text for name, text in self._descriptions.items() if name != host]
@@ -166,9 +165,9 @@ class _Game:
                 ) as server:
                     self._descriptions[host] = server.description
                     self._opening = ""
-                    self.servers[host] = server
+                    self._servers[host] = life, server
                     await trio.Event().wait()
-            self.servers.pop(host, None)
+            self._servers.pop(host, None)
             self.world.note(f"{host} begins once more")
             await ports.clock.sleep(REST_SECONDS)
 
@@ -186,22 +185,28 @@ class _Game:
     def _look(self) -> None:
         self._looks += 1
         if self._looks % LOOK_EVERY == 0:
-            for host, server in self.servers.items():
-                if not self.world.machines[host].is_up:
-                    continue
+            for server in self._up().values():
                 rate = server.statistics().highest_rate
                 self.world.require(rate <= RATE, "ten messages a second", f"{server}: {rate}")
 
+    def _up(self) -> dict[str, kv.Server]:
+        """Return the servers of machines that have power."""
+        machines = self.world.machines
+        return {
+            host: server
+            for host, (life, server) in self._servers.items()
+            if machines[host].is_up and machines[host].lives == life
+        }
+
     async def _missing(self) -> str:
         """Say in what the replicas differ."""
-        if down := [host for host in self.hosts if host not in self.servers]:
-            return f"{down} are down"
         found = {}
         for host in self.hosts:
+            if (server := self._up().get(host)) is None:
+                return f"{host} is down"
             try:
-                found[host] = [
-                    (each.digest, each.replica.keys) for each in await self.servers[host].inspect()
-                ]
+                every = await server.inspect()
+                found[host] = [(each.digest, each.replica.keys) for each in every]
             except ActorError as error:
                 return f"{host}: {error}"
         digests = {each for every in found.values() for each in every}
@@ -305,11 +310,14 @@ class _Game:
                 seen.take(change)
 
     async def _judge(self, seen: "_Watched", client: kv.EventualClient, ports: Host) -> None:
-        """Once all replicas are equal, compare what was told with what there is."""
+        """Once all replicas are equal, write once more, and compare what was told with the rest."""
+        last = f"k.{seen.address}".encode()
+        self.written[last] = {b"last"}
         while not seen.is_right:
             await ports.clock.sleep(REST_SECONDS)
             if self._are_equal:
                 with suppress(StoreUnavailable):
+                    await client.put(last, b"last")
                     page = await client.list(b"k")
                     there = {entry.key: entry.value for entry in page.entries}
                     wrong = {
@@ -317,6 +325,8 @@ class _Game:
                         for key, value in seen.told.items()
                         if there.get(key) != value
                     }
+                    if last not in seen.told:
+                        wrong[last] = (None, b"last")
                     seen.is_right, seen.wrong = not wrong, wrong
 
 
