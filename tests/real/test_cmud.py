@@ -33,6 +33,7 @@ def test_a_game_from_a_pipe_goes_the_same_way_twice() -> None:
     assert finished(other, stdin=LINES)[1] != out
 
 
+@pytest.mark.slow
 def test_a_game_from_a_file_is_that_from_a_pipe(tmp_path: Path) -> None:
     script = tmp_path / "evening.txt"
     script.write_bytes(LINES.replace(b"\n", b"\r\n"))
@@ -40,6 +41,7 @@ def test_a_game_from_a_file_is_that_from_a_pipe(tmp_path: Path) -> None:
     assert from_file == finished(GAME, stdin=LINES)
 
 
+@pytest.mark.slow
 def test_the_end_of_input_ends_the_game_and_bad_bytes_do_not() -> None:
     status, out, err = finished(GAME, stdin=b"\xff\xfe\n" + b"mine" * 3_000 + b"\ninv\nmap")
     assert (status, err) == (0, "")
@@ -59,6 +61,7 @@ def test_lines_are_played_as_they_come() -> None:
         assert (status, err) == (0, "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
@@ -134,6 +137,7 @@ def test_players_of_two_processes_see_and_hear_each_other_within_two_seconds() -
         assert (status, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_lost_server_is_left_for_another_and_nothing_is_lost() -> None:
     with servers(1, 1) as ([first, _], [[one], [two]]), player("ada", one, two) as ada:
         ada.write(b"mine 5\n")
@@ -160,6 +164,7 @@ def test_where_no_server_is_there_is_one_line() -> None:
     assert err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_the_examples() -> None:
     status, out, err = finished([sys.executable, "examples/cmud/evening.py"])
     assert (status, err) == (0, "")

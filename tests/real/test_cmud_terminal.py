@@ -67,6 +67,7 @@ def test_a_line_is_edited_while_others_speak() -> None:
         assert terminal.mode() == (True, True)
 
 
+@pytest.mark.slow
 def test_keys_history_and_what_is_typed_ahead() -> None:
     with on_terminal(GAME) as terminal:
         terminal.wait_for(PROMPT)

@@ -37,6 +37,7 @@ def ask(address: str, *words: str) -> tuple[int, str, str]:
     return finished([*KV, command, "--at", address, *rest])
 
 
+@pytest.mark.slow
 def test_a_namespace_of_this_process() -> None:
     with store("--engine", "memory") as (server, address, namespaces, _):
         assert namespaces == {"default": "memory"}
@@ -110,6 +111,7 @@ def test_servers_join_by_a_description_or_an_address() -> None:
         assert len(lines) == 1 + len(found["replicas"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

@@ -144,6 +144,7 @@ def test_redis_still_answers_as_recorded(tmp_path: Path) -> None:
                     assert step == wanted, name
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_server_with_clients_at_once(tmp_path: Path) -> None:
     program = tmp_path / "server.py"
     program.write_text(SERVER_PROGRAM)

@@ -222,6 +222,7 @@ async def write(world: World, shown: dict[bytes, int], durability: str) -> None:
             nursery.start_soon(use, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("durability", "stride"),
     [

@@ -216,6 +216,7 @@ async def play(world: World) -> None:
 # Single promises, on a good day
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="calm", hosts=[*HOSTS, "desk"], duration_seconds=90)
 async def test_each_count_is_done_once_though_leaders_die(world: World) -> None:
     servers = Servers(world)
@@ -349,6 +350,7 @@ async def test_a_peer_in_the_process_answers_what_only_asks(world: World) -> Non
         assert not caught.value.may_have_happened
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="calm", hosts=[*HOSTS, "desk", "far"], duration_seconds=90)
 async def test_nothing_ends_before_its_time_whoever_leads_and_whatever_clocks_say(
     world: World,

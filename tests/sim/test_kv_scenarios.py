@@ -132,6 +132,7 @@ async def put_often(world: KvWorld, clients: Sequence[EventualClient], keys: int
     await for_all(clients, put)
 
 
+@pytest.mark.slow
 @all_sizes
 @pytest.mark.parametrize("keys", [pytest.param(1, marks=pytest.mark.slow), 300])
 async def test_many_puts_of_one_client_are_told_in_few_messages(
@@ -146,6 +147,7 @@ async def test_many_puts_of_one_client_are_told_in_few_messages(
         assert world.highest_rate() <= MOST_A_SECOND
 
 
+@pytest.mark.slow
 @all_sizes_busy
 async def test_many_puts_of_all_clients_are_told_in_few_messages(counts: Sequence[int]) -> None:
     """With 4 servers of 4 actors these are 4800 puts."""

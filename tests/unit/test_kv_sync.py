@@ -466,6 +466,7 @@ def test_both_ends_mean_the_same_gateways() -> None:
 # Anything may happen
 
 
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(st.integers(0, 1 << 30))
 def test_replicas_converge_whatever_gets_lost(seed: int) -> None:
