@@ -281,6 +281,7 @@ MODULES = {
     "trio440.kv.resp.batch": SHELL,
     "trio440.kv.resp.calls": PURE,
     "trio440.kv.resp.globs": PURE,
+    "trio440.kv.resp.keys": PURE,
     "trio440.kv.resp.limits": PURE,
     "trio440.kv.resp.memory": PURE,
     "trio440.kv.resp.notifications": SHELL,

@@ -7,9 +7,9 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.support.kv_wrapped import WaitingNamespace
-from tests.support.resp_world import RespClient, RespWorld, open_resp_world
+from tests.support.resp_world import RespClient, RespWorld, open_resp_world, packed
 from trio440 import kv
-from trio440.errors import StoreUnavailable
+from trio440.errors import HistoryCompacted, StoreUnavailable
 from trio440.kv.resp import Limits
 from trio440.kv.resp.replies import bulk
 
@@ -104,7 +104,12 @@ async def test_the_namespace_is_watched_while_somebody_listens(world: RespWorld)
             assert namespace.watches == 0
 
 
-async def test_subscribers_that_would_miss_changes_are_closed(world: RespWorld) -> None:
+@pytest.mark.parametrize(
+    "failure", [StoreUnavailable("the thread is lost"), HistoryCompacted(1, 2)], ids=str
+)
+async def test_subscribers_that_would_miss_changes_are_closed(
+    world: RespWorld, failure: Exception
+) -> None:
     async with kv.open_memory(ports=world.server_ports) as memory:
         namespace = WaitingNamespace(memory)
         async with (
@@ -115,7 +120,7 @@ async def test_subscribers_that_would_miss_changes_are_closed(world: RespWorld) 
         ):
             await one.say("subscribe __keyspace@0__:a x y", 3)
             await two.say("psubscribe *")
-            namespace.watch_failure = StoreUnavailable("the thread is lost")
+            namespace.watch_failure = failure
             await other.ask("set a 1")
             await one.to_the_end()
             await two.to_the_end()
@@ -125,6 +130,33 @@ async def test_subscribers_that_would_miss_changes_are_closed(world: RespWorld) 
             await other.say("subscribe __keyspace@0__:a")
             memory.execute_nowait([kv.Put(b"a", b"")])
             assert await other.answers(1) == [message("message", "__keyspace@0__:a", "set")]
+
+
+async def test_many_changes_at_once_are_all_heard_of(world: RespWorld) -> None:
+    async with world.serve() as server, world.client() as client, world.client() as other:
+        await client.say("psubscribe __keyspace*")
+        await other.stream.send_all(packed([b"SET", b"a", b"1"]) * 9000)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(other.answers, 9000)
+            answers = await client.answers(9000)
+        assert set(answers) == {message("pmessage", "__keyspace*", "__keyspace@0__:a", "set")}
+        assert server.statistics().clients_closed_behind == 0
+
+
+async def test_more_changes_than_an_engine_remembers_close_subscribers(world: RespWorld) -> None:
+    limits = kv.TableLimits(history_changes=10)
+    async with (
+        kv.open_memory(limits, ports=world.server_ports) as memory,
+        world.serve(namespace=memory) as server,
+        world.client() as client,
+        world.client() as other,
+    ):
+        await client.say("psubscribe *")
+        await other.stream.send_all(packed([b"SET", b"a", b"1"]) * 100)
+        await other.answers(100)
+        await client.to_the_end()
+        assert server.statistics().clients_closed_behind == 1
+        assert await other.ask("get a") == b"$1\r\n1\r\n"
 
 
 async def test_a_subscriber_that_does_not_read_is_closed_and_nobody_waits(world: RespWorld) -> None:

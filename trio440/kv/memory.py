@@ -232,8 +232,10 @@ class MemoryWatch(AsyncIterator[Change]):
             HistoryCompacted: it was read too slowly.
             trio.ClosedResourceError: the namespace is closed.
         """
-        await trio.lowlevel.checkpoint()
-        if not self._changes:
+        if self._changes:  # others have had their turn before these were taken
+            await trio.lowlevel.checkpoint_if_cancelled()
+        else:
+            await trio.lowlevel.checkpoint()
             self._revision, changes = await self._namespace.wait_changes(
                 self._revision, self._prefix
             )

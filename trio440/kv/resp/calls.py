@@ -6,12 +6,22 @@ its client or server is in :class:`Client`.
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import attrs
 
-from trio440.kv.operations import Operation, Refused, Result
+from trio440.kv.operations import (
+    Committed,
+    Entry,
+    Found,
+    Operation,
+    Refused,
+    Result,
+    SimpleOperation,
+    Transaction,
+)
 from trio440.kv.resp.limits import Counters, Limits
+from trio440.kv.resp.parser import parse_integer
 from trio440.kv.resp.replies import RESP2, Encoding, error
 
 __all__ = [
@@ -24,13 +34,21 @@ __all__ = [
     "Facts",
     "check_pattern",
     "constant",
+    "entry_of",
     "expect",
+    "parts",
+    "to_integer",
+    "together",
     "too_long",
+    "value_of",
     "words",
 ]
 
 SYNTAX_ERROR = "ERR syntax error"
 WRONG_NUMBER = "ERR value is not an integer or out of range"
+
+TOGETHER: Final = 100
+"""A command of more keys is no transaction: engines bound these."""
 
 R = TypeVar("R")
 
@@ -91,6 +109,29 @@ class Call:
             return self.answer(results)
         except CommandError as problem:
             return error(str(problem))
+
+
+def to_integer(text: bytes) -> int:
+    """Return an argument that is to be an int64.
+
+    Raises:
+        CommandError: it is none.
+    """
+    value = parse_integer(text)
+    if value is None:
+        raise CommandError(WRONG_NUMBER)
+    return value
+
+
+def entry_of(result: Result) -> Entry | None:
+    """Return what a Get has found."""
+    return expect(result, Found).entry
+
+
+def value_of(result: Result) -> bytes | None:
+    """Return the value that a Get has found."""
+    entry = expect(result, Found).entry
+    return None if entry is None else entry.value
 
 
 def constant(reply: bytes) -> Call:
@@ -170,3 +211,17 @@ class Client:
     def reset(self) -> None:
         """Be as a new connection is."""
         self.encoding, self.name = RESP2, b""
+
+
+def together(client: Client, *operations: SimpleOperation) -> tuple[Operation, ...]:
+    """Return operations as one, where the engine can and they are not too many for it."""
+    if client.server.atomic and len(operations) <= TOGETHER:
+        return (Transaction(then=operations),)
+    return operations
+
+
+def parts(results: Sequence[Result]) -> Sequence[Result]:
+    """Return the results of what :func:`together` made one of, or left apart."""
+    if len(results) == 1 and isinstance(results[0], Committed):
+        return results[0].results
+    return results

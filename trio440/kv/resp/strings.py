@@ -1,4 +1,4 @@
-"""The commands of keys and values, as operations. Pure.
+"""The commands of values, as operations. Pure.
 
 A command that changes several keys, or asks and changes, is one transaction on an atomic engine. On
 the eventual one it is several operations, where that keeps its meaning for whoever is alone;
@@ -15,17 +15,9 @@ from trio440.kv.operations import (
     Changed,
     Committed,
     Condition,
-    Count,
-    Counted,
     Delete,
-    Entry,
-    Expire,
-    Found,
     Get,
     Increment,
-    List,
-    Operation,
-    Page,
     Put,
     Result,
     SimpleOperation,
@@ -33,96 +25,42 @@ from trio440.kv.operations import (
 )
 from trio440.kv.resp.calls import (
     SYNTAX_ERROR,
-    WRONG_NUMBER,
     Call,
     Client,
     CommandError,
-    check_pattern,
     expect,
+    parts,
+    to_integer,
+    together,
     too_long,
+    value_of,
 )
-from trio440.kv.resp.globs import literal_prefix, matcher
-from trio440.kv.resp.parser import INT64_MAX, Request, parse_integer
-from trio440.kv.resp.replies import OK, array, bulk, integer
+from trio440.kv.resp.parser import INT64_MAX, Request
+from trio440.kv.resp.replies import OK, array, integer
 
 __all__ = [
     "append",
-    "dbsize",
-    "delete",
-    "exists",
-    "expire",
     "get",
     "getdel",
     "getset",
     "increment",
-    "keys",
     "mget",
     "mset",
-    "persist",
-    "pttl",
-    "scan",
     "set_",
     "setex",
     "setnx",
     "strlen",
-    "ttl",
-    "type_of",
 ]
-
-MAX_PAGE: Final = 1000
-"""The most entries that one SCAN asks for."""
-TOGETHER: Final = 100
-"""A command of more keys is no transaction: engines bound these."""
-
-
-def _to_integer(text: bytes) -> int:
-    """Return an argument that is to be an int64.
-
-    Raises:
-        CommandError: it is none.
-    """
-    value = parse_integer(text)
-    if value is None:
-        raise CommandError(WRONG_NUMBER)
-    return value
 
 
 def _name(request: Request) -> str:
     return request[0].decode(errors="replace").upper()
 
 
-def _together(client: Client, *operations: SimpleOperation) -> tuple[Operation, ...]:
-    """Return operations as one, where the engine can and they are not too many for it."""
-    if client.server.atomic and len(operations) <= TOGETHER:
-        return (Transaction(then=operations),)
-    return operations
-
-
-def _parts(results: Sequence[Result]) -> Sequence[Result]:
-    """Return the results of what :func:`_together` made one of, or left apart."""
-    if len(results) == 1 and isinstance(results[0], Committed):
-        return results[0].results
-    return results
-
-
-def _entry_of(result: Result) -> Entry | None:
-    """Return what a Get has found."""
-    return expect(result, Found).entry
-
-
-def _value_of(result: Result) -> bytes | None:
-    """Return the value that a Get has found."""
-    entry = expect(result, Found).entry
-    return None if entry is None else entry.value
-
-
-# Reading
-
-
 def get(request: Request, client: Client) -> Call:
     """GET key."""
     optional = client.encoding.optional
-    return Call(lambda results: optional(_value_of(results[0])), (Get(request[1]),))
+    return Call(lambda results: optional(value_of(results[0])), (Get(request[1]),))
 
 
 def mget(request: Request, client: Client) -> Call:
@@ -130,7 +68,7 @@ def mget(request: Request, client: Client) -> Call:
     optional, limits = client.encoding.optional, client.server.limits
 
     def answer(results: Sequence[Result]) -> bytes:
-        values = [_value_of(result) for result in results]
+        values = [value_of(result) for result in results]
         if sum(len(value) for value in values if value is not None) > limits.answer_bytes:
             raise too_long(limits)
         return array([optional(value) for value in values])
@@ -138,115 +76,12 @@ def mget(request: Request, client: Client) -> Call:
     return Call(answer, tuple(map(Get, request[1:])))
 
 
-def exists(request: Request, _: Client) -> Call:
-    """EXISTS key..., a key counts as often as it is named."""
-    return Call(
-        lambda results: integer(sum(_entry_of(result) is not None for result in results)),
-        tuple(map(Get, request[1:])),
-    )
-
-
 def strlen(request: Request, _: Client) -> Call:
     """STRLEN key."""
     return Call(
-        lambda results: integer(len(_value_of(results[0]) or b"")),
+        lambda results: integer(len(value_of(results[0]) or b"")),
         (Get(request[1]),),
     )
-
-
-def type_of(request: Request, _: Client) -> Call:
-    """TYPE key."""
-    return Call(
-        lambda results: b"+none\r\n" if _entry_of(results[0]) is None else b"+string\r\n",
-        (Get(request[1]),),
-    )
-
-
-def pttl(request: Request, _: Client) -> Call:
-    """PTTL key: milliseconds, -1 for ever, -2 not there."""
-
-    def answer(results: Sequence[Result]) -> bytes:
-        entry = _entry_of(results[0])
-        if entry is None:
-            return integer(-2)
-        return integer(-1 if entry.ttl_ms is None else entry.ttl_ms)
-
-    return Call(answer, (Get(request[1]),))
-
-
-def ttl(request: Request, _: Client) -> Call:
-    """TTL key: seconds, rounded."""
-
-    def answer(results: Sequence[Result]) -> bytes:
-        entry = _entry_of(results[0])
-        if entry is None:
-            return integer(-2)
-        return integer(-1 if entry.ttl_ms is None else (entry.ttl_ms + 500) // 1000)
-
-    return Call(answer, (Get(request[1]),))
-
-
-def dbsize(_: Request, __: Client) -> Call:
-    """DBSIZE."""
-    return Call(lambda results: integer(expect(results[0], Counted).number), (Count(),))
-
-
-def keys(request: Request, client: Client) -> Call:
-    """KEYS pattern, of as many as the engine lists at once: within a transaction."""
-    limits = client.server.limits
-    check_pattern(request[1], limits)
-    matches = matcher(request[1])
-
-    def answer(results: Sequence[Result]) -> bytes:
-        page = expect(results[0], Page)
-        if page.more:
-            raise CommandError("ERR too many keys for KEYS within a transaction, use SCAN")
-        found = [bulk(entry.key) for entry in page.entries if matches(entry.key)]
-        if sum(map(len, found)) > limits.answer_bytes:
-            raise too_long(limits)
-        return array(found)
-
-    return Call(answer, (List(literal_prefix(request[1])),))
-
-
-def scan(request: Request, client: Client) -> Call:
-    """SCAN cursor [MATCH pattern] [COUNT count] [TYPE type]: in the order of the keys."""
-    cursor = request[1]
-    if not cursor.isdigit() or len(cursor) > len(str(INT64_MAX)) + 1:
-        raise CommandError("ERR invalid cursor")
-    after = client.server.cursors.place(int(cursor))
-    pattern, count, strings = b"*", 10, True
-    options = iter(request[2:])
-    for option in options:
-        argument = next(options, None)
-        if argument is None:
-            raise CommandError(SYNTAX_ERROR)
-        match option.upper():
-            case b"COUNT":
-                count = _to_integer(argument)
-                if count < 1:
-                    raise CommandError(SYNTAX_ERROR)
-            case b"MATCH":
-                pattern = argument
-            case b"TYPE":
-                strings = argument.lower() == b"string"
-            case _:
-                raise CommandError(SYNTAX_ERROR)
-    check_pattern(pattern, client.server.limits)
-    matches = matcher(pattern)
-
-    def answer(results: Sequence[Result]) -> bytes:
-        page = expect(results[0], Page)
-        found = [bulk(entry.key) for entry in page.entries if strings and matches(entry.key)]
-        following = 0
-        if page.more and page.entries:
-            following = client.server.cursors.keep(page.entries[-1].key)
-        return array([bulk(b"%d" % following), array(found)])
-
-    return Call(answer, (List(literal_prefix(pattern), after, min(count, MAX_PAGE)),))
-
-
-# Writing
 
 
 @attrs.define
@@ -307,7 +142,7 @@ def _set_options(request: Request, client: Client) -> _SetOptions:
 
 def _time_to_live(text: bytes, unit: int, absolute: bool, name: str, client: Client) -> int:
     """Return the milliseconds that a positive time means; below 1 for a time of day gone by."""
-    amount = _to_integer(text)
+    amount = to_integer(text)
     now = client.server.wall_ms()
     milliseconds = amount * unit
     if amount <= 0 or milliseconds + (0 if absolute else now) > INT64_MAX:
@@ -316,7 +151,7 @@ def _time_to_live(text: bytes, unit: int, absolute: bool, name: str, client: Cli
 
 
 def _ok(results: Sequence[Result]) -> bytes:
-    for result in _parts(results):
+    for result in parts(results):
         expect(result, Changed)
     return OK
 
@@ -335,7 +170,7 @@ def _conditional_set(
         if committed.succeeded:
             expect(committed.results[-1], Changed)
         if options.get:
-            return encoding.optional(_value_of(committed.results[0]))
+            return encoding.optional(value_of(committed.results[0]))
         return OK if committed.succeeded else encoding.null
 
     return Call(answer, (Transaction(conditions, (*before, write), before),))
@@ -382,16 +217,7 @@ def mset(request: Request, client: Client) -> Call:
     if len(request) % 2 == 0:
         raise CommandError("ERR wrong number of arguments for 'mset' command")
     puts = map(Put, request[1::2], request[2::2])
-    return Call(_ok, _together(client, *puts))
-
-
-def delete(request: Request, client: Client) -> Call:
-    """DEL key..., UNLINK key...: how many were there."""
-    deletes = _together(client, *map(Delete, request[1:]))
-    return Call(
-        lambda results: integer(sum(expect(result, Changed).existed for result in _parts(results))),
-        deletes,
-    )
+    return Call(_ok, together(client, *puts))
 
 
 def append(request: Request, client: Client) -> Call:
@@ -407,41 +233,9 @@ def _number(results: Sequence[Result]) -> bytes:
 def increment(request: Request, client: Client) -> Call:
     """INCR key, DECR key, INCRBY key by, DECRBY key by."""
     client.require_atomic(_name(request))
-    by = _to_integer(request[2]) if len(request) > 2 else 1  # noqa: PLR2004 - the shape
+    by = to_integer(request[2]) if len(request) > 2 else 1  # noqa: PLR2004 - the shape
     if request[0][:1] in b"Dd":
         by = -by
         if by > INT64_MAX:
             raise CommandError("ERR decrement would overflow")
     return Call(_number, (Increment(request[1], by),))
-
-
-def expire(request: Request, client: Client) -> Call:
-    """EXPIRE, PEXPIRE, EXPIREAT, PEXPIREAT key time: whether the key was there."""
-    name = request[0].lower().decode()
-    unit = 1 if name.startswith("p") else 1000
-    amount = _to_integer(request[2])
-    if len(request) > 3:  # noqa: PLR2004 - the shape
-        option = request[3].decode(errors="replace")
-        raise CommandError(f"ERR Unsupported option {option}")
-    now = client.server.wall_ms()
-    milliseconds = amount * unit
-    moment = milliseconds + (0 if name.endswith("at") else now)
-    if not -INT64_MAX <= milliseconds <= INT64_MAX or moment > INT64_MAX:
-        raise CommandError(f"ERR invalid expire time in '{name}' command")
-    return Call(
-        lambda results: integer(expect(results[0], Changed).existed),
-        (Expire(request[1], moment - now),),
-    )
-
-
-def persist(request: Request, client: Client) -> Call:
-    """PERSIST key: whether it had a time to live."""
-    key = request[1]
-
-    def answer(results: Sequence[Result]) -> bytes:
-        found, changed = _parts(results)
-        entry = _entry_of(found)
-        expect(changed, Changed)
-        return integer(entry is not None and entry.ttl_ms is not None)
-
-    return Call(answer, _together(client, Get(key), Expire(key, None)))

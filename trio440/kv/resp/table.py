@@ -5,7 +5,7 @@ from typing import Final, Literal, TypeAlias
 
 import attrs
 
-from trio440.kv.resp import about, strings
+from trio440.kv.resp import about, keys, strings
 from trio440.kv.resp.calls import Call, Client, CommandError, constant
 from trio440.kv.resp.parser import Request
 from trio440.kv.resp.replies import Encoding, array, bulk, integer, simple
@@ -131,21 +131,21 @@ _STRINGS: Final = (
     Command("decrby", 3, "string", "Take off a number", strings.increment, None, WRITE, ONE),
 )
 _KEYS: Final = (
-    Command("del", -2, "generic", "Remove keys", strings.delete, None, WRITE, ALL),
-    Command("unlink", -2, "generic", "Remove keys", strings.delete, None, WRITE, ALL),
-    Command("exists", -2, "generic", "How many are there", strings.exists, None, READ, ALL),
-    Command("touch", -2, "generic", "How many are there", strings.exists, None, READ, ALL),
-    Command("type", 2, "generic", "What a key holds", strings.type_of, None, READ, ONE),
-    Command("ttl", 2, "generic", "Time to live, in seconds", strings.ttl, None, READ, ONE),
-    Command("pttl", 2, "generic", "The same in milliseconds", strings.pttl, None, READ, ONE),
-    Command("expire", -3, "generic", "Give a key seconds", strings.expire, None, WRITE, ONE),
-    Command("pexpire", -3, "generic", "Give it milliseconds", strings.expire, None, WRITE, ONE),
-    Command("expireat", -3, "generic", "Until a second", strings.expire, None, WRITE, ONE),
-    Command("pexpireat", -3, "generic", "Until a millisecond", strings.expire, None, WRITE, ONE),
-    Command("persist", 2, "generic", "Give it all time", strings.persist, None, WRITE, ONE),
-    Command("keys", 2, "generic", "Keys that match", strings.keys, "keys", ("readonly",)),
-    Command("scan", -2, "generic", "Some keys at a time", strings.scan, None, ("readonly",)),
-    Command("dbsize", 1, "server", "How many keys", strings.dbsize, None, READ),
+    Command("del", -2, "generic", "Remove keys", keys.delete, None, WRITE, ALL),
+    Command("unlink", -2, "generic", "Remove keys", keys.delete, None, WRITE, ALL),
+    Command("exists", -2, "generic", "How many are there", keys.exists, None, READ, ALL),
+    Command("touch", -2, "generic", "How many are there", keys.exists, None, READ, ALL),
+    Command("type", 2, "generic", "What a key holds", keys.type_of, None, READ, ONE),
+    Command("ttl", 2, "generic", "Time to live, in seconds", keys.ttl, None, READ, ONE),
+    Command("pttl", 2, "generic", "The same in milliseconds", keys.pttl, None, READ, ONE),
+    Command("expire", -3, "generic", "Give a key seconds", keys.expire, None, WRITE, ONE),
+    Command("pexpire", -3, "generic", "Give it milliseconds", keys.expire, None, WRITE, ONE),
+    Command("expireat", -3, "generic", "Until a second", keys.expire, None, WRITE, ONE),
+    Command("pexpireat", -3, "generic", "Until a millisecond", keys.expire, None, WRITE, ONE),
+    Command("persist", 2, "generic", "Give it all time", keys.persist, None, WRITE, ONE),
+    Command("keys", 2, "generic", "Keys that match", keys.keys, "keys", ("readonly",)),
+    Command("scan", -2, "generic", "Some keys at a time", keys.scan, None, ("readonly",)),
+    Command("dbsize", 1, "server", "How many keys", keys.dbsize, None, READ),
     Command("flushdb", -1, "server", "Remove all keys", None, "flush", ("write",)),
     Command("flushall", -1, "server", "Remove all keys", None, "flush", ("write",)),
 )
