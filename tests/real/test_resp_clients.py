@@ -14,9 +14,9 @@ from redis.client import Pipeline
 
 from tests.support.net import free_port, until
 from tests.support.processes import PATIENCE_SECONDS, started
-from tests.support.resp_script import Connection, play, read_record
+from tests.support.resp_script import Connection, Step, play, read_record
 from tests.support.tools import require_tool
-from trio440 import kv
+from trio440 import kv, raft
 from trio440.kv.resp import RespServer, open_resp_server
 
 pytestmark = pytest.mark.real
@@ -142,6 +142,26 @@ def test_redis_still_answers_as_recorded(tmp_path: Path) -> None:
             for step, wanted in zip(play(port, steps), steps, strict=True):
                 if not step.command.startswith("hello"):
                     assert step == wanted, name
+
+
+@pytest.mark.slow
+async def test_the_linearizable_engine_answers_as_recorded() -> None:
+    config = raft.PeerConfig(id="n1", members=("n1",))
+    async with (
+        kv.open_linearizable_peer(config) as peer,
+        kv.open_linearizable([peer.address[:2]]) as namespace,
+        open_resp_server(namespace, 0) as server,
+    ):
+        for name, steps in read_record().items():
+            with trio.fail_after(PATIENCE_SECONDS):
+                played = await trio.to_thread.run_sync(play_all, server.address[1], steps)
+            for step, wanted in zip(played, steps, strict=True):
+                if not step.command.startswith("hello"):
+                    assert step == wanted, name
+
+
+def play_all(port: int, steps: list[Step]) -> list[Step]:
+    return list(play(port, steps))
 
 
 @pytest.mark.slow
