@@ -352,13 +352,26 @@ async def sit_down(
     pace: float = 0.0,
 ) -> Player:
     """Let a player begin a game, and wait until it is asked for a command."""
-    player = Player()
     switch: _Switch
     switch = AtomicSwitch(doors) if isinstance(doors[0], AtomicDoor) else EventualSwitch(doors)
     turn = switch.turn if len(doors) > 1 else None
+    return await sit_down_at(nursery, switch, name, seed=seed, pace=pace, turn=turn)
+
+
+async def sit_down_at(
+    nursery: trio.Nursery,
+    namespace: Namespace,
+    name: str,
+    *,
+    seed: int = 1,
+    pace: float = 0.0,
+    turn: Callable[[], None] | None = None,
+) -> Player:
+    """As :func:`sit_down`, at any namespace."""
+    player = Player()
 
     async def play_on() -> None:
-        await play(switch, name, player, rng=random.Random(seed), pace=pace, turn=turn)
+        await play(namespace, name, player, rng=random.Random(seed), pace=pace, turn=turn)
         player.is_over = True
 
     nursery.start_soon(play_on)

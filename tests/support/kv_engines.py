@@ -35,8 +35,8 @@ class Opened:
 
 
 @asynccontextmanager
-async def open_memory() -> AsyncIterator[Opened]:
-    async with kv.open_memory(LIMITS) as space:
+async def open_memory(limits: kv.TableLimits = LIMITS) -> AsyncIterator[Opened]:
+    async with kv.open_memory(limits) as space:
         yield Opened(space, lateness_seconds=0.001)
 
 
@@ -66,13 +66,13 @@ async def open_eventual() -> AsyncIterator[Opened]:
 
 
 @asynccontextmanager
-async def open_served() -> AsyncIterator[Opened]:
+async def open_served(limits: kv.TableLimits = LIMITS) -> AsyncIterator[Opened]:
     """Use a namespace of another machine's memory."""
     async with open_sim_network(1) as network:
         network.recording = False
         network.weather(delay=500, jitter=500)
         ports, mine = network.host("10.0.0.1", seed=1), network.host("10.0.0.9", seed=9)
-        async with kv.open_memory(LIMITS, ports=ports) as memory:
+        async with kv.open_memory(limits, ports=ports) as memory:
             routes = rpc.Routes()
             kv.serve_routes(memory, routes, ports)
             identity = rpc.Identity("kv")
@@ -84,7 +84,7 @@ async def open_served() -> AsyncIterator[Opened]:
 
 
 @asynccontextmanager
-async def open_linearizable() -> AsyncIterator[Opened]:
+async def open_linearizable(limits: kv.TableLimits = LIMITS) -> AsyncIterator[Opened]:
     """Have three peers and a client, on a network that takes its time."""
     async with (
         open_sim_network(1) as network,
@@ -94,7 +94,7 @@ async def open_linearizable() -> AsyncIterator[Opened]:
         network.recording = False
         network.weather(delay=500, jitter=500)
         for number in (1, 2, 3):
-            await nursery.start(_serve, network, number)
+            await nursery.start(_serve, network, number, limits)
         ports = network.host("10.0.0.9", seed=9)
         opening = kv.open_linearizable(ADDRESSES, ports=ports)
         space = await stack.enter_async_context(opening)
@@ -106,6 +106,7 @@ async def open_linearizable() -> AsyncIterator[Opened]:
 async def _serve(
     network: SimNetwork,
     number: int,
+    limits: kv.TableLimits,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -120,6 +121,6 @@ async def _serve(
         tick_seconds=0.05,  # seldom, since tests are about what lasts seconds
     )
     ports = network.host(ADDRESSES[number - 1][0], seed=number)
-    async with kv.open_linearizable_peer(config, LIMITS, ports=ports):
+    async with kv.open_linearizable_peer(config, limits, ports=ports):
         task_status.started()
         await trio.sleep_forever()
