@@ -233,8 +233,8 @@ class EventualDoor(_Door, EventualNamespace):
         assert not isinstance(operation, Transaction)
         if not isinstance(operation, Put | Delete):
             return self.campus.apply(operation)
-        # As much of a hybrid clock as is needed: no two stamps are the same here.
-        stamp = max(int(trio.current_time() * 1e6), self.campus.version + 1)
+        # A client tells each replica what it has seen, so that this is later.
+        stamp = 1 + max(each.campus.version for each in self._replicas)
         self.nursery.start_soon(self._tell_others, operation, stamp)
         return self.campus.apply(operation, version=stamp)
 
