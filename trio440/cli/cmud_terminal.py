@@ -11,7 +11,7 @@ import signal
 import sys
 import termios
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final, TypeAlias
 
 import trio
@@ -187,7 +187,8 @@ async def open_terminal_face() -> AsyncIterator[TerminalFace]:
             await nursery.start(_follow_signals, face, before)
             yield face
     finally:
-        termios.tcsetattr(INPUT, termios.TCSANOW, before)
+        with suppress(termios.error):  # where the terminal is gone there is none to give back
+            termios.tcsetattr(INPUT, termios.TCSANOW, before)
         if sys.exc_info()[0] is not None:
             emit("")
 

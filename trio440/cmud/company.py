@@ -18,7 +18,7 @@ from trio440.cmud.places import PLACES
 from trio440.cmud.room import Heard, News, Present, Room
 from trio440.core.host import Host
 from trio440.errors import HistoryCompacted, OperationRefused, StoreUnavailable
-from trio440.kv import Delete, Entry, List, Operation, Page, Put, Result
+from trio440.kv import Delete, List, Operation, Page, Put, Result
 
 __all__ = ["Company"]
 
@@ -82,7 +82,7 @@ class Company:
             answers = await self._doors.execute(operations)
             # What is there already is no news.
             room = Room(place)
-            room.catch_up(_entries(answers[1]))
+            room.catch_up(_page(answers[1]))
             self._room, self._place, self._level = room, place, level
             self._moved.set()
 
@@ -131,7 +131,7 @@ class Company:
         answers = await self._doors.execute(lists)
         found: dict[tuple[str, str], Present] = {}
         for place, answer in zip(places, answers, strict=True):
-            for entry in _entries(answer):
+            for entry in _page(answer).entries:
                 person = keys.read_room(place, entry.key, entry.value)
                 if isinstance(person, keys.Here):
                     level = seen_text(entry.value.decode(errors="replace"))
@@ -167,7 +167,7 @@ class Company:
         try:
             async with self._doors.namespace.watch(keys.room(room.place)) as changes:
                 (answer,) = await self._doors.once([_list(room.place)])
-                self._pass_on(room.catch_up(_entries(answer)))
+                self._pass_on(room.catch_up(_page(answer)))
                 async for change in changes:
                     self._pass_on(room.note(change.key, change.value))
         except StoreUnavailable:
@@ -189,5 +189,5 @@ def _list(place: str) -> List:
     return List(keys.room(place), limit=MOST_ENTRIES)
 
 
-def _entries(answer: Result) -> Sequence[Entry]:
-    return answer.entries if isinstance(answer, Page) else ()
+def _page(answer: Result) -> Page:
+    return answer if isinstance(answer, Page) else Page()

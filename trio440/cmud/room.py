@@ -1,12 +1,11 @@
 """Who is in a room and what was said there, as far as one terminal has heard. Pure."""
 
-from collections.abc import Sequence
 from typing import TypeAlias
 
 import attrs
 
 from trio440.cmud import keys
-from trio440.kv.operations import Entry
+from trio440.kv.operations import Page
 
 __all__ = ["Arrived", "Heard", "Left", "News", "Present", "Room"]
 
@@ -58,16 +57,20 @@ class Room:
         self._said: set[bytes] = set()
         """What was heard and has not gone yet."""
 
-    def catch_up(self, entries: Sequence[Entry]) -> list[keys.Said | News]:
-        """Compare with all that is there, and return what is new."""
-        present = {entry.key for entry in entries}
+    def catch_up(self, page: Page) -> list[keys.Said | News]:
+        """Compare with what is there, and return what is new.
+
+        Where that is too much to be listed, nobody is taken for gone who is not listed.
+        """
+        present = {entry.key for entry in page.entries}
         known = {
             keys.here(self.place, name, session)
             for name, sessions in self._sessions.items()
             for session in sessions
         } | self._said
-        news = [each for key in sorted(known - present) for each in self.note(key, None)]
-        for entry in sorted(entries, key=lambda entry: (entry.version, entry.key)):
+        gone = [] if page.more else sorted(known - present)
+        news = [each for key in gone for each in self.note(key, None)]
+        for entry in sorted(page.entries, key=lambda entry: (entry.version, entry.key)):
             news += self.note(entry.key, entry.value)
         return news
 
