@@ -1,22 +1,30 @@
 """``trio440 cmud`` from a pipe and from a file, in one process and on servers of the store."""
 
+import json
 import re
-import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, TRIO440, Program, finished, finished_here, started
+from tests.support.net import free_port
+from tests.support.processes import (
+    PATIENCE_SECONDS,
+    TRIO440,
+    Program,
+    finished,
+    finished_here,
+    started,
+)
 
 pytestmark = pytest.mark.real
 
 GAME = [*TRIO440, "cmud", "--name", "ada", "--seed", "1", "--fast"]
-SRUNNER = (sys.executable, ROOT / "examples" / "kv_srunner.py")
+SLOW = pytest.mark.slow
 LINES = b"look\nmine 3\nshop\nbuy cpu\ninv\nquit\n"
 
 
@@ -33,7 +41,7 @@ def test_a_game_from_a_pipe_goes_the_same_way_twice() -> None:
     assert finished(other, stdin=LINES)[1] != out
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_game_from_a_file_is_that_from_a_pipe(tmp_path: Path) -> None:
     script = tmp_path / "evening.txt"
     script.write_bytes(LINES.replace(b"\n", b"\r\n"))
@@ -41,7 +49,7 @@ def test_a_game_from_a_file_is_that_from_a_pipe(tmp_path: Path) -> None:
     assert from_file == finished(GAME, stdin=LINES)
 
 
-@pytest.mark.slow
+@SLOW
 def test_the_end_of_input_ends_the_game_and_bad_bytes_do_not() -> None:
     status, out, err = finished(GAME, stdin=b"\xff\xfe\n" + b"mine" * 3_000 + b"\ninv\nmap")
     assert (status, err) == (0, "")
@@ -61,7 +69,7 @@ def test_lines_are_played_as_they_come() -> None:
         assert (status, err) == (0, "")
 
 
-@pytest.mark.slow
+@SLOW
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
@@ -86,22 +94,19 @@ def test_bad_input_is_one_line(words: list[str], problem: str) -> None:
 
 
 @contextmanager
-def servers(*counts: int) -> Iterator[tuple[list[Program], list[list[str]]]]:
-    """Servers of one store with so many query actors each, and their addresses."""
+def servers(count: int, *options: str) -> Iterator[tuple[list[Program], list[str]]]:
+    """Servers of one store, and where they answer clients."""
     with ExitStack() as stack:
         programs: list[Program] = []
-        addresses: list[list[str]] = []
-        descriptions: list[str] = []
-        for count in counts:
-            words: list[str | Path] = [*SRUNNER, "-count", str(count), "-port", "0", *descriptions]
-            program = stack.enter_context(started(words))
-            lines = [program.line() for _ in range(count + 3)]
-            prefix = "query actor on "
-            found = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
-            assert len(found) == count
-            descriptions.append(shlex.split(lines[-1])[1])
+        addresses: list[str] = []
+        for _ in range(count):
+            join = ["--join", addresses[0]] if addresses else []
+            words = ["kv", "serve", "--port", str(free_port()), *join, *options]
+            program = stack.enter_context(started([*TRIO440, *words]))
+            addresses.append(f"127.0.0.1:{program.port()}")
+            while not program.line().startswith("description "):
+                pass
             programs.append(program)
-            addresses.append(found)
         yield programs, addresses
 
 
@@ -117,10 +122,11 @@ def heard(game: Program, text: str) -> float:
     return time.monotonic()
 
 
-def test_players_of_two_processes_see_and_hear_each_other_within_two_seconds() -> None:
-    with servers(2) as (_, [[one, two]]), player("ada", one) as ada:
+@pytest.mark.parametrize("engine", ["eventual", pytest.param("linearizable", marks=SLOW)])
+def test_players_of_two_processes_see_and_hear_each_other_within_two_seconds(engine: str) -> None:
+    with servers(1, "--engine", engine) as (_, [address]), player("ada", address) as ada:
         heard(ada, "Type help")
-        with player("bob", two) as bob:
+        with player("bob", address) as bob:
             heard(ada, "bob comes in.")
             heard(bob, "Type help")
             times = []
@@ -137,9 +143,9 @@ def test_players_of_two_processes_see_and_hear_each_other_within_two_seconds() -
         assert (status, err) == (0, "")
 
 
-@pytest.mark.slow
+@SLOW
 def test_a_lost_server_is_left_for_another_and_nothing_is_lost() -> None:
-    with servers(1, 1) as ([first, _], [[one], [two]]), player("ada", one, two) as ada:
+    with servers(2) as ([first, _], addresses), player("ada", *addresses) as ada:
         ada.write(b"mine 5\n")
         heard(ada, "Altogether")
         ada.write(b"buy cpu\ninv\n")
@@ -147,24 +153,61 @@ def test_a_lost_server_is_left_for_another_and_nothing_is_lost() -> None:
         before = [ada.line(), ada.line()]
         first.signal(signal.SIGKILL)
         ada.write(b"inv\nmove fence\nmine 3\n")
-        heard(ada, "ada on floor 5> inv")
-        assert ada.line() == "The line crackles and goes dead. Trying another way in..."
-        assert ada.line() == "The line hums again: the campus is back."
+        heard(ada, "The line crackles and goes dead. Trying another way in...")
+        heard(ada, "The line hums again: the campus is back.")
         assert [ada.line(), ada.line()] == before
         heard(ada, "Altogether")
         status, _, err = ada.end()
         assert (status, err) == (0, "")
 
 
+def wait_for_voters(addresses: Sequence[str]) -> None:
+    """Wait until a Raft cluster can lose one of its peers."""
+    words = [*TRIO440, "raft", "status", "--cluster", "kv", "--json", "--at", addresses[0]]
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        rows = json.loads(finished(words)[1])
+        if [(row["member"], row["lag"]) for row in rows] == [("voter", 0)] * len(addresses):
+            return
+        assert time.monotonic() < deadline, rows
+
+
+@SLOW
+def test_a_linearizable_campus_outlives_any_one_of_its_servers() -> None:
+    with (
+        servers(3, "--engine", "linearizable") as (programs, addresses),
+        player("ada", *addresses) as here,
+        player("ada", *addresses) as there,
+    ):
+        wait_for_voters(addresses)
+        for ada in (here, there):
+            ada.write(b"mine 10\n")
+        programs[0].signal(signal.SIGKILL)
+        found = 0
+        for ada in (here, there):
+            while not (total := re.match(r"Altogether (\d+) coins", ada.line())):
+                pass
+            found += int(total[1])
+        here.write(b"inv\n")
+        heard(here, "ada on floor 5> inv")
+        heard(here, f" {found}  coins")
+        for ada in (here, there):
+            status, _, err = ada.end()
+            assert (status, err) == (0, "")
+
+
 def test_where_no_server_is_there_is_one_line() -> None:
-    words = [*TRIO440, "cmud", "--at", "127.0.0.1", "--name", "ada"]
-    status, out, err = finished(words)
+    words = [*TRIO440, "cmud", "--name", "ada", "--at"]
+    status, out, err = finished([*words, "127.0.0.1"])
     assert (status, out) == (2, "")
-    assert "'--at': address must be HOST:PORT with a port from 1 to 65535" in err
+    assert err == "trio440 cmud: error: Invalid value for '--at': '127.0.0.1' is not HOST:PORT\n"
+    status, out, err = finished([*words, f"127.0.0.1:{free_port()}"])
+    assert (status, out) == (1, "")
+    assert err.startswith("trio440: error: the store cannot be reached: 127.0.0.1:")
     assert err.count("\n") == 1
 
 
-@pytest.mark.slow
+@SLOW
 def test_the_examples() -> None:
     status, out, err = finished([sys.executable, "examples/cmud/evening.py"])
     assert (status, err) == (0, "")

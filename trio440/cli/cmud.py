@@ -13,10 +13,10 @@ import click
 
 from trio440.cli.cmud_plain import PlainFace, ScriptLines, StdinLines
 from trio440.cli.cmud_store import open_world
+from trio440.cli.kv_options import Addresses
 from trio440.cli.running import run
 from trio440.cli.tables import is_terminal
 from trio440.cmud import Face, checked_name, play
-from trio440.core.host import parse_address
 from trio440.errors import InvalidParameter
 
 __all__ = ["command", "play_here"]
@@ -38,35 +38,17 @@ class _Name(click.ParamType[str]):
             self.fail(str(error), param, ctx)
 
 
-class _Addresses(click.ParamType[tuple[str, ...]]):
-    """``HOST:PORT[,HOST:PORT...]``."""
-
-    name = "addresses"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Split the text at its commas."""
-        if isinstance(value, tuple):
-            return value
-        addresses = tuple(str(value).split(","))
-        try:
-            for each in addresses:
-                parse_address(each)
-        except InvalidParameter as error:
-            self.fail(str(error), param, ctx)
-        return addresses
-
-
 @click.command()
 @click.option(
     "--at",
     "addresses",
-    type=_Addresses(),
-    default=(),
-    metavar="HOST:PORT,...",
-    help="Query actors of the store: where one is lost the next is tried. Without it the campus is "
-    "in this process, and ends with it.",
+    type=Addresses(),
+    default=[],
+    help="Where servers of the store answer clients. Without it the campus is in this process, and "
+    "ends with it.",
+)
+@click.option(
+    "--namespace", default="default", show_default=True, help="The one that holds the campus."
 )
 @click.option("--name", type=_Name(), help="Who plays; a terminal is asked for it.")
 @click.option(
@@ -79,7 +61,8 @@ class _Addresses(click.ParamType[tuple[str, ...]]):
 @click.option("--fast", is_flag=True, help="Let mining and solving take a moment only.")
 def command(
     *,
-    addresses: tuple[str, ...],
+    addresses: list[str],
+    namespace: str,
     name: str | None,
     script: str | None,
     seed: int | None,
@@ -94,11 +77,23 @@ def command(
     is_person = lines is None and sys.stdin is not None and sys.stdin.isatty()
     if name is None and not is_person:
         raise click.UsageError("a script needs --name", click.get_current_context())
-    return run(partial(play_here, addresses, name, lines, seed, FAST if fast else 1.0))
+    return run(
+        partial(
+            play_here,
+            addresses=addresses,
+            namespace=namespace,
+            name=name,
+            lines=lines,
+            seed=seed,
+            pace=FAST if fast else 1.0,
+        )
+    )
 
 
 async def play_here(
+    *,
     addresses: Sequence[str],
+    namespace: str,
     name: str | None,
     lines: Sequence[str] | None,
     seed: int | None,
@@ -107,13 +102,14 @@ async def play_here(
     """Play one game at this process's terminal, or from a script.
 
     Args:
-        addresses: of query actors; none: the campus is in this process.
+        addresses: of servers; none: the campus is in this process.
+        namespace: its name there.
         name: of the player; None: the terminal is asked.
         lines: of the script; None: standard input's.
         seed: of chance; None: any.
         pace: what waits are multiplied by.
     """
-    async with open_world(addresses) as (world, turn), _open_face(lines) as face:
+    async with open_world(addresses, namespace) as (world, turn), _open_face(lines) as face:
         who = name or await _ask_name(face)
         if who is not None:
             await play(world, who, face, rng=random.Random(seed), pace=pace, turn=turn)
