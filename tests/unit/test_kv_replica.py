@@ -265,8 +265,27 @@ def test_a_feed_tells_of_an_end_that_another_replica_has_seen_first() -> None:
         one.merge([(b"k", None, pack(NOW), OTHER, NOW + 5)], NOW + 4)
     one.sweep(NOW + 5)
     found, _ = one.feed.since(0, b"", 1000)
-    end = (b"k", None, pack(NOW + 5) - 1)
+    end = (b"k", None, pack(NOW) + 1)
     assert [seen for _, seen in found] == [(b"k", b"v", pack(NOW)), end]
+
+
+def test_a_feed_tells_of_a_delete_that_comes_when_the_time_is_over_as_well() -> None:
+    one = replica()
+    one.merge([(b"k", b"v", pack(NOW), OTHER, NOW + 5)], NOW)
+    one.merge([(b"k", None, pack(NOW + 2), OTHER, 0)], NOW + 6)
+    one.sweep(NOW + 7)
+    found, _ = one.feed.since(0, b"", 1000)
+    assert [seen for _, seen in found] == [(b"k", b"v", pack(NOW)), (b"k", None, pack(NOW + 2))]
+
+
+def test_the_end_of_a_key_is_no_later_than_what_was_written_before_it_elsewhere() -> None:
+    one = replica()
+    one.merge([(b"k", b"v", pack(NOW), OTHER, NOW + 5)], NOW)
+    one.sweep(NOW + 5)
+    one.merge([(b"k", b"w", pack(NOW + 2), OTHER, 0)], NOW + 6)
+    found, _ = one.feed.since(0, b"", 1000)
+    versions = [version for _, (_, _, version) in found]
+    assert versions == sorted(versions)
 
 
 def test_statistics() -> None:

@@ -125,7 +125,7 @@ class Replica:
             ):
                 self._full += 1
                 continue
-            is_change = value is not None or records.live(key, now_ms) is not None
+            is_change = value is not None or self._is_shown(key)
             merged = records.merge(key, value, stamp, writer, expires_ms)
             if merged == "news":
                 self._merged += 1
@@ -149,8 +149,16 @@ class Replica:
                 self._note_end(key, record)
 
     def _note_end(self, key: bytes, record: Record) -> None:
-        """Let watchers hear that a time to live is over: later than the write, before the next."""
-        self.feed.add(key, None, max(pack(record.expires_ms) - 1, record.stamp + 1))
+        """Let watchers hear that a time to live is over: later than the write, before the next.
+
+        The next one may have been taken elsewhere before the end, and be told here behind it.
+        """
+        self.feed.add(key, None, record.stamp + 1)
+
+    def _is_shown(self, key: bytes) -> bool:
+        """Whether watchers take a key to have a value, though its time may be over."""
+        record = self.records.find(key)
+        return record is not None and record.value is not None
 
     def statistics(self) -> ReplicaStatistics:
         """Return the counts."""
@@ -276,10 +284,10 @@ class Replica:
         self, key: bytes, value: bytes | None, expires_ms: int, old: Record | None, now_ms: int
     ) -> Changed:
         existed = old is not None
-        stamp = self.clock.next(now_ms)
+        stamp, is_change = self.clock.next(now_ms), value is not None or self._is_shown(key)
         self.records.merge(key, value, stamp, self.ref, expires_ms)
         self._written.append(key)
-        if existed or value is not None:
+        if is_change:
             self.feed.add(key, value, stamp)
         return Changed(stamp, existed=existed)
 

@@ -303,7 +303,9 @@ class _Game:
                 shown = f"{seen.address}: {change} behind {seen.versions.get(change.key)}"
                 is_new = change.position not in seen.positions
                 self.world.require(is_new, "a watch repeats nothing", shown)
-                in_order = change.version >= seen.versions.get(change.key, 0)
+                # The end of a write is one later than that, which may have an equal.
+                before = seen.versions.get(change.key, 0)
+                in_order = change.version >= before - (seen.told.get(change.key) is None)
                 self.world.require(in_order, "a watch is in order", shown)
                 known = change.value is None or change.value in self.written[change.key]
                 self.world.require(known, "what is told was written", shown)
