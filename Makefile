@@ -15,7 +15,7 @@ SEEDS ?= 20000
 
 help:
 	@echo 'make setup     prepare .venv with every extra and group, from requirements.lock'
-	@echo 'make test      lint, format check, types, tests; SLOW=1 runs the slow ones too,'
+	@echo 'make test      lint, format check, types, tests; SLOW=1 runs the slow ones too, SLOW=only those,'
 	@echo '               COVERAGE=1 reports branch coverage'
 	@echo 'make demo      show the systems at work over real sockets and processes'
 	@echo 'make simulate  a short campaign of simulated worlds, and every deliberate bug'
@@ -61,11 +61,11 @@ lint: setup
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses $(PYTEST_WORKERS) --dist worksteal \
-	  $(if $(SLOW),-m 'not campaign') $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
+	  $(if $(SLOW),-m $(if $(filter only,$(SLOW)),'slow and not campaign','not campaign')) $(if $(COVERAGE),--cov --cov-report=term) $(PYTEST_ARGS)
 
 simulate: setup
-	@set -e; for run in 'lsp A 150' 'lsp B 20' 'miner A 150' 'miner B 20' 'linekv A 150' 'linekv B 20' \
-	  'core B 150' 'raft A 60' 'raft B 8' 'actors A 60' 'actors B 8' \
+	@set -e; for run in 'lsp A 80' 'lsp B 12' 'miner A 80' 'miner B 12' 'linekv A 80' 'linekv B 12' \
+	  'core B 100' 'raft A 40' 'raft B 8' 'actors A 40' 'actors B 8' \
   'kv A 60' 'kv B 8'; do set -- $$run; \
 	  $(BIN)/trio440 sim run $$1 --level $$2 --seeds 0:$$3 --profile hostile --no-shrink; done
 	$(BIN)/trio440 sim ablations
