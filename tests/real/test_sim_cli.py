@@ -381,7 +381,7 @@ def test_what_there_is_is_listed(
 
 # Bad input
 
-NAMES = "is not one of actors, core, linekv, lsp, miner, raft, or MODULE:NAME"
+NAMES = "is not one of actors, core, kv, linekv, lsp, miner, raft, or MODULE:NAME"
 BAD_INPUT = {
     "run": "Missing argument 'SYSTEM'.",
     "run paxos": f"'SYSTEM': 'paxos' {NAMES}",

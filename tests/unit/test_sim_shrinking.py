@@ -215,7 +215,7 @@ def test_names_of_ablations_are_unique() -> None:
 def test_an_unknown_system_is_one_line_with_those_that_exist(name: str) -> None:
     with pytest.raises(InvalidParameter) as caught:
         load_system(name)
-    allowed = "one of actors, core, linekv, lsp, miner, raft, or MODULE:NAME"
+    allowed = "one of actors, core, kv, linekv, lsp, miner, raft, or MODULE:NAME"
     assert str(caught.value) == f"system must be {allowed}, not {name!r}"
 
 
