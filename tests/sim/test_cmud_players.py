@@ -11,6 +11,7 @@ import trio
 from tests.support.cmud_world import AtomicDoor, Campus, EventualDoor, Player, sit_down
 from trio440.cmud import Tone, play
 from trio440.errors import BadMessage, InvalidParameter, StoreUnavailable
+from trio440.kv import Operation, Put
 
 
 @asynccontextmanager
@@ -277,6 +278,20 @@ async def test_strangers_cannot_write_to_the_screen_but_words() -> None:
         assert all(len(line) < 400 for line in text.splitlines())
 
 
+async def test_a_renewal_under_way_brings_nobody_back() -> None:
+    async with open_campus() as (nursery, campus):
+        door = AtomicDoor(campus)
+        bob = await sit_down(nursery, [door], "bob")
+        (key,) = (key for key in campus.entries if b"/here/bob/" in key)
+        renewal: list[Operation] = [Put(key, b"Undergraduate", ttl_ms=10_000)]
+        door.faults.delay = lambda asked: 2.0 if [*asked] == renewal else 0.0
+        await trio.sleep(3.5)
+        await bob.does("move bridge")
+        await trio.sleep(2)
+        present = [key for key in campus.entries if b"/here/bob/" in key]
+        assert present == [key.replace(b"room/5/", b"room/bridge/")]
+
+
 # Two terminals of one player
 
 
@@ -363,10 +378,10 @@ async def test_a_problem_that_somebody_else_has_solved_stands_there_anew() -> No
 async def test_a_change_whose_answer_is_lost_happens_once(loss: str) -> None:
     async with open_campus() as (nursery, campus):
         doors = [AtomicDoor(campus, nursery), AtomicDoor(campus, nursery)]
-        ada = await sit_down(nursery, doors, "ada")
+        ada = await sit_down(nursery, doors, "ada", pace=0.5)
         for door in doors:
-            door.faults.losses = [loss, None, loss, loss, None]  # type: ignore[list-item]
-        text = await ada.does("mine 10")
+            door.faults.losses = [loss, None, loss, loss, None] * 12  # type: ignore[list-item]
+        text = await ada.does("mine 40")
         await trio.sleep(5)
         (total,) = re.findall(r"Altogether (\d+) coins", text)
         assert campus.value("balance/ada") == total.encode()

@@ -36,7 +36,7 @@ from trio440.kv.operations import Changed, Committed, Found
 
 Loss = Literal["before", "behind", "late"]
 """Before it was done, behind that, or before it is done all the same, a while later."""
-LATE_SECONDS = 1.0
+LATE_SECONDS = 0.2
 
 
 class Campus:
@@ -124,6 +124,8 @@ class Faults:
     is_open: bool = True
     is_mute: bool = False
     """It answers nothing, and does not say so."""
+    delay: Callable[[Sequence[Operation]], float] = lambda _: 0.0
+    """How many seconds a batch is under way."""
     is_lost: bool = False
     """Nobody else hears of what it was told last."""
     losses: list[Loss | None] = attrs.field(factory=list)
@@ -148,6 +150,8 @@ class _Door(Namespace):
 
     async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
         await trio.lowlevel.checkpoint()
+        with trio.CancelScope(shield=True):  # what is under way arrives, whoever waits for it
+            await trio.sleep(self.faults.delay(operations))
         if self.faults.is_mute:
             await trio.sleep_forever()
         loses = self.faults.losses and any(map(_writes, operations))
@@ -308,7 +312,7 @@ class Player:
             await trio.testing.wait_all_tasks_blocked()
             if self.asked.is_set() and not self._receive.statistics().current_buffer_used:
                 return
-            await trio.sleep(0.01)
+            await trio.sleep(0.05)
 
     async def does(self, *lines: str) -> str:
         """Type lines, wait until they are done, and return what was shown since the last time."""

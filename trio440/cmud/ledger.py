@@ -256,8 +256,8 @@ class _Change(Generic[T]):
             before = self.ledger.decode(entries)
             after, answer = self.decide(before)
             writes = self.ledger.writes(before, after)
-            if not writes:
-                return answer
+            if not writes and not self.tried:
+                return answer  # otherwise an earlier try that is late must find another receipt
             if not self.ledger.is_atomic:
                 await self.doors.insist(partial(self.ledger.write, writes))
                 return answer
