@@ -66,7 +66,7 @@ def _draw_limits(rng: random.Random) -> ReplicaLimits:
     is_narrow = rng.random() < 0.2  # noqa: PLR2004 - seldom
     grace_seconds = rng.choice([1, LONG_GRACE, WEEK, WEEK])
     return ReplicaLimits(
-        keys=20 if is_narrow else 10_000,
+        keys=10 if is_narrow else 10_000,
         history_changes=rng.choice([20, 10_000]),
         sync_bytes=4 << 10 if grace_seconds < WEEK else rng.choice([1_500, 256 << 10]),
         max_clock_offset_ms=rng.choice([600_000, 600_000, 1_500]),
