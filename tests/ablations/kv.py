@@ -144,6 +144,23 @@ def times_to_live_are_not_passed_on() -> Any:
     return replaced(peers, "_add", make)
 
 
+def replicas_take_whatever_they_are_told() -> Any:
+    """The bound of keys holds for clients only."""
+
+    def make(real: Any) -> Any:
+        def merge(self: Replica, rows: Any, now_ms: int) -> Any:
+            every = list(rows)
+            found = real(self, every, now_ms)
+            for key, value, stamp, writer, expires_ms in every:
+                if self.records.merge(key, value, stamp, writer, expires_ms) == "news":
+                    self.feed.add(key, value, stamp)
+            return found
+
+        return merge
+
+    return replaced(Replica, "merge", make)
+
+
 # Who is told what
 
 
@@ -335,6 +352,7 @@ BUGS: Final[Bugs] = {
     new_replicas_have_a_past: ("refuses what was there before", "calm", 80),
     who_is_late_is_told_nothing: ("lets old keys live on elsewhere", "hostile", 60),
     times_to_live_are_not_passed_on: ("tells no time to live", "calm", 10),
+    replicas_take_whatever_they_are_told: ("bounds no replica", "hostile", 20),
     a_part_of_the_digests_is_skipped: ("skips a part of the digests", "hostile", 40),
     siblings_are_not_told_of_others: ("tells siblings nothing from others", "calm", 20),
     gateways_tell_only_their_own: ("tells others nothing of siblings", "calm", 20),
