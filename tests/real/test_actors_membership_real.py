@@ -34,6 +34,7 @@ async def open_member(host: str, *seeds: str) -> AsyncIterator[Membership]:
         yield membership
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_members_find_each_other_leave_and_are_lost(host: str) -> None:
     async with open_member(host) as one:

@@ -86,6 +86,7 @@ def watch_and_interrupt(address: str, stuck: str) -> None:
         assert (status, err) == (130, "")
 
 
+@pytest.mark.slow
 def test_where_nobody_answers_there_is_one_line() -> None:
     port = free_port()
     status, out, err = finished([*TOP, f"127.0.0.1:{port}", "--once"])
@@ -94,6 +95,7 @@ def test_where_nobody_answers_there_is_one_line() -> None:
     assert err.startswith(f"trio440: error: 127.0.0.1:{port} ")
 
 
+@pytest.mark.slow
 async def test_another_cluster_is_one_line() -> None:
     async with actors.open_actor_system("127.0.0.1") as one:
         words = [*TOP, one.address, "--cluster", "other"]

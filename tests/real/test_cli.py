@@ -299,6 +299,7 @@ def without_engine(err: str) -> str:
     return re.sub(r"^engine .*\n", "", err)
 
 
+@pytest.mark.slow
 @named("name", [name for name in BUSY if not re.search(r"serve(r|$)", name)])
 def test_sigterm_ends_what_is_no_server(name: str) -> None:
     with BUSY[name]() as program:
@@ -353,6 +354,7 @@ def test_a_closed_stdout_ends_quietly() -> None:
             assert program.end() == (141, "", "")
 
 
+@pytest.mark.slow
 @named("words", ["linekv serve --port 0", "lsp echo-server --port 0", "--help", "--version"])
 def test_a_stdout_without_a_reader_is_quiet(words: str) -> None:
     read_end, write_end = os.pipe()

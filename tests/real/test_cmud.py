@@ -196,6 +196,7 @@ def test_a_linearizable_campus_outlives_any_one_of_its_servers() -> None:
             assert (status, err) == (0, "")
 
 
+@pytest.mark.slow
 def test_where_no_server_is_there_is_one_line() -> None:
     words = [*TRIO440, "cmud", "--name", "ada", "--at"]
     status, out, err = finished([*words, "127.0.0.1"])

@@ -48,6 +48,7 @@ COMPANY = """if True:
 """
 
 
+@pytest.mark.slow
 def test_a_line_is_edited_while_others_speak() -> None:
     with on_terminal([sys.executable, "-c", COMPANY]) as terminal:
         terminal.wait_for(PROMPT)

@@ -58,6 +58,7 @@ def demo(part: str, changes: str = "") -> list[str]:
     return [sys.executable, "-c", program]
 
 
+@pytest.mark.slow
 def test_the_linekv_part() -> None:
     status, out, err = finished(demo("linekv"))
     assert (status, err) == (0, ""), err
@@ -72,6 +73,7 @@ def test_the_linekv_part() -> None:
     assert "SIGTERM: the server ended with status 0.\n" in out
 
 
+@pytest.mark.slow
 def test_the_mining_part() -> None:
     with started(demo("mining")) as program:
         assert program.line().startswith("== mining: ")
@@ -102,6 +104,7 @@ def test_a_wrong_answer_ends_the_raft_part_with_a_line() -> None:
         assert re.fullmatch(r"trio440: error: the write of \S+ was answered with None", line), err
 
 
+@pytest.mark.slow
 def test_the_raft_part() -> None:
     with started(demo("raft", "raft.WORK_SECONDS = 0.3")) as program:
         pid = program.pid
@@ -135,6 +138,7 @@ def test_the_help_has_a_line_for_each_part() -> None:
         assert re.search(rf"^  {name} +(a|three) [^.]+$", out, re.MULTILINE), out
 
 
+@pytest.mark.slow
 def test_the_actors_part() -> None:
     status, out, err = finished(demo("actors", "actors.WORK_SECONDS = 0.4"))
     assert (status, err) == (0, ""), err
@@ -209,6 +213,7 @@ def test_a_terminal_is_drawn_on() -> None:
     assert b"SIGTERM: the server ended with status 0." in drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "sign", "processes", "number"),
     [
@@ -263,6 +268,7 @@ def test_a_part_that_fails_is_one_line() -> None:
     assert re.fullmatch(r"trio440: error: the sleeper got \d+ lines\n", err)
 
 
+@pytest.mark.slow
 def test_a_part_that_takes_too_long_is_given_up() -> None:
     status, _, err = finished(demo("linekv", "demo.LIMIT_SECONDS['linekv'] = 1"))
     assert (status, err) == (1, "trio440: error: linekv: not over after 1 s\n")

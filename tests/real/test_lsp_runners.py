@@ -53,6 +53,7 @@ def test_bytes_that_are_no_text_and_empty_lines_come_back(server: Program) -> No
     assert finished(client, stdin=data) == (0, data.decode(errors="surrogateescape"), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", ["drop", "duplicate", "reorder", "corrupt", "shorten", "lengthen"]
 )

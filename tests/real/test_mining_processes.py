@@ -135,6 +135,7 @@ async def test_a_killed_miner_costs_no_answer() -> None:
         assert seen.chunks_reassigned >= 1
 
 
+@pytest.mark.slow
 def test_the_courses_scripts() -> None:
     with ExitStack() as stack:
         server = stack.enter_context(started([*example("mine_server"), "0"]))
@@ -187,7 +188,10 @@ def test_a_server_that_is_told_to_stop_says_what_happened() -> None:
     assert "hashes: 10000;" in err
 
 
-@pytest.mark.parametrize("engine", ["hashlib", pytest.param("numba", marks=needs_numba)])
+@pytest.mark.parametrize(
+    "engine",
+    [pytest.param("hashlib", marks=pytest.mark.slow), pytest.param("numba", marks=needs_numba)],
+)
 def test_ctrl_c_stops_a_miner_in_the_middle_of_a_chunk(engine: str) -> None:
     with ExitStack() as stack:
         server = stack.enter_context(started([*MINE, "server", "--port=0", *QUICK]))

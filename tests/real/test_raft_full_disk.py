@@ -20,6 +20,7 @@ ROOM = "200k"
 VALUE = bytes(10_000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leader", ["n1", pytest.param("n2", marks=pytest.mark.campaign)])
 def test_pysyncobj_164_a_peer_whose_disk_is_full_stops_and_the_others_go_on(
     tmp_path: Path, leader: str

@@ -155,6 +155,7 @@ async def live_through(cluster: Cluster, kills: int, seed: int) -> None:
     assert verdict.answer == "ok", str(verdict)
 
 
+@pytest.mark.slow
 def test_five_kills_lose_nothing_and_double_nothing(tmp_path: Path) -> None:
     with cluster_in(tmp_path) as cluster:
         trio.run(partial(live_through, cluster, kills=5, seed=1))

@@ -88,6 +88,7 @@ def check_json(cluster: Cluster, leader: str) -> None:
     assert {"id", "role", "term", "commit", "applied", "lag", "reachable"} <= set(rows[0])
 
 
+@pytest.mark.slow
 def test_a_watch_goes_on_where_its_peer_is_killed(tmp_path: Path) -> None:
     with cluster_in(tmp_path) as cluster:
         cluster.run("put", "a1", "before")
@@ -137,6 +138,7 @@ def test_a_watch_of_what_is_forgotten_says_compacted_and_ends(tmp_path: Path) ->
         )
 
 
+@pytest.mark.slow
 def test_every_command_has_help_and_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
     for name in (*CLIENTS, "snapshot", "serve"):
         status, out, err = finished_here("raft", name, "--help")
@@ -237,6 +239,7 @@ def test_a_peer_list_that_contradicts_the_directory_does_not_count(tmp_path: Pat
         assert finished_here("raft", "get", "k", "--at", f"127.0.0.1:{port}") == (0, "v\n", "")
 
 
+@pytest.mark.slow
 def test_a_name_that_does_not_resolve_yet_keeps_no_peer_from_starting(tmp_path: Path) -> None:
     """What becomes of it when it does resolve: ``tests/sim/test_raft_peer_regressions.py``."""
     serve = [*TRIO440, "raft", "serve", "--id", "n1", "--data", str(tmp_path)]

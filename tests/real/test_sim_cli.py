@@ -63,6 +63,7 @@ def test_level_b_is_meant_where_nothing_is_said_and_a_number_is_a_range() -> Non
     assert out[0].startswith(f"level B: {GOOD}, profile flaky, seeds 0:4: all 4 passed in ")
 
 
+@pytest.mark.slow
 def test_failures_are_told_and_the_first_is_shrunk() -> None:
     words = ["--seeds", "5:15", "--profile", "hostile", "--jobs", "1"]
     status, out, err = sim("run", FLAWED, *words)
@@ -133,6 +134,7 @@ def test_shrinking_keeps_its_bound() -> None:
     assert "(2 runs; the search was cut short, perhaps fewer do):" in out[4]
 
 
+@pytest.mark.slow
 def test_a_seed_that_spins_is_ended_and_named() -> None:
     start = time.monotonic()
     status, out, err = sim("run", SPINS, "--seeds", "5", "--limit", "0.5", "--jobs", "1")
@@ -196,6 +198,7 @@ def test_ctrl_c_ends_everything_within_a_second(words: list[str], number: signal
         assert not any(map(is_alive, jobs))
 
 
+@pytest.mark.slow
 def test_jobs_end_when_the_command_is_killed() -> None:
     with started([*TRIO440, "sim", "run", GOOD, "--seeds", "99999", "--jobs", "2"]) as program:
         jobs = wait_for_jobs(program)
@@ -246,6 +249,7 @@ def test_what_a_system_prints_disturbs_nobody() -> None:
     assert len(out) == 1
 
 
+@pytest.mark.slow
 def test_a_replay_is_the_same_in_every_process() -> None:
     command = [*TRIO440, "sim", "replay", GOOD, "--seed", "7", "--profile", "hostile", "--hash"]
     hashes = set()
@@ -314,6 +318,7 @@ def test_a_replay_that_spins_is_ended() -> None:
     assert "it was in spin, " in out[2]
 
 
+@pytest.mark.slow
 @named("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_ends_a_replay_that_spins(number: signal.Signals) -> None:
     with started([*TRIO440, "sim", "replay", SPINS, "--seed", "2"]) as program:

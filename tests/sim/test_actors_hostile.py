@@ -197,6 +197,7 @@ async def test_whatever_the_parcels_are_each_is_taken_in_without_an_error(
         assert await serves(one, two)
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="calm", hosts=HOSTS)
 async def test_who_accepts_connections_and_keeps_to_no_rule_is_not_reached(world: World) -> None:
     rng = random.Random(2)

@@ -149,6 +149,7 @@ async def test_a_partition_heals(world: World) -> None:
     assert set(three.told(Back)) == {one.node, two.node}
 
 
+@pytest.mark.slow
 @simulated(seeds=SEEDS, profile="flaky", hosts=HOSTS, duration_seconds=400, heal_seconds=100)
 async def test_on_a_flaky_network_nobody_is_lost(world: World) -> None:
     members = await Cluster(world).start_all(*HOSTS)
@@ -272,6 +273,7 @@ async def test_what_is_readable_is_heard_before_time_goes_on(world: World) -> No
         assert statistics.probes_failed == 0
 
 
+@pytest.mark.slow
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_a_flood_does_not_stop_time(world: World) -> None:
     ports = ports_of(world, "one")

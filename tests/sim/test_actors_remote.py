@@ -247,6 +247,7 @@ async def test_a_system_that_others_take_for_an_earlier_life_ends(world: World) 
     assert caught.value.incarnation == later
 
 
+@pytest.mark.slow
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS, duration_seconds=600)
 async def test_names_are_known_everywhere_while_their_owners_are_there(world: World) -> None:
     async with (

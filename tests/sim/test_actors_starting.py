@@ -175,6 +175,7 @@ trio.run(main)
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_configures_nothing_shows_it_on_standard_error() -> None:
     line = "local/1 failed: ValueError: on purpose; restart 1 of 3 within 5 s, after 0 s\n"
     assert finished([sys.executable, "-c", PROGRAM]) == (0, "", line)

@@ -253,6 +253,7 @@ async def test_an_error_at_every_operation_of_a_slow_disk(workload: Workload, st
         await check_what_is_left(disk, model, f"failed at {op}")
 
 
+@pytest.mark.slow
 @named("workload", WORKLOADS)
 @strides
 async def test_a_power_cut_at_every_operation_of_the_recovery(
@@ -305,6 +306,7 @@ async def test_a_commit_of_many_frames_torn_in_many_ways() -> None:
 # Failing disks
 
 
+@pytest.mark.slow
 @named("workload", WORKLOADS)
 async def test_an_error_at_every_operation(workload: Workload) -> None:
     """The journal stops; whether reopened or after a power cut, nothing acknowledged is lost."""
@@ -320,6 +322,7 @@ async def test_an_error_at_every_operation(workload: Workload) -> None:
         await check_what_is_left(left, model, f"failed at {op}")
 
 
+@pytest.mark.slow
 @named("workload", WORKLOADS)
 @strides
 async def test_what_was_acknowledged_after_an_error_and_a_reopening_survives(
@@ -443,7 +446,7 @@ def sizes_of(disk: SimDisk) -> dict[str, int]:
     return {name: tree.size(name) for name in tree.list_directory("") if name != "LOCK"}
 
 
-@named("clean", [True, False])
+@named("clean", [True, pytest.param(False, marks=pytest.mark.slow)])
 async def test_every_bit_flipped(clean: bool) -> None:
     disk, model = await journal_with_everything(clean=clean)
     sizes = sizes_of(disk)
@@ -511,6 +514,7 @@ async def test_a_flipped_bit_on_the_disk_is_refused_by_name() -> None:
         assert sizes_of(damaged) == before
 
 
+@pytest.mark.slow
 @named("clean", [True, False])
 async def test_every_file_missing_or_shortened(clean: bool) -> None:
     disk, model = await journal_with_everything(clean=clean)

@@ -176,6 +176,7 @@ async def test_snapshots_take_the_place_of_the_log(world: World) -> None:
     }
 
 
+@pytest.mark.slow
 async def test_what_is_behind_the_horizon_does_not_come_back_after_a_restart(world: World) -> None:
     limits = attrs.evolve(SMALL, grace_seconds=60)
     async with kv.open_server(PORT, 1, host="10.0.0.2", ports=world.other) as elsewhere:

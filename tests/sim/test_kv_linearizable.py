@@ -183,6 +183,7 @@ HOSTILE: Any = {
 }
 
 
+@pytest.mark.slow
 @simulated(seeds=2, **HOSTILE)
 async def test_clients_see_one_order_of_events_whatever_happens(world: World) -> None:
     await play(world)

@@ -218,6 +218,7 @@ async def test_random_operations_end_in_identical_lists(counts: Sequence[int]) -
 # What it costs
 
 
+@pytest.mark.slow
 @all_sizes
 async def test_one_key_costs_the_same_after_1000_others(counts: Sequence[int]) -> None:
     async with open_kv_world(counts) as world:
@@ -238,6 +239,7 @@ async def test_one_key_costs_the_same_after_1000_others(counts: Sequence[int]) -
         assert await cost(b"other") <= 2 * first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("servers", [2, pytest.param(4, marks=pytest.mark.slow)])
 async def test_a_put_is_not_sent_to_each_actor_of_another_server(servers: int) -> None:
     """A server with 4 actors receives at most twice the bytes of one with a single actor."""

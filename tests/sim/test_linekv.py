@@ -90,7 +90,8 @@ async def work(client: Client, prefix: bytes, count: int, rng: random.Random) ->
     ("clients", "count"),
     [
         *((clients, 50) for clients in (1, 2, 5, 10)),
-        *((1, 1500), (10, 200)),
+        (1, 1500),
+        pytest.param(10, 200, marks=pytest.mark.slow),
         *(pytest.param(clients, 1500, marks=pytest.mark.campaign) for clients in (2, 5, 10)),
     ],
 )

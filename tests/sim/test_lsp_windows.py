@@ -165,6 +165,7 @@ def first_data_numbers(world: LspWorld, clients: Sequence[lsp.Client]) -> dict[i
     return numbers
 
 
+@pytest.mark.slow
 @seeds(4)
 @pytest.mark.parametrize(("count", "messages"), [(1, 10), (5, 25), (10, 25)])
 async def test_half_of_the_datagrams_come_half_a_second_late(

@@ -174,6 +174,7 @@ async def test_losses_that_nobody_reads_count_until_they_are_read() -> None:
         await honest.echo()
 
 
+@pytest.mark.slow
 async def test_at_the_default_limits_a_flood_of_connects_leaves_room_for_others() -> None:
     async with open_attacked() as (site, server, honest):
         site.network.recording = False
@@ -425,6 +426,7 @@ async def test_the_server_does_not_talk_to_itself() -> None:
 # Memory
 
 
+@pytest.mark.slow
 async def test_memory_does_not_grow_with_the_flood() -> None:
     limits = lsp.Limits(max_connections=20, max_half_open=10)
 

@@ -137,6 +137,7 @@ async def test_three_miners_of_different_speed_find_the_least_hash(
         assert world.server.jobs == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 async def test_killed_miners_and_lost_datagrams_change_no_answer(
     seed: int, autojump_clock: trio.testing.MockClock
@@ -171,6 +172,7 @@ async def test_a_job_waits_for_the_first_miner(autojump_clock: trio.testing.Mock
         await world.until(lambda: world.finished == ["early"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 async def test_a_small_request_after_a_huge_one_finishes_first(
     seed: int, autojump_clock: trio.testing.MockClock
@@ -201,6 +203,7 @@ async def test_equal_requests_finish_in_their_order_of_arrival(
         assert max(places) <= 1
 
 
+@pytest.mark.slow
 async def test_a_huge_job_ends_under_an_endless_stream_of_small_ones(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

@@ -285,6 +285,7 @@ async def test_crashes_lose_nothing_acknowledged(world: World) -> None:
     await live_through(world)
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="partitions", hosts=HOSTS, duration_seconds=30, heal_seconds=6)
 async def test_partitions_are_linearizable(world: World) -> None:
     await live_through(world)

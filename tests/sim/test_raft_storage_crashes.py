@@ -180,6 +180,7 @@ async def test_a_power_cut_at_every_operation(workload: Workload, after: bool, i
             await check_what_is_left(left, model.copy(), f"cut at {op}, {survival} {image}")
 
 
+@pytest.mark.slow
 @workloads
 @strides
 async def test_a_power_cut_at_every_operation_of_a_slow_disk(
@@ -195,6 +196,7 @@ async def test_a_power_cut_at_every_operation_of_a_slow_disk(
         await check_what_is_left(disk.crash(random.Random(op)), model, f"cut at {op}")
 
 
+@pytest.mark.slow
 @workloads
 async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload) -> None:
     for op in range(3, await count_operations(workload), 23):

@@ -98,6 +98,7 @@ async def test_changes_come_in_order_and_a_watch_goes_on_where_another_ended(wor
             assert await take(changes, 1) == [Change(8, b"a/", b"", 8, 1)]
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="calm", hosts=ALL, duration_seconds=200)
 async def test_a_quiet_watch_costs_a_question_in_ten_seconds(world: World) -> None:
     questions = 0
@@ -175,6 +176,7 @@ async def survive(world: World, cluster: Cluster, trouble: Callable[[], object])
     assert seen[b"k1"] == [found for found in happened if found.key == b"k1"]
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="calm", hosts=[*ALL, "watcher"], duration_seconds=300)
 async def test_peers_that_die_one_after_the_other_leave_no_gap_and_no_repetition(
     world: World,

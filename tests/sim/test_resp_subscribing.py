@@ -132,6 +132,7 @@ async def test_subscribers_that_would_miss_changes_are_closed(
             assert await other.answers(1) == [message("message", "__keyspace@0__:a", "set")]
 
 
+@pytest.mark.slow
 async def test_many_changes_at_once_are_all_heard_of(world: RespWorld) -> None:
     async with world.serve() as server, world.client() as client, world.client() as other:
         await client.say("psubscribe __keyspace*")

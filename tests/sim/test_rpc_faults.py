@@ -148,11 +148,13 @@ TROUBLES: Final = Counter[str]()
 """How calls ended in all worlds."""
 
 
+@pytest.mark.slow
 @simulated(seeds=4, profile="partitions", hosts=HOSTS, duration_seconds=600, heal_seconds=40)
 async def test_calls_end_truthfully_through_partitions(world: World) -> None:
     await _play(world)
 
 
+@pytest.mark.slow
 @simulated(seeds=4, profile="crashes", hosts=["server"], duration_seconds=600, heal_seconds=40)
 async def test_calls_end_truthfully_through_crashes_of_the_server(world: World) -> None:
     world.add_machine("client")

@@ -20,6 +20,7 @@ def test_there_are_enough_of_them() -> None:
     assert names.keys() >= QUICK
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "ablation",
     [

@@ -16,7 +16,9 @@ from trio440.sim.world import World
 IN_CAMPAIGNS = [pytest.param(each, marks=pytest.mark.campaign) for each in ("crashes", "disks")]
 
 
-@pytest.mark.parametrize("profile", ["calm", "hostile", *IN_CAMPAIGNS])
+@pytest.mark.parametrize(
+    "profile", [pytest.param("calm", marks=pytest.mark.slow), "hostile", *IN_CAMPAIGNS]
+)
 @pytest.mark.parametrize(("level", "seeds"), [("A", 2), ("B", 1)])
 def test_linekv_keeps_its_promises(level: Level, seeds: int, profile: str) -> None:
     for seed in range(seeds):

@@ -11,7 +11,9 @@ IN_CAMPAIGNS = [
 ]
 
 
-@pytest.mark.parametrize("profile", ["calm", "hostile", *IN_CAMPAIGNS])
+@pytest.mark.parametrize(
+    "profile", [pytest.param("calm", marks=pytest.mark.slow), "hostile", *IN_CAMPAIGNS]
+)
 @pytest.mark.parametrize(("level", "seeds"), [("A", 2), ("B", 1)])
 def test_lsp_keeps_its_promises(level: Level, seeds: int, profile: str) -> None:
     for seed in range(seeds):

@@ -26,7 +26,7 @@ def test_the_scheduler_keeps_its_promises(profile: str, seed: int) -> None:
     assert outcome.failure is None, outcome
 
 
-@pytest.mark.parametrize("profile", ["hostile", "calm"])
+@pytest.mark.parametrize("profile", ["hostile", pytest.param("calm", marks=pytest.mark.slow)])
 def test_the_shells_keep_their_promises(profile: str) -> None:
     outcome, _ = run(Setup("miner", 0, "B", profile))
     assert outcome.failure is None, outcome

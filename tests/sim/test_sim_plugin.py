@@ -111,12 +111,14 @@ async def test_it(autojump_clock, nursery):
     assert len(project.log) == 5
 
 
+@pytest.mark.slow
 def test_the_mark_can_be_written_as_a_mark(project: Project) -> None:
     text = EACH_SEED.replace("@simulated", "@pytest.mark.simulated")
     assert project.test(text)[0] == 0
     assert len(project.log) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "seeds"),
     [
@@ -163,6 +165,7 @@ def test_a_failure_names_seed_promise_time_faults_and_how_to_rerun(project: Proj
     assert project.test(FAILING, "--sim-seed", "3", "--sim-keep", "none")[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "promise"),
     [
@@ -239,6 +242,7 @@ async def test_it(world):
     assert "of another history: this test does not depend on its seed alone" in out
 
 
+@pytest.mark.slow
 def test_fixtures_parameters_and_classes_work(project: Project) -> None:
     text = """
 @pytest.fixture
@@ -263,6 +267,7 @@ async def test_without_world():
     assert project.log == expected[0] + expected[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [

@@ -12,7 +12,9 @@ IN_CAMPAIGNS = [
 ]
 
 
-@pytest.mark.parametrize("profile", ["hostile", "disks", *IN_CAMPAIGNS])
+@pytest.mark.parametrize(
+    "profile", ["hostile", pytest.param("disks", marks=pytest.mark.slow), *IN_CAMPAIGNS]
+)
 def test_raft_keeps_its_promises(profile: str) -> None:
     for seed in range(1):
         outcome, _ = run(Setup("raft", seed, "B", profile))

@@ -294,6 +294,7 @@ def test_a_deadline_follows_its_clock_when_the_drift_changes() -> None:
 # Faults of the plan
 
 
+@pytest.mark.slow
 def test_the_faults_of_a_plan_happen_and_heal() -> None:
     kinds: set[str] = set()
 

@@ -8,6 +8,7 @@ from trio440.sim.profiles import PROFILES
 from trio440.sim.running import run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_world_keeps_every_promise(profile: str) -> None:
     for seed in range(2):

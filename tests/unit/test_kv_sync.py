@@ -54,6 +54,7 @@ def test_other_servers_see_a_put_within_two_seconds(counts: Sequence[int]) -> No
     assert [len(store.all(ref)) for ref in actors] == [len(actors)] * len(actors)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counts", [(4,), (4, 4)])
 def test_nobody_is_told_more_than_ten_times_in_any_second(counts: Sequence[int]) -> None:
     """From the first moment on, while every actor takes a put in each 10 ms."""

@@ -57,6 +57,7 @@ WORLDS = [(6, "calm"), (0, "hostile"), (1, "hostile"), (5, "crashes"), (13, "cra
 """Some send snapshots, some lose disks."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seed", "profile"), WORLDS)
 def test_every_line_of_a_world_follows_from_those_before(seed: int, profile: str) -> None:
     model = Model()
@@ -79,6 +80,7 @@ def test_every_line_of_many_worlds_of_whole_peers_follows(profile: str) -> None:
         Model().read(play(seed, profile, "B").lines)
 
 
+@pytest.mark.slow
 def test_the_worlds_have_everything_to_tell() -> None:
     text = b"".join(line for seed, profile in WORLDS for line in world(seed, profile).lines)
     names = {found.decode() for found in re.findall(rb'"event":{"name":"(\w+)"', text)}

@@ -411,6 +411,7 @@ def test_an_event_is_chosen_by_a_click_and_shown_with_its_other_end() -> None:
     assert frames[-1]["event"] == ""
 
 
+@pytest.mark.slow
 @needs_node
 def test_filters_keep_both_ends_of_a_message() -> None:
     page = render_page(outcome_of(story(), FAILURE), story())

@@ -7,6 +7,7 @@ import pytest
 from tests.support.swim_bugs import BUGS, Bug
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("bug", "trial"), BUGS.items(), ids=[bug.__name__ for bug in BUGS])
 def test_a_bug_is_caught(bug: Bug, trial: Callable[[int], None]) -> None:
     with bug(), pytest.raises(AssertionError):
