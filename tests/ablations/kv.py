@@ -11,6 +11,7 @@ from trio440.kv.hlc import COUNTER_BITS, HybridClock, pack
 from trio440.kv.peers import Peer
 from trio440.kv.records import Record, Records
 from trio440.kv.replica import Replica
+from trio440.kv.siblings import hidden_dot, latest_stamp
 from trio440.kv.sync import Replication
 
 __all__ = ["ABLATIONS"]
@@ -339,7 +340,31 @@ def the_history_has_no_bound() -> Any:
     return patch.object(Feed, "add", add)
 
 
+# Siblings
+
+
+def a_sibling_replaces_all_that_are_there() -> Any:
+    """What a client has not read is replaced, too."""
+
+    def make(real: Any) -> Any:
+        def replace(self: Replica, key: bytes, dots: Any, now_ms: int) -> None:
+            every = {*dots, *map(hidden_dot, self.records.siblings_of(key))}
+            written = self.clock.last
+            real(self, key, [dot for dot in every if latest_stamp([dot]) < written], now_ms)
+
+        return replace
+
+    return replaced(Replica, "_replace", make)
+
+
+def a_sibling_replaces_nothing() -> Any:
+    """What a client has read stays."""
+    return patch.object(Replica, "_replace", lambda _self, _key, _dots, _now_ms: None)
+
+
 BUGS: Final[Bugs] = {
+    a_sibling_replaces_all_that_are_there: ("replaces siblings unread", "calm", 10),
+    a_sibling_replaces_nothing: ("replaces no siblings", "calm", 10),
     equal_stamps_have_no_tie_break: ("keeps the first of two equal stamps", "calm", 40),
     the_last_to_come_wins: ("keeps the last of two equal stamps", "calm", 20),
     a_second_write_in_one_millisecond_loses: ("gives a stamp twice", "calm", 10),

@@ -26,13 +26,16 @@ from trio440.kv import (
     Entry,
     Expire,
     Get,
+    GetSiblings,
     Increment,
     List,
     Namespace,
     Operation,
     Page,
     Put,
+    PutSibling,
     Refused,
+    Siblings,
     Transaction,
 )
 from trio440.kv.operations import Changed, Committed, Counted, Found
@@ -451,6 +454,21 @@ async def test_what_only_atomic_engines_do_is_done_or_refused_at_once(
         assert isinstance(result, Refused)
         assert result.kind == "unsupported"
     assert await space.count() == 0
+
+
+async def test_what_only_the_eventual_engine_does_is_done_or_refused_at_once(
+    space: Namespace, autojump_clock: MockClock
+) -> None:
+    results = await space.execute([PutSibling(b"k", b"v"), GetSiblings(b"k"), Count()])
+    if isinstance(space, AtomicNamespace):
+        kinds = [result.kind for result in results if isinstance(result, Refused)]
+        assert (kinds, results[2]) == (["unsupported"] * 2, Counted(0))
+        return
+    put, found, counted = results
+    assert isinstance(put, Changed)
+    assert isinstance(found, Siblings)
+    assert [(each.value, each.version) for each in found.entries] == [(b"v", put.version)]
+    assert counted == Counted(1)
 
 
 # Atomic engines

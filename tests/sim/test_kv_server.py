@@ -21,7 +21,7 @@ from trio440.kv.description import parse_description
 from trio440.kv.discovery import IDENTITY
 from trio440.kv.hlc import pack
 from trio440.kv.replica import Replica
-from trio440.kv.service import Execute, Follow, Store
+from trio440.kv.service import Execute, Follow, Queries
 from trio440.sim.faults import Weather
 
 
@@ -203,6 +203,23 @@ async def test_a_client_that_is_left_takes_no_calls() -> None:
             await client.get(b"k")
 
 
+async def test_siblings_are_seen_by_clients_of_other_servers() -> None:
+    async with open_kv_world((1, 1)) as world:
+        one, two = world.every_client
+        await one.put_sibling(b"cart", b"milk")
+        await two.put_sibling(b"cart", b"bread", ttl_ms=60_000)
+        await trio.sleep(3)
+        found = await one.siblings(b"cart")
+        assert {entry.value for entry in found.entries} == {b"milk", b"bread"}
+        assert await one.get(b"cart") == found.entries[0]
+        version = await two.put_sibling(b"cart", b"both", found.context)
+        await trio.sleep(3)
+        assert [entry.value for entry in (await one.siblings(b"cart")).entries] == [b"both"]
+        assert version > max(entry.version for entry in found.entries)
+        with pytest.raises(OperationRefused, match="no context"):
+            await one.put_sibling(b"cart", b"v", b"not one")
+
+
 async def test_what_the_engine_cannot_do_is_refused_in_its_place() -> None:
     async with open_kv_world((1,)) as world:
         (client,) = world.every_client
@@ -218,8 +235,6 @@ async def test_what_the_engine_cannot_do_is_refused_in_its_place() -> None:
         kinds = [result.kind if isinstance(result, Refused) else "" for result in results]
         assert kinds == ["", "unsupported", "unsupported", "unsupported", ""]
         assert await value_of(client, b"k") == b"1"
-        with pytest.raises(OperationRefused, match="no siblings"):
-            await client.siblings(b"k")
         with pytest.raises(OperationRefused, match="the limit is 4096"):
             await client.put(b"k" * 5000, b"v")
         with pytest.raises(OperationRefused, match="time to live"):
@@ -420,21 +435,21 @@ async def listen(client: kv.EventualNamespace) -> None:
 async def test_rows_that_are_no_operations_are_refused_one_by_one() -> None:
     async with open_kv_world((1,)) as world, raw_client(world) as client:
         rows: Any = (
-            ("get", b"k", None, None, False),
-            ("put", b"k", None, None, False),
-            ("list", b"", None, None, False),
-            ("explode", b"", None, None, True),
-            ("put", b"k", b"v", None, False),
+            ("get", b"k", None, None, False, b""),
+            ("put", b"k", None, None, False, b""),
+            ("list", b"", None, None, False, b""),
+            ("explode", b"", None, None, True, b""),
+            ("put", b"k", b"v", None, False, b""),
         )
-        answer = await Store(client).execute(Execute(0, rows))
+        answer = await Queries(client).execute(Execute(0, rows))
         assert [row[0] for row in answer.results] == ["found", *["malformed"] * 3, "changed"]
 
 
 async def test_a_stamp_from_the_future_is_not_believed() -> None:
     async with open_kv_world((1,)) as world, raw_client(world) as client:
-        put: Any = ("put", b"k", b"v", None, False)
+        put: Any = ("put", b"k", b"v", None, False, b"")
         for stamp in (pack(1 << 46), -5, (1 << 63) - 1):
-            answer = await Store(client).execute(Execute(stamp, (put,)))
+            answer = await Queries(client).execute(Execute(stamp, (put,)))
             assert answer.results[0][0] == ("limit" if stamp > 0 else "changed")
             assert answer.clock < pack(1 << 45)
 
@@ -442,7 +457,7 @@ async def test_a_stamp_from_the_future_is_not_believed() -> None:
 async def test_a_watch_of_another_life_is_answered_at_once() -> None:
     async with open_kv_world((1,)) as world, raw_client(world) as client:
         for number in (-1, 0, 1 << 60):
-            answer = await Store(client).follow(Follow(b"", "another", number, 1 << 60))
+            answer = await Queries(client).follow(Follow(b"", "another", number, 1 << 60))
             assert answer.number == answer.forgotten == 0
 
 
@@ -456,7 +471,7 @@ async def test_a_client_of_something_else_is_refused() -> None:
         host, port = world.servers[0].client_addresses[0].split(":")
         async with rpc.open_client(host, int(port), ports=world.hosts[0]) as client:
             with pytest.raises(HandshakeRefused, match="cluster"):
-                await Store(client).execute(Execute(0, ()))
+                await Queries(client).execute(Execute(0, ()))
 
 
 def test_a_router_needs_addresses() -> None:

@@ -13,10 +13,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.support.sim_network import SimNetwork, open_sim_network
 from trio440.core.host import ByteStream, Host
+from trio440.core.refusing import REFUSAL_SECONDS, REFUSALS_AT_A_TIME
 from trio440.errors import AddressInUse, ConnectionBroken, ConnectionRefused, InvalidParameter
 from trio440.linekv import Client, Limits, Server, Statistics, connect, open_server, serve
 from trio440.linekv.outbox import BURST_BYTES
-from trio440.linekv.server import REFUSAL_SECONDS, REFUSALS_AT_A_TIME
 from trio440.linekv.session import LINGER_SECONDS, STALL_SECONDS
 
 SERVER = "10.0.0.1"

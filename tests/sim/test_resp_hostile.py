@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.support.resp_world import RespClient, RespWorld, open_resp_world, packed
+from trio440.core.refusing import REFUSAL_SECONDS, REFUSALS_AT_A_TIME
 from trio440.kv.resp import Limits
-from trio440.kv.resp.server import REFUSAL_SECONDS, REFUSALS_AT_A_TIME
 from trio440.kv.resp.session import GOODBYE_SECONDS
 
 

@@ -212,15 +212,6 @@ def _writes(operation: Operation) -> bool:
 class AtomicDoor(_Door, AtomicNamespace):
     engine = "memory"
 
-    async def grant_lease(self, ttl_ms: int) -> int:
-        raise NotImplementedError
-
-    async def renew_lease(self, lease: int) -> bool:
-        raise NotImplementedError
-
-    async def revoke_lease(self, lease: int) -> bool:
-        raise NotImplementedError
-
 
 class EventualDoor(_Door, EventualNamespace):
     """A replica; the others hear of its writes ``lag_seconds`` later."""
@@ -251,9 +242,6 @@ class EventualDoor(_Door, EventualNamespace):
             if each is not self and (entry is None or entry.version < stamp):
                 each.campus.apply(operation, version=stamp)
 
-    async def siblings(self, key: bytes) -> tuple[Entry, ...]:
-        raise NotImplementedError
-
 
 class _Switch(_Door):
     """A namespace with several doors, as a client of several servers is one."""
@@ -282,9 +270,6 @@ class AtomicSwitch(_Switch, AtomicDoor):
 
 class EventualSwitch(_Switch, EventualNamespace):
     engine = "eventual"
-
-    async def siblings(self, key: bytes) -> tuple[Entry, ...]:
-        raise NotImplementedError
 
 
 class Player:

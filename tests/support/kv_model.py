@@ -21,8 +21,15 @@ from trio440.kv import (
     TableLimits,
     Transaction,
 )
-from trio440.kv.leases import GrantLease, RenewLease, RevokeLease
-from trio440.kv.operations import Changed, Committed, Counted, Found
+from trio440.kv.operations import (
+    Changed,
+    Committed,
+    Counted,
+    Found,
+    GrantLease,
+    RenewLease,
+    RevokeLease,
+)
 
 
 class No(Exception):

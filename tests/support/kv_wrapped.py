@@ -9,7 +9,6 @@ from trio440.kv import (
     AtomicNamespace,
     Change,
     CompareAndSet,
-    Entry,
     EventualNamespace,
     Increment,
     MemoryNamespace,
@@ -72,15 +71,6 @@ class WaitingNamespace(AtomicNamespace):
             if self.watch_failure is not None:
                 raise self.watch_failure
 
-    async def grant_lease(self, ttl_ms: int) -> int:
-        return await self.inner.grant_lease(ttl_ms)
-
-    async def renew_lease(self, lease: int) -> bool:
-        return await self.inner.renew_lease(lease)
-
-    async def revoke_lease(self, lease: int) -> bool:
-        return await self.inner.revoke_lease(lease)
-
 
 class PlainNamespace(EventualNamespace):
     """A namespace that can do what the eventual engine can, and no more."""
@@ -101,7 +91,3 @@ class PlainNamespace(EventualNamespace):
         self, prefix: bytes = b"", *, after: bytes | None = None
     ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
         return self.inner.watch(prefix, after=after)
-
-    async def siblings(self, key: bytes) -> tuple[Entry, ...]:
-        entry = await self.inner.get(key)
-        return () if entry is None else (entry,)

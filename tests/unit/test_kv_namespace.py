@@ -47,15 +47,6 @@ class Scripted(AtomicNamespace):
     ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
         raise NotImplementedError
 
-    async def grant_lease(self, ttl_ms: int) -> int:
-        raise NotImplementedError
-
-    async def renew_lease(self, lease: int) -> bool:
-        raise NotImplementedError
-
-    async def revoke_lease(self, lease: int) -> bool:
-        raise NotImplementedError
-
 
 async def test_each_method_asks_one_thing() -> None:
     entry = Entry(b"k", b"v", 7, 500)

@@ -28,8 +28,15 @@ from trio440.kv import (
     TableLimits,
     Transaction,
 )
-from trio440.kv.leases import GrantLease, RenewLease, RevokeLease
-from trio440.kv.operations import Changed, Committed, Counted, Found
+from trio440.kv.operations import (
+    Changed,
+    Committed,
+    Counted,
+    Found,
+    GrantLease,
+    RenewLease,
+    RevokeLease,
+)
 from trio440.kv.table_deadlines import Deadlines
 from trio440.kv.table_history import History
 from trio440.kv.table_order import KeyOrder

@@ -27,13 +27,22 @@ from trio440.errors import (
 )
 from trio440.kv.discovery import IDENTITY
 from trio440.kv.namespace import EventualNamespace
-from trio440.kv.operations import Change, Count, Entry, Get, List, Operation, Refused, Result
+from trio440.kv.operations import (
+    Change,
+    Count,
+    Get,
+    GetSiblings,
+    List,
+    Operation,
+    Refused,
+    Result,
+)
 from trio440.kv.router import RoundRobin, Router
 from trio440.kv.service import (
     Execute,
     Follow,
     Followed,
-    Store,
+    Queries,
     read_results,
     write_operation,
 )
@@ -47,7 +56,7 @@ R = TypeVar("R")
 MOST_CONNECTIONS: Final = 64
 """For one address more, the one that was not used for longest is closed if nothing waits there."""
 FOLLOW_MS: Final = 20_000
-READS: Final = (Get, List, Count)
+READS: Final = (Get, GetSiblings, List, Count)
 UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
 NO_POSITION: Final = "the position of a change of this namespace"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
@@ -129,16 +138,6 @@ class EventualClient(EventualNamespace):
             _check(await self.follow(address, Follow(prefix, life, number, 0)), life, number)
         yield _Changes(self, address, prefix, life, number)
 
-    async def siblings(self, key: bytes) -> tuple[Entry, ...]:
-        """Refuse: of each key this store keeps the write that wins, and no other.
-
-        Raises:
-            OperationRefused: always.
-        """
-        del key
-        await trio.lowlevel.checkpoint()
-        raise OperationRefused("this store keeps the write that wins, and no siblings")
-
     async def follow(self, address: str, request: Follow) -> Followed:
         """Ask the query actor at an address for changes."""
         seconds = self._timeout_seconds + request.wait_ms / 1000
@@ -180,7 +179,7 @@ class EventualClient(EventualNamespace):
                     del self._connections[address]
                     return
 
-    async def _store(self, address: str, connection: "_Connection") -> Store:
+    async def _store(self, address: str, connection: "_Connection") -> Queries:
         """Wait until there is a connection; nothing was sent where there is none."""
         problem = f"{address} did not answer within {CONNECT_SECONDS:g} s"
         with self._ports.clock.move_on_after(min(CONNECT_SECONDS, self._timeout_seconds)):
@@ -191,7 +190,7 @@ class EventualClient(EventualNamespace):
             except (HandshakeRefused, RpcClosed) as error:
                 problem = str(error)
             else:
-                return Store(client)
+                return Queries(client)
         raise StoreUnavailable(problem, may_have_happened=False)
 
     async def _call(

@@ -3,36 +3,11 @@
 What a lease ends at is kept beside the deadlines of keys; here is which key hangs on which lease.
 """
 
-from typing import TypeAlias, final
+from typing import final
 
 import attrs
 
-__all__ = ["GrantLease", "Lease", "LeaseBook", "LeaseOperation", "RenewLease", "RevokeLease"]
-
-
-@attrs.frozen
-class GrantLease:
-    """Begin a lease; answered by ``Changed``, whose ``number`` is the lease's."""
-
-    ttl_ms: int
-    """It ends so long after its beginning or its last renewal, at least 1."""
-
-
-@attrs.frozen
-class RenewLease:
-    """Let a lease begin anew; answered by ``Changed``, ``existed`` says whether it was there."""
-
-    lease: int
-
-
-@attrs.frozen
-class RevokeLease:
-    """End a lease and remove its keys; answered like a renewal."""
-
-    lease: int
-
-
-LeaseOperation: TypeAlias = GrantLease | RenewLease | RevokeLease
+__all__ = ["Lease", "LeaseBook"]
 
 
 @attrs.define

@@ -28,16 +28,14 @@ from trio440.errors import (
     InvalidParameter,
     NoAnswer,
     NotQueryable,
-    OperationRefused,
     PeerStopped,
     ReadRefused,
     SessionExpired,
     StoreUnavailable,
 )
 from trio440.kv.lanes import Lane
-from trio440.kv.leases import GrantLease, LeaseOperation, RenewLease, RevokeLease
 from trio440.kv.namespace import AtomicNamespace
-from trio440.kv.operations import Change, Changed, Count, Get, List, Operation, Refused, Result
+from trio440.kv.operations import Change, Count, Get, List, Operation, Refused, Result
 from trio440.kv.packing import decode_answer, encode_batch, pack
 from trio440.kv.positions import decode_position, encode_position
 from trio440.kv.table_machine import TableMachine, encode_question
@@ -90,9 +88,6 @@ class LinearizableNamespace(AtomicNamespace):
 
         Where none of them changes anything they cost no entry of the log.
         """
-        return await self._execute(operations)
-
-    async def _execute(self, operations: Sequence[Operation | LeaseOperation]) -> list[Result]:
         packed = [_pack(operation) for operation in operations]
         fit = [data for data in packed if not isinstance(data, Refused)]
         if not fit:
@@ -132,31 +127,6 @@ class LinearizableNamespace(AtomicNamespace):
             except UNANSWERED as error:
                 raise StoreUnavailable(str(error), may_have_happened=False) from error
             yield LinearizableWatch(changes)
-
-    async def grant_lease(self, ttl_ms: int) -> int:
-        """Begin a lease, and return its number.
-
-        Raises:
-            OperationRefused: there are too many, or the time is none.
-            StoreUnavailable: nobody has answered; a lease that began unheard ends by its time.
-        """
-        return (await self._one_lease(GrantLease(ttl_ms))).number
-
-    async def renew_lease(self, lease: int) -> bool:
-        """Let a lease begin anew; return whether it was there."""
-        return (await self._one_lease(RenewLease(lease))).existed
-
-    async def revoke_lease(self, lease: int) -> bool:
-        """End a lease and remove its keys; return whether it was there."""
-        return (await self._one_lease(RevokeLease(lease))).existed
-
-    async def _one_lease(self, operation: LeaseOperation) -> Changed:
-        (result,) = await self._execute([operation])
-        if isinstance(result, Refused):
-            raise OperationRefused(result.reason)
-        if not isinstance(result, Changed):
-            raise StoreUnavailable(f"a peer answered a lease with {result}")
-        return result
 
     # Messages
 
@@ -215,7 +185,7 @@ class LinearizableWatch(AsyncIterator[Change]):
         return Change(change.key, change.value, revision, encode_position(revision))
 
 
-def _pack(operation: Operation | LeaseOperation) -> bytes | Refused:
+def _pack(operation: Operation) -> bytes | Refused:
     try:
         data = pack(operation)
     except InvalidParameter:

@@ -19,10 +19,9 @@ import trio
 from trio440.core.host import Host
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
-from trio440.errors import HistoryCompacted, InvalidParameter, OperationRefused
-from trio440.kv.leases import GrantLease, LeaseOperation, RenewLease, RevokeLease
+from trio440.errors import HistoryCompacted, InvalidParameter
 from trio440.kv.namespace import AtomicNamespace
-from trio440.kv.operations import Change, Changed, Operation, Refused, Result
+from trio440.kv.operations import Change, Operation, Result
 from trio440.kv.positions import decode_position, encode_position
 from trio440.kv.table import Table
 from trio440.kv.table_limits import TableLimits
@@ -71,7 +70,7 @@ class MemoryNamespace(AtomicNamespace):
         """How many changes there were."""
         return self._table.revision
 
-    def execute_nowait(self, operations: Sequence[Operation | LeaseOperation]) -> list[Result]:
+    def execute_nowait(self, operations: Sequence[Operation]) -> list[Result]:
         """Carry out operations in their order and return one result for each; no checkpoint."""
         return self._do(operations)
 
@@ -97,33 +96,9 @@ class MemoryNamespace(AtomicNamespace):
                 raise HistoryCompacted(revision, self._table.compacted)
         yield MemoryWatch(self, prefix, revision)
 
-    async def grant_lease(self, ttl_ms: int) -> int:
-        """Begin a lease, and return its number.
-
-        Raises:
-            OperationRefused: there are too many, or the time is none.
-        """
-        return (await self._one_lease(GrantLease(ttl_ms))).number
-
-    async def renew_lease(self, lease: int) -> bool:
-        """Let a lease begin anew; return whether it was there."""
-        return (await self._one_lease(RenewLease(lease))).existed
-
-    async def revoke_lease(self, lease: int) -> bool:
-        """End a lease and remove its keys; return whether it was there."""
-        return (await self._one_lease(RevokeLease(lease))).existed
-
-    async def _one_lease(self, operation: LeaseOperation) -> Changed:
-        await trio.lowlevel.checkpoint()
-        (result,) = self._do([operation])
-        if isinstance(result, Refused):
-            raise OperationRefused(result.reason)
-        assert isinstance(result, Changed)  # noqa: S101 - what a lease is answered with
-        return result
-
     # Time
 
-    def _do(self, operations: Sequence[Operation | LeaseOperation]) -> list[Result]:
+    def _do(self, operations: Sequence[Operation]) -> list[Result]:
         self._check_open()
         table, watching = self._table, self._watching
         had_ends = table.has_ends

@@ -3,7 +3,7 @@
 Which engine a namespace has is visible in its type::
 
     Namespace              get, put, delete, expire, list, count, watch
-    ├── EventualNamespace  also siblings; always answers at once
+    ├── EventualNamespace  also put_sibling, siblings; always answers at once
     └── AtomicNamespace    also compare_and_set, increment, append, transact, leases
         ├── MemoryNamespace         in this process
         └── LinearizableNamespace   on Raft
@@ -33,13 +33,19 @@ from trio440.kv.operations import (
     Expire,
     Found,
     Get,
+    GetSiblings,
+    GrantLease,
     Increment,
     List,
     Operation,
     Page,
     Put,
+    PutSibling,
     Refused,
+    RenewLease,
     Result,
+    RevokeLease,
+    Siblings,
     SimpleOperation,
     Transaction,
 )
@@ -140,15 +146,34 @@ class EventualNamespace(Namespace):
 
     engine = "eventual"
 
-    @abstractmethod
-    async def siblings(self, key: bytes) -> tuple[Entry, ...]:
-        """Return the values that were written to a key without knowing of each other.
+    async def put_sibling(
+        self, key: bytes, value: bytes, context: bytes = b"", *, ttl_ms: int | None = None
+    ) -> int:
+        """Give a key a value that replaces what was read, and nothing else; return its version.
 
-        The one that wins, which :meth:`get` returns, comes first.
+        Values that were written meanwhile, here or elsewhere, stay beside it; :meth:`siblings`
+        gives them all, and :meth:`get` the last one. A :meth:`put` or :meth:`delete` replaces all
+        that its replica has.
+
+        Args:
+            key: not empty.
+            value: any bytes.
+            context: of the :class:`~trio440.kv.Siblings` that it replaces; empty: it replaces none.
+            ttl_ms: as for :meth:`put`.
 
         Raises:
-            OperationRefused: the store keeps none for this key.
+            OperationRefused: as for :meth:`put`; the key has as many siblings as it may, which are
+                to be read and replaced; the context is none.
         """
+        return (await self._one(PutSibling(key, value, context, ttl_ms), Changed)).version
+
+    async def siblings(self, key: bytes) -> Siblings:
+        """Return the values that were written to a key without knowing of each other.
+
+        The one that wins, which :meth:`get` returns, comes first. What was written by :meth:`put`
+        is among them only while it wins.
+        """
+        return await self._one(GetSiblings(key), Siblings)
 
 
 class AtomicNamespace(Namespace):
@@ -190,17 +215,21 @@ class AtomicNamespace(Namespace):
         operation = Transaction(tuple(conditions), tuple(then), tuple(otherwise))
         return await self._one(operation, Committed)
 
-    @abstractmethod
     async def grant_lease(self, ttl_ms: int) -> int:
         """Begin a lease, and return its number: it ends unless it is renewed in time.
 
-        The keys that were put under it go with it.
-        """
+        The keys that were put under it go with it. One that began unheard, since nobody has
+        answered, ends by its time.
 
-    @abstractmethod
+        Raises:
+            OperationRefused: there are too many, or the time is none.
+        """
+        return (await self._one(GrantLease(ttl_ms), Changed)).number
+
     async def renew_lease(self, lease: int) -> bool:
         """Let a lease begin anew; return whether it was there."""
+        return (await self._one(RenewLease(lease), Changed)).existed
 
-    @abstractmethod
     async def revoke_lease(self, lease: int) -> bool:
         """End a lease and remove its keys; return whether it was there."""
+        return (await self._one(RevokeLease(lease), Changed)).existed

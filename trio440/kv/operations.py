@@ -30,17 +30,25 @@ __all__ = [
     "Counted",
     "Delete",
     "Entry",
+    "EventualOperation",
     "Expire",
     "Found",
     "Get",
+    "GetSiblings",
+    "GrantLease",
     "Increment",
+    "LeaseOperation",
     "List",
     "Operation",
     "Page",
     "Put",
+    "PutSibling",
     "RefusalKind",
     "Refused",
+    "RenewLease",
     "Result",
+    "RevokeLease",
+    "Siblings",
     "SimpleOperation",
     "Transaction",
 ]
@@ -102,6 +110,30 @@ class Count:
     """Ask how many keys have a prefix; answered by :class:`Counted`."""
 
     prefix: bytes = b""
+
+
+# Operations of the eventual engine
+
+
+@frozen
+class PutSibling:
+    """Give a key a value beside those that others give it unseen; answered by :class:`Changed`.
+
+    A Get sees the last one, as after a Put; :class:`GetSiblings` asks for all.
+    """
+
+    key: bytes
+    value: bytes
+    context: bytes = b""
+    """Of the :class:`Siblings` that the new value replaces; empty: of none."""
+    ttl_ms: int | None = None
+
+
+@frozen
+class GetSiblings:
+    """Ask for all values of a key; answered by :class:`Siblings`."""
+
+    key: bytes
 
 
 # Operations of atomic engines
@@ -171,9 +203,33 @@ class Transaction:
     """Where not."""
 
 
+@frozen
+class GrantLease:
+    """Begin a lease; answered by :class:`Changed`, whose ``number`` is the lease's."""
+
+    ttl_ms: int
+    """It ends so long after its beginning or its last renewal, at least 1."""
+
+
+@frozen
+class RenewLease:
+    """Let a lease begin anew; answered by :class:`Changed`, ``existed`` says if it was there."""
+
+    lease: int
+
+
+@frozen
+class RevokeLease:
+    """End a lease and remove its keys; answered like a renewal."""
+
+    lease: int
+
+
 CommonOperation: TypeAlias = Get | Put | Delete | Expire | List | Count
-AtomicOperation: TypeAlias = Increment | Append | CompareAndSet | Transaction
-Operation: TypeAlias = CommonOperation | AtomicOperation
+LeaseOperation: TypeAlias = GrantLease | RenewLease | RevokeLease
+AtomicOperation: TypeAlias = Increment | Append | CompareAndSet | Transaction | LeaseOperation
+EventualOperation: TypeAlias = PutSibling | GetSiblings
+Operation: TypeAlias = CommonOperation | AtomicOperation | EventualOperation
 
 
 # Results
@@ -199,7 +255,7 @@ class Found:
 
 @frozen
 class Changed:
-    """The answer to a Put, Delete, Expire, Increment or Append."""
+    """The answer to an operation that changes one key, or a lease."""
 
     version: int
     """Of the key after it; of the namespace, where nothing was changed."""
@@ -215,6 +271,17 @@ class Page:
     entries: tuple[Entry, ...] = ()
     more: bool = False
     """Whether there are keys behind these."""
+
+
+@frozen
+class Siblings:
+    """The answer to a GetSiblings: values that were written without knowing of each other."""
+
+    entries: tuple[Entry, ...] = ()
+    """The last one first, which a Get answers; not so where a delete came last: a Get has no entry
+    then, and these are what the delete did not know of."""
+    context: bytes = b""
+    """Opaque: for the :class:`PutSibling` that replaces them."""
 
 
 @frozen
@@ -251,7 +318,7 @@ class Refused:
 
 
 SimpleResult: TypeAlias = Found | Changed | Page | Counted | Refused
-Result: TypeAlias = SimpleResult | Committed
+Result: TypeAlias = SimpleResult | Committed | Siblings
 
 
 # Watching

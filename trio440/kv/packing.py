@@ -17,7 +17,6 @@ import attrs
 import msgspec
 
 from trio440.errors import BadMessage, InvalidParameter
-from trio440.kv.leases import GrantLease, LeaseOperation, RenewLease, RevokeLease
 from trio440.kv.operations import (
     Append,
     Changed,
@@ -31,13 +30,16 @@ from trio440.kv.operations import (
     Expire,
     Found,
     Get,
+    GrantLease,
     Increment,
     List,
     Operation,
     Page,
     Put,
     Refused,
+    RenewLease,
     Result,
+    RevokeLease,
     Transaction,
 )
 
@@ -49,7 +51,7 @@ __all__ = [
     "pack",
 ]
 
-Message: TypeAlias = Operation | LeaseOperation | Result
+Message: TypeAlias = Operation | Result
 Packed: TypeAlias = tuple[int, Sequence[Any]]
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -210,7 +212,7 @@ def encode_batch(now_ms: int, operations: Iterable[bytes]) -> bytes:
     return _ENCODER.encode((now_ms, list(map(msgspec.Raw, operations))))
 
 
-def decode_batch(data: bytes) -> tuple[int, list[Operation | LeaseOperation | Refused]]:
+def decode_batch(data: bytes) -> tuple[int, list[Operation | Refused]]:
     """Read a batch: its time, and its operations, with a refusal in the place of what is none.
 
     Raises:
@@ -223,9 +225,9 @@ def decode_batch(data: bytes) -> tuple[int, list[Operation | LeaseOperation | Re
     return now_ms, [_read_operation(raw) for raw in raws]
 
 
-def _read_operation(raw: msgspec.Raw) -> Operation | LeaseOperation | Refused:
+def _read_operation(raw: msgspec.Raw) -> Operation | Refused:
     try:
-        operation: Operation | LeaseOperation = _read(_PART.decode(raw), _OPERATIONS)
+        operation: Operation = _read(_PART.decode(raw), _OPERATIONS)
     except (msgspec.MsgspecError, BadMessage) as error:
         return Refused(f"this is no operation: {error}", "malformed")
     return operation

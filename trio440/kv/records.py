@@ -27,6 +27,7 @@ from sortedcontainers import SortedList
 from trio440.actors.ref import Ref
 from trio440.kv.digests import FIRST_LEAF, DigestTree, hash_write, leaf, leaves_below
 from trio440.kv.hlc import ms_of
+from trio440.kv.siblings import HIDDEN, hidden_prefix
 
 __all__ = ["RECORD_BYTES", "Merged", "Record", "Records", "prefix_end"]
 
@@ -91,7 +92,9 @@ class Records:
             leaves_below(0).stop - FIRST_LEAF
         )
         self._keys: SortedList[bytes] = SortedList()
-        """Those that have a value."""
+        """Those that have a value, without the hidden ones."""
+        self._hidden: SortedList[bytes] = SortedList()
+        """The hidden ones that have a value."""
         self._due: list[tuple[int, bytes]] = []
         """A heap: when a record is to be looked at again."""
         self._timed = 0
@@ -132,6 +135,16 @@ class Records:
         end = prefix_end(prefix)
         stop = len(self._keys) if end is None else self._keys.bisect_left(end)
         return stop - self._keys.bisect_left(prefix)
+
+    @property
+    def siblings(self) -> int:
+        """How many hidden keys have a value."""
+        return len(self._hidden)
+
+    def siblings_of(self, key: bytes) -> list[bytes]:
+        """Return the hidden keys of a key that have a value, see :meth:`keys`."""
+        prefix = hidden_prefix(key)
+        return list(self._hidden.irange(prefix, prefix_end(prefix), inclusive=(True, False)))
 
     def below(self, node: int) -> Iterator[tuple[bytes, Record]]:
         """Give the records below a node of the tree of digests, in no certain order."""
@@ -178,12 +191,13 @@ class Records:
             self.tree.add(node, change, 1)
             self.bytes += RECORD_BYTES + len(key) + len(value or b"")
             if value is not None:
-                self._keys.add(key)
+                self._list_of(key).add(key)
         else:
             self.tree.add(node, change - self._hash(key, old), 0)
             self.bytes += len(value or b"") - len(old.value or b"")
             if (value is None) != (old.value is None):
-                self._keys.add(key) if value is not None else self._keys.remove(key)
+                keys = self._list_of(key)
+                keys.add(key) if value is not None else keys.remove(key)
             self._timed -= self._is_timed(old)
             bucket[key] = record = Record(value, stamp, known[0], expires_ms)
         self._schedule(key, record)
@@ -217,13 +231,16 @@ class Records:
         """Return when there is something to sweep, at the earliest; None: never."""
         return self._due[0][0] if self._due else None
 
+    def _list_of(self, key: bytes) -> "SortedList[bytes]":
+        return self._hidden if key.startswith(HIDDEN) else self._keys
+
     def _bury(self, key: bytes, record: Record) -> None:
         """Let a record lose its value, and nothing else."""
         if record.value is not None:
             self.bytes -= len(record.value)
             self._timed -= self._is_timed(record)
             record.value = None
-            self._keys.remove(key)
+            self._list_of(key).remove(key)
             self._schedule(key, record)
 
     def _forget(self, key: bytes, record: Record) -> None:

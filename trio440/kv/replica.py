@@ -19,15 +19,29 @@ from trio440.kv.operations import (
     Expire,
     Found,
     Get,
+    GetSiblings,
     List,
     Operation,
     Page,
     Put,
+    PutSibling,
     Refused,
     Result,
+    Siblings,
 )
 from trio440.kv.records import RECORD_BYTES, Record, Records
 from trio440.kv.replica_limits import ReplicaLimits, ReplicaStatistics
+from trio440.kv.siblings import (
+    DOT_BYTES,
+    HIDDEN,
+    Dot,
+    dot_of,
+    dots_of_context,
+    hidden_dot,
+    hidden_key,
+    latest_stamp,
+    write_context,
+)
 
 __all__ = ["Replica", "Row"]
 
@@ -39,6 +53,8 @@ MOST_TTL_MS: Final = 1 << 46
 SWEEP_AT_ONCE: Final = 1000
 AHEAD: Final = Refused("the clock of the client or of this server is too far ahead", "limit")
 FULL: Final = Refused("the store is full", "limit")
+HIDDEN_KEY: Final = Refused(f"a key that begins with {HIDDEN!r} is the store's own", "malformed")
+NO_CONTEXT: Final = Refused("this is no context of siblings", "malformed")
 UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
 
 
@@ -68,6 +84,8 @@ class Replica:
             Put: self._put,
             Delete: self._delete,
             Expire: self._expire,
+            PutSibling: self._put_sibling,
+            GetSiblings: self._siblings,
             List: self._list,
             Count: self._count,
         }
@@ -97,7 +115,7 @@ class Replica:
         results: list[Result] = []
         for operation in operations:
             kind = type(operation)
-            if is_ahead and kind in (Put, Delete, Expire):
+            if is_ahead and kind in (Put, PutSibling, Delete, Expire):
                 results.append(AHEAD)
             elif (handle := self._handlers.get(kind)) is not None:
                 results.append(handle(operation, now_ms))
@@ -131,7 +149,7 @@ class Replica:
                 self._merged += 1
                 news.append(key)
                 if is_change:
-                    self.feed.add(key, value, stamp)
+                    self._tell(key, value, stamp)
             elif merged != "refused":
                 self._redundant += 1
                 if merged == "over" and (record := records.find(key)) is not None:
@@ -153,7 +171,12 @@ class Replica:
 
         The next one may have been taken elsewhere before the end, and be told here behind it.
         """
-        self.feed.add(key, None, record.stamp + 1)
+        self._tell(key, None, record.stamp + 1)
+
+    def _tell(self, key: bytes, value: bytes | None, stamp: int) -> None:
+        """Let watchers hear of a change."""
+        if not key.startswith(HIDDEN):
+            self.feed.add(key, value, stamp)
 
     def _is_shown(self, key: bytes) -> bool:
         """Whether watchers take a key to have a value, though its time may be over."""
@@ -162,10 +185,11 @@ class Replica:
 
     def statistics(self) -> ReplicaStatistics:
         """Return the counts."""
-        keys = self.records.count(b"")
+        keys, siblings = self.records.count(b""), self.records.siblings
         return ReplicaStatistics(
             keys=keys,
-            tombstones=len(self.records) - keys,
+            siblings=siblings,
+            tombstones=len(self.records) - keys - siblings,
             bytes=self.records.bytes,
             clock=self.clock.last,
             writes=self._writes,
@@ -188,6 +212,30 @@ class Replica:
             return self._too_much()
         self._answered += len(record.value)
         return Found(_entry(operation.key, record.value, record, now_ms))
+
+    def _siblings(self, operation: GetSiblings, now_ms: int) -> Result:
+        key, records = operation.key, self.records
+        if (refused := self._check_key(key)) is not None:
+            return refused
+        if self._answered > self.limits.batch_bytes:
+            return self._too_much()
+        every = {hidden_dot(name): records.live(name, now_ms) for name in records.siblings_of(key)}
+        if (last := records.live(key, now_ms)) is not None:
+            dot = dot_of(last.stamp, last.writer)
+            if records.find(hidden_key(key, dot)) is None:  # else it is there, or was replaced
+                every[dot] = last
+        found = [(dot, record) for dot, record in every.items() if record is not None]
+        found.sort(key=lambda each: (each[1].stamp, each[1].writer), reverse=True)
+        entries: list[Entry] = []
+        size = 0
+        for _, record in found:
+            assert record.value is not None  # noqa: S101 - it is live
+            size += len(key) + len(record.value)
+            if entries and size > self.limits.list_bytes:
+                break
+            entries.append(_entry(key, record.value, record, now_ms))
+        self._answered += size
+        return Siblings(tuple(entries), write_context(dot for dot, _ in found[: len(entries)]))
 
     def _list(self, operation: List, now_ms: int) -> Result:
         if operation.limit < 1:
@@ -222,23 +270,67 @@ class Replica:
         key, value, ttl_ms = operation.key, operation.value, operation.ttl_ms
         if operation.lease:
             return Refused("the eventual engine has no leases", "unsupported")
-        if (refused := self._check(key, len(value))) is not None:
+        if (refused := self._check(key, len(value)) or _check_ttl(ttl_ms)) is not None:
             return refused
         if ttl_ms is not None and operation.keep_ttl:
             return Refused("a new time to live cannot keep the old one", "malformed")
-        if ttl_ms is not None and not 1 <= ttl_ms <= MOST_TTL_MS:
-            return Refused(f"a time to live is 1 to {MOST_TTL_MS} ms", "malformed")
         old = self.records.live(key, now_ms)
         expires_ms = now_ms + ttl_ms if ttl_ms is not None else 0
         if operation.keep_ttl and old is not None:
             expires_ms = old.expires_ms
-        return self._write(key, value, expires_ms, old, now_ms)
+        changed = self._write(key, value, expires_ms, old, now_ms)
+        self._replace(key, map(hidden_dot, self.records.siblings_of(key)), now_ms)
+        return changed
+
+    def _put_sibling(self, operation: PutSibling, now_ms: int) -> Result:
+        key, value, ttl_ms = operation.key, operation.value, operation.ttl_ms
+        if (refused := self._check(key, len(value)) or _check_ttl(ttl_ms)) is not None:
+            return refused
+        replaced = dots_of_context(operation.context)
+        most, records = self.limits.siblings, self.records
+        if replaced is None or len(replaced) > self.limits.operations:
+            return NO_CONTEXT
+        kept = {*map(hidden_dot, records.siblings_of(key))}.difference(replaced)
+        if len(kept) >= most:
+            return Refused(f"a key has {most} siblings at most: read and replace them")
+        new = 1 + len(replaced) + (records.find(key) is None)
+        more = new * (RECORD_BYTES + len(hidden_key(key, bytes(DOT_BYTES)))) + 2 * len(value)
+        if len(records) + new > self.limits.keys or records.bytes + more > self.limits.total_bytes:
+            return FULL
+        if not self.clock.observe(latest_stamp(replaced), now_ms):
+            return AHEAD
+        old = records.live(key, now_ms)
+        expires_ms = now_ms + ttl_ms if ttl_ms is not None else 0
+        changed = self._write(key, value, expires_ms, old, now_ms)
+        self._keep(key, value, changed.version, expires_ms)
+        self._replace(key, replaced, now_ms)
+        return changed
+
+    def _keep(self, key: bytes, value: bytes, stamp: int, expires_ms: int) -> None:
+        """Let the value of a write stay until somebody replaces it who knows of it."""
+        name = hidden_key(key, dot_of(stamp, self.ref))
+        self.records.merge(name, value, stamp, self.ref, expires_ms)
+        self._written.insert(-1, name)  # others are to have it no later than the write itself
+
+    def _replace(self, key: bytes, dots: Iterable[Dot], now_ms: int) -> None:
+        """Remove siblings, also such as have not come here yet."""
+        for dot in dots:
+            name = hidden_key(key, dot)
+            record = self.records.find(name)
+            if record is None or record.value is not None:
+                self.records.merge(name, None, self.clock.next(now_ms), self.ref)
+                self._written.append(name)
 
     def _delete(self, operation: Delete, now_ms: int) -> Result:
         # Also of a key that is not here: a put of it may be on its way, and this is later.
         if (refused := self._check(operation.key, 0)) is not None:
             return refused
-        return self._write(operation.key, None, 0, self.records.live(operation.key, now_ms), now_ms)
+        old = self.records.live(operation.key, now_ms)
+        changed = self._write(operation.key, None, 0, old, now_ms)
+        self._replace(
+            operation.key, map(hidden_dot, self.records.siblings_of(operation.key)), now_ms
+        )
+        return changed
 
     def _expire(self, operation: Expire, now_ms: int) -> Result:
         key, ttl_ms = operation.key, operation.ttl_ms
@@ -250,14 +342,22 @@ class Replica:
         if old is None:
             return Changed(self.clock.last, existed=False)
         if ttl_ms is not None and ttl_ms <= 0:
-            return self._write(key, None, 0, old, now_ms)
-        return self._write(key, old.value, now_ms + ttl_ms if ttl_ms else 0, old, now_ms)
+            return self._delete(Delete(key), now_ms)
+        value, dot = old.value, dot_of(old.stamp, old.writer)
+        expires_ms = now_ms + ttl_ms if ttl_ms else 0
+        changed = self._write(key, value, expires_ms, old, now_ms)
+        if value is not None and self.records.live(hidden_key(key, dot), now_ms) is not None:
+            self._keep(key, value, changed.version, expires_ms)
+            self._replace(key, [dot], now_ms)
+        return changed
 
     def _check_key(self, key: bytes) -> Refused | None:
         """Say why there can be no such key."""
         limit = self.limits.key_bytes
         if not key:
             return Refused("a key is empty", "malformed")
+        if key.startswith(HIDDEN):
+            return HIDDEN_KEY
         if len(key) > limit:
             return Refused(f"a key of {len(key)} bytes is too long, the limit is {limit}")
         return None
@@ -288,8 +388,15 @@ class Replica:
         self.records.merge(key, value, stamp, self.ref, expires_ms)
         self._written.append(key)
         if is_change:
-            self.feed.add(key, value, stamp)
+            self._tell(key, value, stamp)
         return Changed(stamp, existed=existed)
+
+
+def _check_ttl(ttl_ms: int | None) -> Refused | None:
+    """Say why this is no time to live."""
+    if ttl_ms is not None and not 1 <= ttl_ms <= MOST_TTL_MS:
+        return Refused(f"a time to live is 1 to {MOST_TTL_MS} ms", "malformed")
+    return None
 
 
 def _entry(key: bytes, value: bytes, record: Record, now_ms: int) -> Entry:

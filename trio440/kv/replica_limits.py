@@ -32,6 +32,9 @@ class ReplicaLimits:
     replicas differ until something was deleted."""
     total_bytes: int = attrs.field(default=4 << 30, validator=_positive)
     """Keys and values, and 256 bytes for each key; as for ``keys``."""
+    siblings: int = attrs.field(default=100, validator=_positive)
+    """Of one key: a PutSibling that would leave more is refused; what other replicas have taken is
+    let in."""
     operations: int = attrs.field(default=10_000, validator=_positive)
     """In one batch: of a longer one all are refused."""
     list_entries: int = attrs.field(default=1000, validator=_positive)
@@ -65,6 +68,8 @@ class ReplicaStatistics:
 
     keys: int
     """That have a value."""
+    siblings: int
+    """Values that are kept beside those of the keys, since nobody has replaced them."""
     tombstones: int
     bytes: int
     clock: int

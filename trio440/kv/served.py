@@ -23,16 +23,14 @@ from trio440.errors import (
     HistoryCompacted,
     InvalidParameter,
     MessageTooLarge,
-    OperationRefused,
     RemoteError,
     RpcClosed,
     StoreUnavailable,
 )
 from trio440.kv.discovery import IDENTITY
-from trio440.kv.leases import GrantLease, LeaseOperation, RenewLease, RevokeLease
 from trio440.kv.memory import MemoryNamespace
 from trio440.kv.namespace import AtomicNamespace, Engine
-from trio440.kv.operations import Change, Changed, Count, Get, List, Operation, Refused, Result
+from trio440.kv.operations import Change, Count, Get, List, Operation, Refused, Result
 from trio440.kv.packing import decode_answer, decode_batch, encode_answer, encode_batch, pack
 from trio440.kv.positions import decode_position, encode_position
 from trio440.rpc.service import BoundMethod, Service, method
@@ -41,9 +39,9 @@ __all__ = [
     "Answers",
     "Atomic",
     "Batch",
-    "Follow",
-    "Followed",
+    "FollowTable",
     "ServedNamespace",
+    "TableFollowed",
     "open_served",
     "serve_routes",
 ]
@@ -73,7 +71,7 @@ class Answers:
 
 
 @attrs.frozen
-class Follow:
+class FollowTable:
     """Ask for changes behind a revision, and wait for them where there are none."""
 
     prefix: bytes
@@ -83,7 +81,7 @@ class Follow:
 
 
 @attrs.frozen
-class Followed:
+class TableFollowed:
     """Changes, in their order."""
 
     revision: int
@@ -98,7 +96,7 @@ class Atomic(Service, name="kv.atomic"):
     """What clients ask of a namespace that is served."""
 
     execute = method(Batch, Answers)
-    follow = method(Follow, Followed)
+    follow = method(FollowTable, TableFollowed)
 
 
 # The server's side
@@ -120,9 +118,9 @@ def serve_routes(namespace: MemoryNamespace, routes: rpc.Routes, ports: Host) ->
         return Answers(encode_answer(map(pack, results)))
 
     @routes.answers(Atomic.follow)
-    async def follow(asked: Follow, _: rpc.Peer) -> Followed:
+    async def follow(asked: FollowTable, _: rpc.Peer) -> TableFollowed:
         if asked.after < 0:
-            return Followed(namespace.revision, -1)
+            return TableFollowed(namespace.revision, -1)
         found: list[Change] = []
         revision = asked.after
         seconds = min(max(0, asked.wait_ms), LONGEST_WAIT_MS) / 1000
@@ -130,9 +128,9 @@ def serve_routes(namespace: MemoryNamespace, routes: rpc.Routes, ports: Host) ->
             with ports.clock.move_on_after(seconds):
                 revision, found = await namespace.wait_changes(asked.after, asked.prefix)
         except HistoryCompacted as error:
-            return Followed(asked.after, error.compacted)
+            return TableFollowed(asked.after, error.compacted)
         rows = tuple((change.key, change.value, change.version) for change in found)
-        return Followed(revision, -1, rows)
+        return TableFollowed(revision, -1, rows)
 
 
 # The client's side
@@ -153,9 +151,6 @@ class ServedNamespace(AtomicNamespace):
 
     async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
         """Carry out operations in their order, at one moment; see :meth:`Namespace.execute`."""
-        return await self._execute(operations)
-
-    async def _execute(self, operations: Sequence[Operation | LeaseOperation]) -> Sequence[Result]:
         packed = [_pack(operation) for operation in operations]
         fit = [data for data in packed if isinstance(data, bytes)]
         is_read = all(isinstance(operation, READS) for operation in operations)
@@ -190,14 +185,14 @@ class ServedNamespace(AtomicNamespace):
         self, prefix: bytes, after: bytes | None
     ) -> AsyncIterator[AsyncIterator[Change]]:
         if after is None:
-            revision = (await self.follow(Follow(prefix, -1, 0))).revision
+            revision = (await self.follow(FollowTable(prefix, -1, 0))).revision
             yield _Changes(self, prefix, revision, ())
         else:
             revision = decode_position(after)
-            first = await self.follow(Follow(prefix, revision, 0))
+            first = await self.follow(FollowTable(prefix, revision, 0))
             yield _Changes(self, prefix, first.revision, first.changes)
 
-    async def follow(self, request: Follow) -> Followed:
+    async def follow(self, request: FollowTable) -> TableFollowed:
         """Ask for changes.
 
         Raises:
@@ -209,31 +204,6 @@ class ServedNamespace(AtomicNamespace):
         if answer.compacted >= 0:
             raise HistoryCompacted(request.after, answer.compacted)
         return answer
-
-    async def grant_lease(self, ttl_ms: int) -> int:
-        """Begin a lease, and return its number.
-
-        Raises:
-            OperationRefused: there are too many, or the time is none.
-            StoreUnavailable: nobody has answered; a lease that began unheard ends by its time.
-        """
-        return (await self._one_lease(GrantLease(ttl_ms))).number
-
-    async def renew_lease(self, lease: int) -> bool:
-        """Let a lease begin anew; return whether it was there."""
-        return (await self._one_lease(RenewLease(lease))).existed
-
-    async def revoke_lease(self, lease: int) -> bool:
-        """End a lease and remove its keys; return whether it was there."""
-        return (await self._one_lease(RevokeLease(lease))).existed
-
-    async def _one_lease(self, operation: LeaseOperation) -> Changed:
-        (result,) = await self._execute([operation])
-        if isinstance(result, Refused):
-            raise OperationRefused(result.reason)
-        if not isinstance(result, Changed):
-            raise StoreUnavailable(f"{self._address}: a lease was answered with {result}")
-        return result
 
     async def _call(
         self, call: BoundMethod[A, R], request: A, seconds: float, *, is_read: bool
@@ -272,7 +242,7 @@ class _Changes(AsyncIterator[Change]):
         if self._changes:
             await trio.lowlevel.checkpoint()
         while not self._changes:
-            request = Follow(self._prefix, self._revision, FOLLOW_MS)
+            request = FollowTable(self._prefix, self._revision, FOLLOW_MS)
             answer = await self._namespace.follow(request)
             self._revision = answer.revision
             self._changes += answer.changes
@@ -280,7 +250,7 @@ class _Changes(AsyncIterator[Change]):
         return Change(key, value, revision, encode_position(revision))
 
 
-def _pack(operation: Operation | LeaseOperation) -> bytes | Refused:
+def _pack(operation: Operation) -> bytes | Refused:
     try:
         return pack(operation)
     except InvalidParameter:

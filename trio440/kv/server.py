@@ -34,7 +34,7 @@ from trio440.kv.hlc import HybridClock
 from trio440.kv.keeper import MOST_DURABLE_BYTES, Durability, Keeper, open_keeper
 from trio440.kv.query_actor import Inspect, Inspected, Meet, QueryActor, Role, Roster
 from trio440.kv.replica_limits import ReplicaLimits
-from trio440.kv.service import AskStatus, Execute, Executed, Follow, Followed, Seen, Store
+from trio440.kv.service import AskStatus, Execute, Executed, Follow, Followed, Queries, Seen
 from trio440.kv.sync import SyncTimes
 from trio440.kv.sync_messages import ServerInfo
 
@@ -209,7 +209,7 @@ def _routes(
     routes = rpc.Routes()
     routes.add(Discovery.offers, lambda _, __: offers())
 
-    @routes.answers(Store.execute)
+    @routes.answers(Queries.execute)
     async def execute(request: Execute, _: rpc.Peer) -> Executed:
         try:
             answer = await system.ask(ref, request, timeout_seconds=ANSWER_SECONDS)
@@ -219,7 +219,7 @@ def _routes(
             raise _failure(error) from None
         return answer
 
-    @routes.answers(Store.look)
+    @routes.answers(Queries.look)
     async def look(_: AskStatus, __: rpc.Peer) -> Seen:
         try:
             found = await system.ask(ref, Inspect(), timeout_seconds=ANSWER_SECONDS)
@@ -227,7 +227,7 @@ def _routes(
             raise _failure(error) from None
         return Seen(system.address, found.replica, found.digest)
 
-    @routes.answers(Store.follow)
+    @routes.answers(Queries.follow)
     async def follow(request: Follow, _: rpc.Peer) -> Followed:
         seconds = ANSWER_SECONDS + min(max(0, request.wait_ms), ANSWER_SECONDS * 1000) / 1000
         try:

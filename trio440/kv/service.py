@@ -17,16 +17,20 @@ from trio440.kv.operations import (
     Counted,
     Delete,
     Entry,
+    EventualOperation,
     Expire,
     Found,
     Get,
+    GetSiblings,
     List,
     Operation,
     Page,
     Put,
+    PutSibling,
     RefusalKind,
     Refused,
     Result,
+    Siblings,
 )
 from trio440.kv.replica_limits import ReplicaStatistics
 from trio440.rpc.service import Service, method
@@ -39,19 +43,20 @@ __all__ = [
     "Executed",
     "Follow",
     "Followed",
+    "Queries",
     "Seen",
-    "Store",
     "read_operation",
     "read_results",
     "write_operation",
     "write_result",
 ]
 
-OperationRow: TypeAlias = tuple[str, bytes, bytes | None, int | None, bool]
-"""Kind, key or prefix, value or ``after``, time to live or limit, whether to keep the former."""
+OperationRow: TypeAlias = tuple[str, bytes, bytes | None, int | None, bool, bytes]
+"""Kind, key or prefix, value or ``after``, time to live or limit, whether to keep the former, and
+the context of a sibling."""
 EntryRow: TypeAlias = tuple[bytes, bytes, int, int | None]
-ResultRow: TypeAlias = tuple[str, int, bool, str, tuple[EntryRow, ...]]
-"""Kind, version or number, a yes or no, a reason, and entries."""
+ResultRow: TypeAlias = tuple[str, int, bool, str, tuple[EntryRow, ...], bytes]
+"""Kind, version or number, a yes or no, a reason, entries, and a context."""
 ChangeRow: TypeAlias = tuple[bytes, bytes | None, int, int]
 """Key, value or None, version, and the number of the change."""
 
@@ -128,7 +133,7 @@ class Seen:
     """Equal replicas have equal ones."""
 
 
-class Store(Service, name="kv"):
+class Queries(Service, name="kv"):
     """What each query actor is asked over its own port."""
 
     execute = method(Execute, Executed)
@@ -140,35 +145,45 @@ def write_operation(operation: Operation) -> OperationRow | None:  # noqa: PLR09
     """Return the row of an operation; None for one that the eventual engine does not know."""
     match operation:
         case Get(key):
-            return "get", key, None, None, False
+            return "get", key, None, None, False, b""
         case Put(key, value, ttl_ms, keep_ttl, lease) if not lease:
-            return "put", key, value, _bounded(ttl_ms), keep_ttl
+            return "put", key, value, _bounded(ttl_ms), keep_ttl, b""
         case Delete(key):
-            return "delete", key, None, None, False
+            return "delete", key, None, None, False, b""
         case Expire(key, ttl_ms):
-            return "expire", key, None, _bounded(ttl_ms), False
+            return "expire", key, None, _bounded(ttl_ms), False, b""
         case List(prefix, after, limit):
-            return "list", prefix, after, _bounded(limit), False
+            return "list", prefix, after, _bounded(limit), False, b""
         case Count(prefix):
-            return "count", prefix, None, None, False
+            return "count", prefix, None, None, False, b""
+        case PutSibling(key, value, context, ttl_ms):
+            return "put_sibling", key, value, _bounded(ttl_ms), False, context
+        case GetSiblings(key):
+            return "siblings", key, None, None, False, b""
     return None
 
 
-def read_operation(row: OperationRow) -> CommonOperation | None:  # noqa: PLR0911 - a table
+def read_operation(  # noqa: PLR0911 - a table
+    row: OperationRow,
+) -> CommonOperation | EventualOperation | None:
     """Return the operation of a row; None: it is none."""
     match row:
-        case ("get", key, _, _, _):
+        case ("get", key, _, _, _, _):
             return Get(key)
-        case ("put", key, bytes(value), ttl_ms, keep_ttl):
+        case ("put", key, bytes(value), ttl_ms, keep_ttl, _):
             return Put(key, value, ttl_ms, keep_ttl)
-        case ("delete", key, _, _, _):
+        case ("delete", key, _, _, _, _):
             return Delete(key)
-        case ("expire", key, _, ttl_ms, _):
+        case ("expire", key, _, ttl_ms, _, _):
             return Expire(key, ttl_ms)
-        case ("list", prefix, after, int(limit), _):
+        case ("list", prefix, after, int(limit), _, _):
             return List(prefix, after, limit)
-        case ("count", prefix, _, _, _):
+        case ("count", prefix, _, _, _, _):
             return Count(prefix)
+        case ("put_sibling", key, bytes(value), ttl_ms, _, context):
+            return PutSibling(key, value, context, ttl_ms)
+        case ("siblings", key, _, _, _, _):
+            return GetSiblings(key)
     return None
 
 
@@ -177,36 +192,40 @@ def _bounded(number: int | None) -> int | None:
     return None if number is None else min(max(number, INT64_MIN), INT64_MAX)
 
 
-def write_result(result: Result) -> ResultRow:
+def write_result(result: Result) -> ResultRow:  # noqa: PLR0911 - a table
     """Return the row of a result of the eventual engine."""
     match result:
         case Found(None):
-            return "found", 0, False, "", ()
+            return "found", 0, False, "", (), b""
         case Found(Entry() as entry):
-            return "found", 0, True, "", (_entry_row(entry),)
+            return "found", 0, True, "", (_entry_row(entry),), b""
         case Changed(version, existed, _):
-            return "changed", version, existed, "", ()
+            return "changed", version, existed, "", (), b""
         case Page(entries, more):
-            return "page", 0, more, "", tuple(map(_entry_row, entries))
+            return "page", 0, more, "", tuple(map(_entry_row, entries)), b""
+        case Siblings(entries, context):
+            return "siblings", 0, False, "", tuple(map(_entry_row, entries)), context
         case Counted(number):
-            return "counted", number, False, "", ()
+            return "counted", number, False, "", (), b""
         case Refused(reason, kind):
-            return kind, 0, False, reason, ()
+            return kind, 0, False, reason, (), b""
     raise AssertionError(f"no result of this engine: {result}")  # pragma: no cover
 
 
-def _read_result(row: ResultRow) -> Result | None:
+def _read_result(row: ResultRow) -> Result | None:  # noqa: PLR0911 - a table
     """Return the result of a row; None: it is none."""
     match row:
-        case ("found", _, _, _, entries):
+        case ("found", _, _, _, entries, _):
             return Found(Entry(*entries[0]) if entries else None)
-        case ("changed", version, existed, _, _):
+        case ("changed", version, existed, _, _, _):
             return Changed(version, existed=existed)
-        case ("page", _, more, _, entries):
+        case ("page", _, more, _, entries, _):
             return Page(tuple(Entry(*entry) for entry in entries), more=more)
-        case ("counted", number, _, _, _):
+        case ("siblings", _, _, _, entries, context):
+            return Siblings(tuple(Entry(*entry) for entry in entries), context)
+        case ("counted", number, _, _, _, _):
             return Counted(number)
-        case (kind, _, _, reason, _) if kind in KINDS:
+        case (kind, _, _, reason, _, _) if kind in KINDS:
             return Refused(reason, KINDS[kind])
     return None
 

@@ -13,7 +13,7 @@ from trio440.errors import AnswerLost, BadMessage, CallTimedOut, HandshakeRefuse
 from trio440.kv.connect import connect, discover
 from trio440.kv.discovery import CLUSTER, IDENTITY, Offer
 from trio440.kv.hlc import ms_of
-from trio440.kv.service import AskStatus, Seen, Store
+from trio440.kv.service import AskStatus, Queries, Seen
 
 __all__ = ["Lag", "ReplicaStatus", "StoreStatus", "look"]
 
@@ -98,7 +98,7 @@ async def _look_at_actors(offer: Offer, ports: Host) -> StoreStatus:
         with ports.clock.move_on_after(ASK_SECONDS):
             try:
                 async with rpc.open_client(host, port, identity=IDENTITY, ports=ports) as client:
-                    answers[address] = await Store(client).look(AskStatus())
+                    answers[address] = await Queries(client).look(AskStatus())
             except (AnswerLost, CallTimedOut, HandshakeRefused, RemoteError, BadMessage):
                 pass
 

@@ -18,7 +18,6 @@ alone, and the others are done.
 from collections.abc import Callable, Mapping
 from typing import Any, Final, final
 
-from trio440.kv.leases import GrantLease, LeaseOperation, RenewLease, RevokeLease
 from trio440.kv.operations import (
     Append,
     Changed,
@@ -32,13 +31,17 @@ from trio440.kv.operations import (
     Expire,
     Found,
     Get,
+    GrantLease,
     Increment,
     List,
     Operation,
     Page,
     Put,
     Refused,
+    RenewLease,
     Result,
+    RevokeLease,
+    Siblings,
     SimpleResult,
     Transaction,
 )
@@ -80,7 +83,7 @@ class Table(TableCore):
 
     # Operations
 
-    def execute(self, operation: Operation | LeaseOperation) -> Result:
+    def execute(self, operation: Operation) -> Result:
         """Carry out one operation at the present time."""
         do = self._do.get(type(operation))
         if do is None:
@@ -221,7 +224,7 @@ class Table(TableCore):
         if isinstance(operation, Transaction | CompareAndSet):
             return Refused("a transaction holds no other, and no compare-and-set", "malformed")
         result = self.execute(operation)
-        assert not isinstance(result, Committed)  # noqa: S101 - for mypy: those are above
+        assert not isinstance(result, Committed | Siblings)  # noqa: S101 - for mypy
         return result
 
     def _holds(self, condition: Condition) -> bool:

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from typing import Final, final
 
 from trio440.errors import BadMessage
-from trio440.kv.leases import LeaseOperation
 from trio440.kv.operations import Count, Get, List, Operation, Refused, Result
 from trio440.kv.packing import decode_batch, encode_answer, pack
 from trio440.kv.table import Table
@@ -104,12 +103,12 @@ class TableMachine:
         """Carry out a batch and return the answer; for the machine within the sessions."""
         return self._answer(batch, self.table.execute)
 
-    def _look(self, operation: Operation | LeaseOperation) -> Result:
+    def _look(self, operation: Operation) -> Result:
         if isinstance(operation, Get | List | Count):
             return self.table.execute(operation)
         return Refused("a question changes nothing", "unsupported")
 
-    def _answer(self, data: bytes, do: Callable[[Operation | LeaseOperation], Result]) -> bytes:
+    def _answer(self, data: bytes, do: Callable[[Operation], Result]) -> bytes:
         """Do what a batch says, up to a size of the answer; nothing where it is none."""
         try:
             wall_ms, operations = decode_batch(data)

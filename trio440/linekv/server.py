@@ -11,15 +11,15 @@ the answers over one of their own.
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
 
 import trio
 
 from trio440.core.accepting import accept_next
 from trio440.core.channels import Chan
-from trio440.core.host import Address, ByteStream, Host, StreamListener
+from trio440.core.host import Address, Host, StreamListener
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
+from trio440.core.refusing import Refusals
 from trio440.journal import Journal, JournalStatistics
 from trio440.linekv.limits import Counters, Limits, Statistics
 from trio440.linekv.outbox import HeldAnswers, Pool
@@ -28,12 +28,6 @@ from trio440.linekv.protocol import error_line
 from trio440.linekv.session import Batch, Session
 
 __all__ = ["Server", "open_server", "serve"]
-
-REFUSAL_SECONDS: Final = 1.0
-"""How long a client that is one too many may take to be told so and to close."""
-REFUSALS_AT_A_TIME: Final = 64
-"""How many such clients are waited for at a time; more are told so and closed at once."""
-READ_BYTES: Final = 65_536
 
 
 class Server:
@@ -166,7 +160,7 @@ class _Front:
         self._accepting = trio.CancelScope()
         self._sessions: set[Session] = set()
         self._served = trio.Event()
-        self._refusals = 0
+        self._refusals = Refusals(ports.clock)
         self._pool = Pool(limits, counters)
         self._held = HeldAnswers(limits, counters)
 
@@ -190,11 +184,8 @@ class _Front:
         while (stream := await accept_next(self._listener, self._ports.clock)) is not None:
             if self._counters.clients_active >= self._limits.clients:
                 self._counters.clients_refused += 1
-                if self._refusals < REFUSALS_AT_A_TIME:
-                    self._refusals += 1
-                    nursery.start_soon(self._refuse_patiently, stream)
-                else:
-                    await self._refuse(stream, linger=False)
+                line = error_line(f"too many clients, the limit is {self._limits.clients}")
+                await self._refusals.refuse(stream, line, nursery)
                 continue
             session = Session(
                 stream,
@@ -219,28 +210,3 @@ class _Front:
             self._sessions.discard(session)
             self._counters.clients_active -= 1
             self._counters.clients_dropped += 1
-
-    async def _refuse_patiently(self, stream: ByteStream) -> None:
-        try:
-            await self._refuse(stream, linger=True)
-        finally:
-            self._refusals -= 1
-
-    async def _refuse(self, stream: ByteStream, *, linger: bool) -> None:
-        """Say why and close; lingering, read until the client has closed, too.
-
-        A connection that is closed with bytes unread is reset, and then the client may never
-        read why.
-        """
-        line = error_line(f"too many clients, the limit is {self._limits.clients}")
-        try:
-            with self._ports.clock.move_on_after(REFUSAL_SECONDS):
-                await stream.send_all(line)
-                if linger:
-                    await stream.send_eof()
-                    while await stream.receive_some(READ_BYTES):
-                        pass
-        except trio.BrokenResourceError:
-            pass
-        finally:
-            await stream.aclose()

@@ -7,9 +7,10 @@ from typing import Final
 import trio
 
 from trio440.core.accepting import accept_next
-from trio440.core.host import Address, ByteStream, Host, StreamListener
+from trio440.core.host import Address, Host, StreamListener
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
+from trio440.core.refusing import Refusals
 from trio440.kv.namespace import AtomicNamespace, Namespace
 from trio440.kv.resp.batch import Asking
 from trio440.kv.resp.calls import Cursors, Facts
@@ -23,11 +24,6 @@ __all__ = ["RespServer", "open_resp_server", "serve_resp"]
 
 BACKLOG: Final = 511
 """Connections that may wait to be accepted, as in Redis."""
-REFUSAL_SECONDS: Final = 1.0
-"""How long a client that is one too many may take to be told so and to close."""
-REFUSALS_AT_A_TIME: Final = 64
-"""How many such clients are waited for at a time; more are told so and closed at once."""
-READ_BYTES: Final = 65_536
 
 
 class RespServer:
@@ -131,7 +127,7 @@ class _Front:
         self._accepting = trio.CancelScope()
         self._sessions: dict[Session, None] = {}
         self._served = trio.Event()
-        self._refusals = 0
+        self._refusals = Refusals(shared.ports.clock)
         self._last_number = 0
 
     async def finish(self) -> None:
@@ -155,11 +151,8 @@ class _Front:
         while (stream := await accept_next(self._listener, shared.ports.clock)) is not None:
             if shared.counters.clients >= shared.limits.clients:
                 shared.counters.clients_refused += 1
-                if self._refusals < REFUSALS_AT_A_TIME:
-                    self._refusals += 1
-                    nursery.start_soon(self._refuse_patiently, stream)
-                else:
-                    await self._refuse(stream, linger=False)
+                words = error("ERR max number of clients reached")
+                await self._refusals.refuse(stream, words, nursery)
                 continue
             self._last_number += 1
             session = Session(stream, self._last_number, shared)
@@ -176,27 +169,3 @@ class _Front:
         finally:
             del self._sessions[session]
             self._shared.counters.clients -= 1
-
-    async def _refuse_patiently(self, stream: ByteStream) -> None:
-        try:
-            await self._refuse(stream, linger=True)
-        finally:
-            self._refusals -= 1
-
-    async def _refuse(self, stream: ByteStream, *, linger: bool) -> None:
-        """Say why and close; lingering, read until the client has closed, too.
-
-        A connection that is closed with bytes unread is reset, and then the client may never
-        read why.
-        """
-        try:
-            with self._shared.ports.clock.move_on_after(REFUSAL_SECONDS):
-                stream.send_nowait(error("ERR max number of clients reached"))
-                if linger:
-                    await stream.send_eof()
-                    while await stream.receive_some(READ_BYTES):
-                        pass
-        except trio.BrokenResourceError:
-            pass
-        finally:
-            await stream.aclose()

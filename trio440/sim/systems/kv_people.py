@@ -13,12 +13,16 @@ from trio440.kv.operations import (
     Expire,
     Found,
     Get,
+    GetSiblings,
     List,
     Operation,
     Page,
     Put,
+    PutSibling,
     Refused,
+    Siblings,
 )
+from trio440.kv.siblings import dot_of, dots_of_context, hidden_key
 from trio440.sim.systems.kv_watch import FILLER, require
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["KEYS", "Client"]
 
 KEYS: Final = 40
+CARTS: Final = 3
+"""Keys with siblings."""
 LONG: Final = 600
 """Bytes of a value that is long."""
 FULL_COUNTER: Final = 0xFFFF
@@ -46,6 +52,8 @@ class Client:
         self._rng = hub.stage.rng(f"client {name}")
         self._deletes = deletes
         self._writes = 0
+        self._carts: dict[bytes, Siblings] = {}
+        """As it read them last, wherever that was."""
 
     def hear(self, other: "Client") -> None:
         """Be told what another client has seen."""
@@ -58,6 +66,9 @@ class Client:
         rng = self._rng
         if rng.random() < 0.03:  # noqa: PLR2004 - seldom
             self._lie(actor)
+            return
+        if rng.random() < 0.1:  # noqa: PLR2004 - now and then
+            self._shop(actor)
             return
         operations = self._draw(rng)
         before = actor.replica.clock.last
@@ -85,6 +96,24 @@ class Client:
         puts = [Put(b"%s%05d" % (FILLER, n), self._value(value_bytes)) for n in range(count)]
         for put, result in zip(puts, actor.execute(self.clock, puts), strict=True):
             self._check(actor, put, result, now_ms)
+
+    def _shop(self, actor: "Actor") -> None:
+        """Read a cart, or add to it as it was read once, whatever others have added meanwhile."""
+        cart, now_ms = b"cart%d" % self._rng.randrange(CARTS), actor.server.now_ms()
+        if self._rng.random() < 0.5:  # noqa: PLR2004 - one or the other
+            (found, last) = actor.execute(self.clock, [GetSiblings(cart), Get(cart)])
+            self._check(actor, GetSiblings(cart), found, now_ms)
+            if isinstance(found, Siblings) and isinstance(last, Found):
+                first = found.entries[0] if found.entries else None
+                shown = f"{actor.ref!r}: {found.entries}, {last.entry}"
+                is_same = first == last.entry or not self._hub.is_prompt
+                require(is_same, "the last write is the first sibling", shown)
+                self._carts[cart] = found
+            self.clock = max(self.clock, actor.replica.clock.last)
+            return
+        put = PutSibling(cart, self._value(8), self._carts.get(cart, Siblings()).context)
+        (result,) = actor.execute(self.clock, [put])
+        self._check(actor, put, result, now_ms)
 
     def _draw(self, rng: random.Random) -> list[Operation]:  # noqa: PLR0911 - a table
         key, kind = b"k%d" % rng.randrange(KEYS), rng.random()
@@ -122,13 +151,36 @@ class Client:
                     self._check_read(actor, entry.key, entry)
             case Count(), Counted(number):
                 require(0 <= number <= KEYS, "a count fits", f"{number}")
+            case GetSiblings(key), Siblings(entries):
+                versions = [entry.version for entry in entries]
+                newest = sorted(versions, reverse=True)
+                require(versions == newest, "siblings are in order", f"{versions}")
+                for entry in entries:
+                    self._check_read(actor, key, entry)
+            case PutSibling(), Changed():
+                self._check_write(actor, Put(operation.key, operation.value), result, now_ms)
+                self._note_siblings(actor, operation, result)
             case ((Put() | Delete() | Expire()), Changed()):
                 self._check_write(actor, operation, result, now_ms)
             case _, Refused(_, kind):
-                fits = kind == "limit" and not isinstance(operation, Get | List | Count)
+                reads = Get | GetSiblings | List | Count
+                fits = kind == "limit" and not isinstance(operation, reads)
                 require(fits, "what is asked fits", f"{operation}: {result}")
             case _:
                 require(condition=False, promise="answers fit", detail=f"{operation}: {result}")
+
+    def _note_siblings(self, actor: "Actor", put: PutSibling, result: Changed) -> None:
+        """Note what stays beside the write, and what went with it."""
+        find, truth = actor.replica.records.find, self._hub.truth
+        dot = dot_of(result.version, actor.ref)
+        truth.take(hidden_key(put.key, dot), (result.version, actor.ref), put.value, 0)
+        for replaced in dots_of_context(put.context) or ():
+            name = hidden_key(put.key, replaced)
+            record = find(name)
+            is_gone = record is not None and record.value is None
+            require(is_gone, "what was read is replaced", f"{actor.ref!r}: {put}")
+            if record is not None and record.writer == actor.ref and record.stamp > result.version:
+                truth.take(name, (record.stamp, record.writer), None, 0)
 
     def _check_read(self, actor: "Actor", key: bytes, entry: Entry | None) -> None:
         if entry is None:

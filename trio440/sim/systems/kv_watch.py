@@ -10,6 +10,7 @@ from trio440.errors import InvariantViolated
 from trio440.kv.feed import Seen
 from trio440.kv.records import Record
 from trio440.kv.replica import Replica
+from trio440.kv.siblings import HIDDEN
 
 __all__ = ["FILLER", "Life", "Truth", "Version", "Written", "require"]
 
@@ -17,6 +18,7 @@ Version: TypeAlias = tuple[int, Ref[Any]]
 """The stamp of a write, and who took it."""
 
 EVERYTHING: Final = 1 << 40
+WEEK: Final = 604_800
 FILLER: Final = b"filler"
 PIECE: Final = 300
 """Bytes that a reader takes at a time: two changes or three."""
@@ -106,7 +108,7 @@ class _Reader:
         self.number = self._last = life.replica.feed.last
         self.entries, self.versions, self._lasts = {}, {}, {}
         for key, record in life.known():
-            if key.startswith(self.prefix):
+            if key.startswith(self.prefix) and not key.startswith(HIDDEN):
                 self.versions[key] = record.stamp
                 if record.value is not None:
                     self.entries[key] = record.value
@@ -170,12 +172,18 @@ class Life:
             return
         self._looked = self.replica.feed.last
         live: dict[bytes, bytes] = {}
+        forgets = self.replica.limits.grace_seconds < WEEK
         for key, record in self.known(every=every):
             version = record.stamp, record.writer
             top = self._tops.get(key, version)
+            is_hidden = key.startswith(HIDDEN)
             if record.value is not None:
-                live[key] = record.value
                 self.truth.check_record(key, record, self)
+                if not is_hidden:
+                    live[key] = record.value
+            elif is_hidden and not forgets and version not in self.truth.writes[key]:
+                shown = f"{self}: {key!r}, nobody who had read it wrote again"
+                raise InvariantViolated("a sibling stays until it is replaced", shown)
             if version < top and record.stamp > self.born:
                 shown = f"{self}: {key!r} {version} after {top}"
                 raise InvariantViolated("nothing comes back", shown)
