@@ -3,9 +3,12 @@
 from typing import Any, Final
 from unittest.mock import patch
 
+import trio
+
 from tests.ablations.patching import Bugs, ablations_of, replaced
 from trio440.kv.client import EventualClient, _Changes
 from trio440.kv.feed import Feed
+from trio440.kv.keeper import Keeper
 from trio440.kv.query_actor import QueryActor
 
 __all__ = ["ABLATIONS"]
@@ -72,7 +75,17 @@ def waiting_watches_are_not_woken() -> Any:
     return replaced(QueryActor, "_serve", make)
 
 
+def durable_servers_keep_nothing() -> Any:
+    """What a server was told is not written to its journal."""
+
+    async def keep(_self: Keeper, _rows: object) -> None:
+        await trio.lowlevel.checkpoint()
+
+    return patch.object(Keeper, "keep", keep)
+
+
 BUGS: Final[Bugs] = {
+    durable_servers_keep_nothing: ("keeps nothing on disk", "hostile", 30),
     changes_before_a_watch_waits_are_skipped: ("tells a watch the last change only", "calm", 6),
     a_client_tells_no_clock: ("forgets what a client has seen", "clocks", 6),
     watches_read_the_same_again: ("tells a watch the last change again", "calm", 3),

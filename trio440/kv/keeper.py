@@ -56,11 +56,19 @@ class Keeper:
         self._log_bytes = log_bytes
         self._logged = 0
         self._is_compacting = False
+        self._has_failed = trio.Event()
 
     @property
     def failure(self) -> JournalFailed | None:
         """Why nothing is kept any more."""
         return self._journal.failure
+
+    async def wait_failed(self) -> JournalFailed:
+        """Wait until somebody was told that nothing is kept any more, and return why."""
+        await self._has_failed.wait()
+        failure = self._journal.failure
+        assert failure is not None  # noqa: S101 - that is what the event says
+        return failure
 
     async def keep(self, rows: Sequence[Row]) -> None:
         """Append writes; waits only where the disk is far behind.
@@ -69,11 +77,13 @@ class Keeper:
         """
         records = encode_kept(rows)
         self._logged += sum(map(len, records))
-        with suppress(JournalFailed):
+        try:
             try:
                 self._journal.append_nowait(records)
             except trio.WouldBlock:
                 await self._journal.append(records)
+        except JournalFailed:
+            self._has_failed.set()
         if self._logged > self._log_bytes and not self._is_compacting:
             state = max((replica.bytes for replica in self.replicas), default=0)
             if self._logged > state:
@@ -87,10 +97,14 @@ class Keeper:
         Raises:
             JournalFailed: it is not, and nothing will be.
         """
-        if self._is_synced:
-            await self._journal.sync()
-        elif (failure := self._journal.failure) is not None:
-            raise failure
+        try:
+            if self._is_synced:
+                await self._journal.sync()
+            elif (failure := self._journal.failure) is not None:
+                raise failure
+        except JournalFailed:
+            self._has_failed.set()
+            raise
 
     async def _compact(self) -> None:
         """Put a snapshot in the place of what was appended so far."""

@@ -12,7 +12,7 @@ Each query actor holds everything and answers at once. How they come to agree is
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Any, Final, final
+from typing import Any, Final, NoReturn, final
 
 import trio
 
@@ -56,10 +56,12 @@ class Server:
         system: actors.ActorSystem,
         refs: Sequence[actors.Ref[Any]],
         description: Description,
+        keeper: Keeper | None,
     ) -> None:
         self._system = system
         self._refs = tuple(refs)
         self._description = description
+        self._keeper = keeper
 
     def __repr__(self) -> str:
         return f"<kv.Server {self.address}, {len(self._refs)} query actors>"
@@ -90,6 +92,19 @@ class Server:
             ActorError: one does not answer.
         """
         return [await self._system.ask(ref, Inspect()) for ref in self._refs]
+
+    async def wait_failed(self) -> NoReturn:
+        """Wait until the server has told a client that its journal has failed.
+
+        It answers nobody from then on, and is to be left and opened again. For ever, where that
+        does not happen, or there is no journal.
+
+        Raises:
+            JournalFailed: why.
+        """
+        if self._keeper is None:
+            await trio.sleep_forever()
+        raise await self._keeper.wait_failed()
 
 
 @asynccontextmanager
@@ -184,7 +199,7 @@ async def open_server(
         counters = tuple(ref.counter for ref in refs)
         roster.me = ServerInfo(system.address, system.incarnation, counters)
         await _meet_all(system, refs, join_seconds)
-        yield Server(system, refs, Description(roster.me, tuple(clients)))
+        yield Server(system, refs, Description(roster.me, tuple(clients)), keeper)
 
 
 async def _meet_all(

@@ -13,7 +13,7 @@ SYSTEM: Final = System(
     name="kv",
     summary="replicas of a store are written to, crash, lose messages, and become equal",
     hosts=(
-        *(HostTraits(name, may_crash=True) for name in HOSTS),
+        *(HostTraits(name, may_crash=True, has_disk=True) for name in HOSTS),
         *(HostTraits(name) for name in CLIENTS),
     ),
     duration=200 * SECOND,

@@ -1,10 +1,12 @@
 """The store at level B: whole servers on machines that crash, and clients that rely on them.
 
 Each server machine runs :func:`trio440.kv.open_server` as it is, told of all servers that were
-started before, and begins with nothing after each crash. Clients on machines of their own put,
-get, delete, list and watch over any query actor. Checked are the rate of messages, what clients
-have seen before what they write, that what is read was written, that watches repeat nothing, and,
-once the faults are over, that all replicas become equal and each watch makes what its replica has.
+started before. In some worlds it begins with nothing after each crash, in others it is durable and
+begins with what its disk has kept, which may fail, too. Clients on machines of their own put, get,
+delete, expire, list, count and watch over any query actor. Checked are the rate of messages, what
+clients have seen before what they write, that what is read was written, that watches repeat
+nothing, and, once the faults are over, that all replicas become equal, that each watch makes what
+its replica has, and, in durable worlds, that nothing is lost that was acknowledged.
 """
 
 import logging
@@ -23,6 +25,7 @@ from trio440.errors import (
     ActorError,
     AddressError,
     HistoryCompacted,
+    JournalFailed,
     OperationRefused,
     StoreUnavailable,
     SystemSuperseded,
@@ -30,8 +33,11 @@ from trio440.errors import (
 from trio440.kv.operations import (
     Change,
     Changed,
+    Count,
+    Counted,
     Delete,
     Entry,
+    Expire,
     Found,
     Get,
     List,
@@ -51,6 +57,9 @@ LOGGERS: Final = ("trio440.actors", "trio440.rpc")
 CLIENTS: Final = ("c1", "c2")
 PORT: Final = 7000
 KEYS: Final = 12
+KEPT: Final = 4
+"""Keys that are never deleted, of which durable servers lose nothing."""
+DIRECTORY: Final = "/data/kv"
 REST_SECONDS: Final = 0.25
 END_SECONDS: Final = 90.0
 """After the faults all replicas must be equal within so long."""
@@ -94,8 +103,17 @@ class _Game:
         self.world = world
         self.hosts = HOSTS[: rng.choice([2, 2, 3, 4, 5])]
         self.counts = {host: rng.randint(1, 3) for host in self.hosts}
-        self.limits = ReplicaLimits(history_changes=rng.choice([20, 10_000]))
+        history_changes = rng.choice([20, 10_000])
         self.times = draw_times(rng)
+        self.is_durable = rng.random() < 0.5  # noqa: PLR2004 - every second one
+        self.limits = ReplicaLimits(
+            history_changes=history_changes,
+            log_bytes=rng.choice([2_000, 16 << 20]),
+            total_bytes=64 << 20,
+        )
+        self._is_kept = not self.is_durable
+        self.acknowledged: dict[bytes, int] = {}
+        """The greatest version of each key of those that are never deleted."""
         self._servers: dict[str, tuple[int, kv.Server]] = {}
         """The last server of each machine, and in which of its lives."""
         self.written: dict[bytes, set[bytes]] = {}
@@ -133,12 +151,16 @@ class _Game:
         world.require(not missing, "after the faults all replicas are equal", missing)
         self._are_equal = True
         with trio.move_on_after(WATCH_SECONDS):
-            while not all(each.is_right for each in self.watched):  # noqa: ASYNC110 - no event
+            while self._is_waiting():  # noqa: ASYNC110 - there is no event
                 await trio.sleep(REST_SECONDS)
+        world.require(self._is_kept, "what is kept can be read", f"{self.acknowledged}")
         for each in self.watched:
             shown = f"{each.address}: {each.wrong}"
             world.require(each.is_right, "a watch misses nothing", shown)
         world.note(f"{self.answers} answers, {self.changes} changes")
+
+    def _is_waiting(self) -> bool:
+        return not self._is_kept or not all(each.is_right for each in self.watched)
 
     def _ports(self, ports: Host) -> Host:
         """Set the time of day right, but for the errors that the plan makes."""
@@ -153,7 +175,7 @@ class _Game:
         while True:
             await self._wait_for_turn(host, ports)
             told = [text for name, text in self._descriptions.items() if name != host]
-            with suppress(AddressError, SystemSuperseded):
+            with suppress(AddressError, SystemSuperseded, JournalFailed):
                 async with kv.open_server(
                     PORT,
                     self.counts[host],
@@ -161,12 +183,14 @@ class _Game:
                     descriptions=told,
                     limits=self.limits,
                     times=self.times,
+                    data=DIRECTORY if self.is_durable else None,
+                    durability="synced" if self.is_durable else "memory",
                     ports=ports,
                 ) as server:
                     self._descriptions[host] = server.description
                     self._opening = ""
                     self._servers[host] = life, server
-                    await trio.Event().wait()
+                    await server.wait_failed()
             self._servers.pop(host, None)
             self.world.note(f"{host} begins once more")
             await ports.clock.sleep(REST_SECONDS)
@@ -223,6 +247,8 @@ class _Game:
                 chance = self.world.rng(host, number)
                 nursery.start_soon(self._ask, f"{host}.{number}", ports, chance)
             nursery.start_soon(self._watch, rng.choice(self._addresses), ports)
+            if self.is_durable and host == CLIENTS[0]:
+                nursery.start_soon(self._require_kept, ports)
 
     async def _ask(self, name: str, ports: Host, rng: random.Random) -> None:
         """Write and read, until the faults are over."""
@@ -243,22 +269,53 @@ class _Game:
                 if isinstance(operations[0], Put) and isinstance(results[0], Changed):
                     self._require_visible(name, operations[0], results[1])
 
+    async def _require_kept(self, ports: Host) -> None:
+        """Require that what was acknowledged is there, or a later write to its key."""
+        async with kv.open_client(self._addresses, ports=ports) as client:
+            while not self._is_kept:
+                await ports.clock.sleep(REST_SECONDS)
+                if self._are_equal:
+                    with suppress(StoreUnavailable):
+                        page = await client.list(b"d")
+                        kept = {entry.key: entry.version for entry in page.entries}
+                        for key, version in self.acknowledged.items():
+                            shown = f"{key!r}: {version} has become {kept.get(key)}"
+                            is_there = kept.get(key, 0) >= version
+                            self.world.require(is_there, "nothing acknowledged is lost", shown)
+                        self._is_kept = True
+
     def _draw(self, value: bytes, rng: random.Random) -> list[Operation]:
         kind, key = rng.random(), b"k%d" % rng.randrange(KEYS)
-        if kind < 0.45:  # noqa: PLR2004 - shares of 1
+        if kind < 0.1:  # noqa: PLR2004 - shares of 1
+            kept = b"d%d" % rng.randrange(KEPT)
+            self.written.setdefault(kept, set()).add(value)
+            return [Put(kept, value), Get(kept)]
+        if kind < 0.45:  # noqa: PLR2004
             self.written.setdefault(key, set()).add(value)
             return [Put(key, value, rng.choice([None, None, None, 400])), Get(key)]
         if kind < 0.55:  # noqa: PLR2004
             return [Delete(key)]
-        return [List(b"k")] if kind < 0.65 else [Get(key)]  # noqa: PLR2004
+        if kind < 0.6:  # noqa: PLR2004
+            return [Expire(key, rng.choice([None, 0, 300]))]
+        if kind < 0.65:  # noqa: PLR2004
+            return [Count(b"k")]
+        return [List(b"k")] if kind < 0.75 else [Get(key)]  # noqa: PLR2004
 
     def _check(self, name: str, operation: Operation, result: Result, seen: int) -> int:
         """Check a result, and return the greatest version in it."""
         shown = f"{name}: {operation} is {result}, had seen {seen}"
         if isinstance(result, Changed):
-            wins = result.version > seen
+            is_write = result.existed or not isinstance(operation, Expire)
+            wins = result.version > seen or not is_write
             self.world.require(wins, "a write wins over what its client had seen", shown)
-            return result.version
+            if isinstance(operation, Put) and operation.key.startswith(b"d"):
+                latest = max(result.version, self.acknowledged.get(operation.key, 0))
+                self.acknowledged[operation.key] = latest
+            return result.version if is_write else seen
+        if isinstance(result, Counted):
+            most = KEYS + len(self.watched)
+            self.world.require(0 <= result.number <= most, "a count fits", shown)
+            return seen
         entries: Sequence[Entry] = ()
         if isinstance(result, Page):
             entries = result.entries
