@@ -365,8 +365,8 @@ def a_sibling_replaces_nothing() -> Any:
 BUGS: Final[Bugs] = {
     a_sibling_replaces_all_that_are_there: ("replaces siblings unread", "calm", 10),
     a_sibling_replaces_nothing: ("replaces no siblings", "calm", 10),
-    equal_stamps_have_no_tie_break: ("keeps the first of two equal stamps", "calm", 40),
-    the_last_to_come_wins: ("keeps the last of two equal stamps", "calm", 20),
+    equal_stamps_have_no_tie_break: ("keeps the first of two equal stamps", "calm", 80),
+    the_last_to_come_wins: ("keeps the last of two equal stamps", "calm", 60),
     a_second_write_in_one_millisecond_loses: ("gives a stamp twice", "calm", 10),
     a_full_counter_begins_anew: ("goes back when a counter is full", "calm", 10),
     a_client_s_clock_is_ignored: ("ignores the clocks of clients", "clocks", 10),

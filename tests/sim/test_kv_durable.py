@@ -276,6 +276,8 @@ async def test_a_disk_that_fails_is_said_to_every_client(world: World, code: int
                 await client.put(b"a", b"2")
             with pytest.raises(StoreUnavailable, match="JournalFailed"):
                 await client.get(b"a")
+            with pytest.raises(JournalFailed):
+                await server.wait_failed()
     assert (await world.kept())[b"a"] in (b"1", b"2")
 
 
