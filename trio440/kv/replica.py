@@ -231,7 +231,8 @@ class Replica:
         for _, record in found:
             assert record.value is not None  # noqa: S101 - it is live
             size += len(key) + len(record.value)
-            if entries and size > self.limits.list_bytes:
+            is_full = size > self.limits.list_bytes or len(entries) == self.limits.list_entries
+            if entries and is_full:
                 break
             entries.append(_entry(key, record.value, record, now_ms))
         self._answered += size
@@ -288,7 +289,7 @@ class Replica:
             return refused
         replaced = dots_of_context(operation.context)
         most, records = self.limits.siblings, self.records
-        if replaced is None or len(replaced) > self.limits.operations:
+        if replaced is None or len(replaced) > self.limits.list_entries:
             return NO_CONTEXT
         kept = {*map(hidden_dot, records.siblings_of(key))}.difference(replaced)
         if len(kept) >= most:
