@@ -1,48 +1,72 @@
-"""The store beside what others use for the same.
+"""The store beside what others use for the same, and beside its targets.
 
-    python benchmarks/kv.py resp              Redis' protocol, beside redis-server; in a minute
-    python benchmarks/kv.py resp --rounds 9   more rounds, for a quieter median
+    python benchmarks/kv.py                    everything, in some minutes
+    python benchmarks/kv.py resp durable       these parts: resp, durable, lists, memory, visible
+    python benchmarks/kv.py resp --rounds 9    more rounds, for a quieter median
 
 ``resp``: ``redis-benchmark`` with 50 connections asks this project's server, over the engine in
-memory, and a redis-server that writes nothing to a disk, each a process of its own on loopback,
-in turn (A B A B). No process is pinned to a core, and redis-benchmark keeps a core busy itself. A
-ratio is that of the medians, with the least and the greatest of one round behind it. Processor time
-is in microseconds for each command; what other processes of the machine take does not count
-in it.
+memory and over the eventual one, and a redis-server that writes nothing to a disk, each a process
+of its own on loopback, in turn (A B C A B C). ``durable``: the same with 500 connections, of three
+servers of the linearizable engine, which sync their directories, here in the present directory,
+and of one redis-server with ``appendfsync always`` beside them. No process is pinned to a core, and
+redis-benchmark keeps a core busy itself. A ratio is that of the medians, with the least and the
+greatest of one round behind it. Processor time is in microseconds for each command, of the server
+that is asked; what other processes of the machine take does not count in it.
+
+``lists``: a thousand keys with one prefix among a million. ``memory``: a million keys in a server
+of one query actor, and of three. ``visible``: how long after a put was asked for others hear of
+it, who watch at the actors of the same server and of another one.
 """
 
 import argparse
 import csv
-import gc
+import json
 import os
+import random
 import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import attrs
 import trio
 
 from trio440 import kv
-from trio440.kv.resp import open_resp_server
 
-CONNECTIONS: Final = 50
-KEYS: Final = 10_000
-WORKLOADS: Final = (
-    ("get", 1, 40_000),
-    ("set", 1, 40_000),
-    ("get", 16, 400_000),
-    ("set", 16, 400_000),
-)
-"""What redis-benchmark is to do: the command, how many in one pipeline, how many in all."""
+CHILD: Final = str(Path(__file__).parent / "kv_servers" / "child.py")
 TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 START_SECONDS: Final = 10.0
+KEYS: Final = 10_000
+CONNECTIONS: Final = 50
+WORKLOADS: Final = (
+    ("get", 1, 20_000),
+    ("set", 1, 20_000),
+    ("get", 16, 160_000),
+    ("set", 16, 160_000),
+)
+"""What redis-benchmark is to do: the command, how many in one pipeline, how many in all."""
+IN_FLIGHT: Final = 500
+DURABLE: Final = 20_000
+PEERS: Final = 3
+VOTERS_SECONDS: Final = 30.0
+PREFIXES: Final = 1000
+KEYS_EACH: Final = 1000
+LISTS: Final = 200
+MOST_LIST_MS: Final = 5.0
+MANY: Final = 1_000_000
+MOST_MEGABYTES: Final = 600
+PUTS: Final = 200
+MOST_GAP_SECONDS: Final = 0.2
+MOST_LOCAL_MS: Final = 150.0
+MOST_REMOTE_MS: Final = 300.0
+PATIENCE_SECONDS: Final = 20.0
 
 
 @attrs.frozen
@@ -61,11 +85,11 @@ class Contender:
     port: int
     pid: int
 
-    def measure(self, command: str, pipeline: int, number: int) -> Measured:
+    def measure(self, command: str, *, connections: int, pipeline: int, number: int) -> Measured:
         """Have redis-benchmark ask it."""
         before = _processor_seconds(self.pid)
         words = ["redis-benchmark", "-p", str(self.port), "-t", command, "-n", str(number)]
-        words += ["-c", str(CONNECTIONS), "-P", str(pipeline), "-r", str(KEYS), "--csv"]
+        words += ["-c", str(connections), "-P", str(pipeline), "-r", str(KEYS), "--csv"]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         spent = _processor_seconds(self.pid) - before
         (row,) = csv.DictReader(done.stdout.splitlines())
@@ -77,44 +101,41 @@ def _processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_A_SECOND
 
 
-# Redis' protocol
-
-
-async def serve_resp() -> None:
-    """Be this project's server: print the port and serve until killed."""
-    async with kv.open_memory() as namespace, open_resp_server(namespace, 0) as server:
-        gc.freeze()
-        gc.set_threshold(50_000)
-        print(server.address[1], flush=True)
-        await trio.sleep_forever()
+def missing_tools() -> str:
+    """Say which programs of Redis are not here; empty: all are."""
+    missing = [name for name in ("redis-server", "redis-benchmark") if shutil.which(name) is None]
+    if not missing:
+        return ""
+    return f"not measured: {' and '.join(missing)} not installed (apt: redis-server redis-tools)"
 
 
 @contextmanager
-def ours() -> Iterator[Contender]:
-    """Start this project's server."""
-    words = [sys.executable, __file__, "serve-resp"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as server, ExitStack() as stack:
-        stack.callback(server.kill)
-        if server.stdout is not None:
-            yield Contender(int(server.stdout.readline()), server.pid)
+def started(*words: str) -> Iterator[tuple[dict[str, Any], int]]:
+    """Start a child; give what it prints, and its process id."""
+    with (
+        subprocess.Popen([sys.executable, CHILD, *words], stdout=subprocess.PIPE) as child,
+        ExitStack() as stack,
+    ):
+        stack.callback(child.kill)
+        line = child.stdout.readline() if child.stdout is not None else b""
+        if not line:
+            raise SystemExit(f"the child {words[0]} has ended")
+        yield dict(json.loads(line)), child.pid
 
 
 @contextmanager
-def theirs(program: str) -> Iterator[Contender]:
-    """Start a redis-server that keeps everything in memory."""
+def ours(engine: str) -> Iterator[Contender]:
+    """Start this project's server over one of its engines."""
+    with started("resp", engine) as (found, pid):
+        yield Contender(found["port"], pid)
+
+
+@contextmanager
+def redis(*options: str) -> Iterator[Contender]:
+    """Start a redis-server; without options it keeps everything in memory."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    words = [
-        program,
-        "--port",
-        str(port),
-        "--bind",
-        "127.0.0.1",
-        "--save",
-        "",
-        "--appendonly",
-        "no",
-    ]
+    words = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", *options]
     with subprocess.Popen(words, stdout=subprocess.DEVNULL) as server, ExitStack() as stack:
         stack.callback(server.kill)
         deadline = time.monotonic() + START_SECONDS
@@ -129,53 +150,224 @@ def theirs(program: str) -> Iterator[Contender]:
         yield Contender(port, server.pid)
 
 
-def resp(rounds: int) -> int:
-    """Print what redis-benchmark finds of both servers; return the exit status."""
-    missing = [name for name in ("redis-server", "redis-benchmark") if shutil.which(name) is None]
-    if missing:
-        print(
-            f"not measured: {' and '.join(missing)} not installed (apt: redis-server redis-tools)"
-        )
-        return 0
-    with ours() as our_server, theirs("redis-server") as redis:
+def compared(found: list[Measured], others: list[Measured]) -> str:
+    """Return the ratio of the medians, with the least and the greatest of one round."""
+    medians = [statistics.median(each.a_second for each in side) for side in (found, others)]
+    ratios = [one.a_second / other.a_second for one, other in zip(found, others, strict=True)]
+    return f"{medians[0] / medians[1]:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+# Redis' protocol
+
+
+def resp(rounds: int) -> None:
+    """Print what redis-benchmark finds of the engines of one process and of redis-server."""
+    if problem := missing_tools():
+        print(problem)
+        return
+    with ours("memory") as memory, ours("eventual") as eventual, redis() as theirs:
         print(f"{CONNECTIONS} connections, {KEYS} keys, values of 3 bytes; {rounds} rounds")
-        print(
-            f"{'':14} {'ours/s':>9} {'Redis/s':>9}   ratio                   processor us of each"
-        )
+        print(f"{'':14}{'':10} {'a second':>9}   {'of Redis':22} {'of memory':22} processor us")
+        sides = {"memory": memory, "eventual": eventual, "Redis": theirs}
         for command, pipeline, number in WORKLOADS:
-            found: list[tuple[Measured, Measured]] = []
+            found: dict[str, list[Measured]] = {side: [] for side in sides}
             for _ in range(rounds):
-                mine = our_server.measure(command, pipeline, number)
-                found.append((mine, redis.measure(command, pipeline, number)))
-            print(_row(f"{command.upper()} -P {pipeline}", found), flush=True)
-    return 0
+                for side, server in sides.items():
+                    found[side].append(
+                        server.measure(
+                            command, connections=CONNECTIONS, pipeline=pipeline, number=number
+                        )
+                    )
+            for side, measured in found.items():
+                name = f"{command.upper()} -P {pipeline}" if side == "memory" else ""
+                ratio = "" if side == "Redis" else compared(measured, found["Redis"])
+                other = compared(measured, found["memory"]) if side == "eventual" else ""
+                print(f"{name:14}{_row(side, measured, ratio, other)}", flush=True)
 
 
-def _row(name: str, found: list[tuple[Measured, Measured]]) -> str:
-    rates = [statistics.median(pair[side].a_second for pair in found) for side in (0, 1)]
-    costs = [statistics.median(pair[side].processor_us for pair in found) for side in (0, 1)]
-    ratios = [mine.a_second / redis.a_second for mine, redis in found]
-    ratio = f"{rates[0] / rates[1]:.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-    return (
-        f"{name:14} {rates[0]:9,.0f} {rates[1]:9,.0f}   {ratio:22}  "
-        f"{costs[0]:.1f} and {costs[1]:.1f}"
+def _row(side: str, measured: list[Measured], ratio: str, other: str = "") -> str:
+    rate = statistics.median(each.a_second for each in measured)
+    cost = statistics.median(each.processor_us for each in measured)
+    return f"{side:10} {rate:9,.0f}   {ratio:22} {other:22} {cost:.1f}"
+
+
+def durable(rounds: int) -> None:
+    """Print the rate of SETs that are on the disks of two servers of three, at least."""
+    if problem := missing_tools():
+        print(problem)
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix="kv-", dir=Path.cwd()) as directory,
+        ExitStack() as stack,
+    ):
+        leader = _peers(stack, directory)
+        theirs = stack.enter_context(
+            redis("--appendonly", "yes", "--appendfsync", "always", "--dir", directory)
+        )
+        print(f"{IN_FLIGHT} connections, values of 3 bytes; {rounds} rounds")
+        sides = {"three": leader, "Redis": theirs}
+        found: dict[str, list[Measured]] = {side: [] for side in sides}
+        for _ in range(rounds):
+            for side, server in sides.items():
+                found[side].append(
+                    server.measure("set", connections=IN_FLIGHT, pipeline=1, number=DURABLE)
+                )
+        print(f"{'':10} {'a second':>9}   {'of Redis':22} {'':22} processor us")
+        print(_row("three", found["three"], compared(found["three"], found["Redis"])))
+        print(_row("Redis", found["Redis"], ""))
+
+
+def _peers(stack: ExitStack, directory: str) -> Contender:
+    """Start three servers, wait until all vote, and give the one that leads."""
+    peers: list[tuple[dict[str, Any], int]] = []
+    for number in range(PEERS):
+        joined = [peer["description"] for peer, _ in peers]
+        words = ("peer", f"n{number}", f"{directory}/n{number}", *joined)
+        peers.append(stack.enter_context(started(*words)))
+    leader = trio.run(_leader, [address for peer, _ in peers for address in peer["clients"]])
+    for peer, pid in peers:
+        if leader in peer["clients"]:
+            return Contender(peer["port"], pid)
+    raise SystemExit("the leader is none of the three servers")
+
+
+async def _leader(addresses: list[str]) -> str:
+    deadline = time.monotonic() + VOTERS_SECONDS
+    while time.monotonic() < deadline:
+        rows = (await kv.look(addresses)).replicas
+        leaders = [row.address for row in rows if row.role == "leader"]
+        if len(leaders) == 1 and [row.role for row in rows].count("follower") == PEERS - 1:
+            return leaders[0]
+        await trio.sleep(0.2)
+    raise SystemExit(f"there are no {PEERS} voters after {VOTERS_SECONDS:g} s")
+
+
+def show(name: str, times_ms: list[float], target_ms: float) -> None:
+    """Print a row of times."""
+    times = sorted(times_ms)
+    p99 = times[min(len(times) - 1, int(len(times) * 0.99))]
+    print(
+        f"{name:44} p50 {statistics.median(times):7.2f}   p99 {p99:7.2f}   most {times[-1]:7.2f} ms"
+        f"   target {target_ms:g}",
+        flush=True,
     )
 
 
-BENCHMARKS: Final[dict[str, Callable[[int], int]]] = {"resp": resp}
+# Lists
+
+
+def lists(_: int) -> None:
+    """Print how long lists of a thousand keys take, among a million."""
+    trio.run(_lists)
+
+
+async def _lists() -> None:
+    async with AsyncExitStack() as stack:
+        server = await stack.enter_async_context(kv.open_server())
+        spaces: dict[str, kv.Namespace] = {
+            "eventual, in its process": server.namespace,
+            "memory": await stack.enter_async_context(kv.open_memory()),
+        }
+        for space in spaces.values():
+            for prefix in range(PREFIXES):
+                await space.execute(
+                    [kv.Put(b"%03d/%03d" % (prefix, at), b"%010d" % at) for at in range(KEYS_EACH)]
+                )
+        client = await stack.enter_async_context(kv.open_client(server.client_addresses))
+        spaces["eventual, through a client"] = client
+        rng = random.Random(1)
+        print(f"lists of {KEYS_EACH} keys of {PREFIXES * KEYS_EACH:,}, values of 10 bytes")
+        for name, space in spaces.items():
+            times = []
+            for _ in range(LISTS):
+                prefix = b"%03d/" % rng.randrange(PREFIXES)
+                began = time.perf_counter()
+                page = await space.list(prefix)
+                times.append(1000 * (time.perf_counter() - began))
+                if len(page.entries) != KEYS_EACH:
+                    raise SystemExit(f"a list has {len(page.entries)} keys")
+            show(name, times, MOST_LIST_MS)
+
+
+# Memory
+
+
+def memory(_: int) -> None:
+    """Print what a million keys take in a server of one query actor, and of three."""
+    print(f"{MANY:,} keys and values of 10 bytes, resident memory")
+    for count in (1, 3):
+        with started("hold", str(count), str(MANY)) as (found, _pid):
+            whole = (found["after"] - found["before"]) / 1e6
+            print(
+                f"query actors: {count}   the keys {whole:,.0f} MB   "
+                f"of each actor {whole / count:,.0f} MB   target {MOST_MEGABYTES}   "
+                f"the whole process {found['after'] / 1e6:,.0f} MB",
+                flush=True,
+            )
+
+
+# How soon others see a put
+
+
+def visible(_: int) -> None:
+    """Print how long it takes until others see a put."""
+    with (
+        started("server", "2") as (one, _one),
+        started("server", "2", one["description"]) as (
+            two,
+            _two,
+        ),
+    ):
+        trio.run(_visible, one["clients"], two["clients"])
+
+
+async def _visible(mine: list[str], theirs: list[str]) -> None:
+    """Put at the first actor, at random moments, and watch at the others."""
+    addresses = {"local sibling": mine[1], "remote server": theirs[0], "its other actor": theirs[1]}
+    began: list[float] = []
+    times: dict[str, list[float]] = {name: [] for name in addresses}
+
+    async def watch(
+        name: str, address: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        async with kv.open_client([address]) as client, client.watch() as changes:
+            task_status.started()
+            while len(times[name]) < PUTS:
+                change = await anext(changes)
+                seconds = time.perf_counter() - began[int(change.key)]
+                times[name].append(1000 * seconds)
+
+    rng = random.Random(1)
+    with trio.fail_after(PUTS * MOST_GAP_SECONDS + PATIENCE_SECONDS):
+        async with trio.open_nursery() as nursery, kv.open_client([mine[0]]) as client:
+            for name, address in addresses.items():
+                await nursery.start(watch, name, address)
+            for number in range(PUTS):
+                began.append(time.perf_counter())
+                await client.put(b"%d" % number, b"")
+                await trio.sleep(rng.random() * MOST_GAP_SECONDS)
+    print(f"{PUTS} puts, {1000 * MOST_GAP_SECONDS / 2:g} ms apart on average; servers on loopback")
+    for name, found in times.items():
+        show(name, found, MOST_LOCAL_MS if name == "local sibling" else MOST_REMOTE_MS)
+
+
+PARTS: Final[dict[str, Callable[[int], None]]] = {
+    "resp": resp,
+    "durable": durable,
+    "lists": lists,
+    "memory": memory,
+    "visible": visible,
+}
 
 
 def main() -> None:
-    """Run the benchmarks that are named, all without a name."""
+    """Measure the parts that are named, all without a name."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("name", nargs="?", choices=[*BENCHMARKS, "serve-resp"], help="all without")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each workload")
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all where none is named")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each workload")
     arguments = parser.parse_args()
-    if arguments.name == "serve-resp":
-        trio.run(serve_resp)
-        return
-    names = [arguments.name] if arguments.name else list(BENCHMARKS)
-    sys.exit(max(BENCHMARKS[name](arguments.rounds) for name in names))
+    for name in arguments.parts or PARTS:
+        PARTS[name](arguments.rounds)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from tests.support.kv_engines import (
     Opened,
     open_eventual,
     open_linearizable,
+    open_local,
     open_memory,
     open_served,
 )
@@ -45,7 +46,11 @@ ATOMIC = [
     pytest.param(open_served, id="served"),
     pytest.param(open_linearizable, id="linearizable"),
 ]
-ENGINES = [*ATOMIC, pytest.param(open_eventual, id="eventual")]
+ENGINES = [
+    *ATOMIC,
+    pytest.param(open_eventual, id="eventual"),
+    pytest.param(open_local, id="local"),
+]
 
 ODD_KEYS = [
     b"\x00",

@@ -1,12 +1,14 @@
 """Clients of Redis, unchanged, against a RESP server on loopback: redis-cli, -benchmark, -py."""
 
 import csv
+import random
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import attrs
 import pytest
 import redis
 import trio
@@ -14,6 +16,7 @@ from redis.client import Pipeline
 
 from tests.support.net import free_port, until
 from tests.support.processes import PATIENCE_SECONDS, started
+from tests.support.resp_model import RespModel
 from tests.support.resp_script import Connection, Step, play, read_record
 from tests.support.tools import require_tool
 from trio440 import kv, raft
@@ -78,6 +81,111 @@ async def test_redis_benchmark_works(server: RespServer, pipeline: int) -> None:
     assert statistics.commands >= 1200
     assert statistics.protocol_errors == statistics.clients_refused == 0
     await until(lambda: server.statistics().clients == 0)
+
+
+# What is left in the store, compared with a dictionary
+
+DRAWN = 3200
+"""A multiple of the pipelines, of which redis-benchmark sends whole ones."""
+WRITTEN = {"set": "abc", "a": "1", "b": "2"}
+
+
+@attrs.frozen
+class Front:
+    """A RESP server over one of the engines."""
+
+    server: RespServer
+    is_atomic: bool
+
+    async def everything(self) -> dict[str, str]:
+        """Ask redis-cli for all keys and values; both without line ends."""
+        keys = (await run("redis-cli", self.server, "--scan")).split()
+        values: list[str] = []
+        for start in range(0, len(keys), 100):
+            part = keys[start : start + 100]
+            values += (await run("redis-cli", self.server, "mget", *part)).splitlines()
+        assert int(await run("redis-cli", self.server, "dbsize")) == len(keys) == len(set(keys))
+        return dict(zip(keys, values, strict=True))
+
+
+@pytest.fixture(params=["memory", "eventual", "linearizable"])
+async def front(request: pytest.FixtureRequest) -> AsyncIterator[Front]:
+    config = kv.StoreConfig(namespaces={"default": request.param})
+    async with kv.open_store(config) as store:
+        namespace = store.namespaces["default"]
+        async with open_resp_server(namespace, 0) as server:
+            yield Front(server, isinstance(namespace, kv.AtomicNamespace))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pipeline", ["1", "16"])
+async def test_what_redis_benchmark_leaves_is_what_it_has_written(
+    front: Front, pipeline: str
+) -> None:
+    """Keys are drawn at random, so a dictionary says what there may be, and what they add up to."""
+    words = ["-n", str(DRAWN), "-r", "200", "-P", pipeline, "-c", "20", "--csv"]
+
+    async def benchmark(*command: str) -> None:
+        printed = await run("redis-benchmark", front.server, *words, *command)
+        assert len(list(csv.DictReader(printed.splitlines()))) == 1
+
+    await benchmark("set", "set:__rand_int__", "abc")
+    await benchmark("mset", "a:__rand_int__", "1", "b:__rand_int__", "2")
+    wanted = {f"{name}:{at:012}": value for name, value in WRITTEN.items() for at in range(200)}
+    found = await front.everything()
+    assert found.items() <= wanted.items()
+    assert len(found) > 0.99 * len(wanted), "each key was drawn 16 times"
+    await benchmark("del", "set:__rand_int__")
+    found = await front.everything()
+    assert sum(key.startswith("set:") for key in found) <= 2
+    if front.is_atomic:
+        await benchmark("incrby", "n:__rand_int__", "3")
+        await benchmark("append", "text:__rand_int__", "xyz")
+        found = await front.everything()
+        assert sum(int(found[key]) for key in found if key.startswith("n:")) == 3 * DRAWN
+        texts = [found[key] for key in found if key.startswith("text:")]
+        assert sum(map(len, texts)) == 3 * DRAWN
+        assert {text.replace("xyz", "") for text in texts} == {""}
+    assert front.server.statistics().protocol_errors == 0
+
+
+@pytest.mark.slow
+async def test_each_answer_is_that_of_a_dictionary(front: Front) -> None:
+    """Of several clients at the same time, each with keys of its own."""
+    wanted: dict[str, str] = {}
+
+    async def play_one(number: int) -> None:
+        model = RespModel(f"c{number}/", random.Random(number), is_atomic=front.is_atomic)
+        steps = [model.step() for _ in range(1500)]
+        script = "".join(f"{command}\n" for command, _ in steps)
+        printed = await run("redis-cli", front.server, stdin=script.encode())
+        answers = "".join(f"{answer}\n" for _, answer in steps)
+        assert printed.splitlines() == answers.splitlines()
+        wanted.update(model.values)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(4):
+            nursery.start_soon(play_one, number)
+    assert await front.everything() == wanted
+
+
+@pytest.mark.slow
+async def test_what_is_sent_without_waiting_leaves_what_a_dictionary_has(front: Front) -> None:
+    wanted: dict[str, str] = {}
+    rng, lines = random.Random(1), []
+    for number in range(20_000):
+        key = f"k{rng.randrange(500)}"
+        if rng.random() < 0.8:
+            wanted[key] = f"v{number}"
+            lines.append(f"set {key} v{number}\r\n")
+        else:
+            wanted.pop(key, None)
+            lines.append(f"del {key}\r\n")
+        if rng.random() < 0.1:
+            lines.append(f"get {key}\r\n")
+    printed = await run("redis-cli", front.server, "--pipe", stdin="".join(lines).encode())
+    assert f"errors: 0, replies: {len(lines)}" in printed
+    assert await front.everything() == wanted
 
 
 @pytest.mark.parametrize("protocol", [2, 3])

@@ -25,6 +25,7 @@ from trio440.errors import (
     StoreUnavailable,
 )
 from trio440.journal import open_journal
+from trio440.kv import local
 from trio440.kv.keeping import (
     decode_kept,
     encode_birth,
@@ -261,9 +262,61 @@ async def test_an_answer_waits_for_the_disk_where_it_is_synced(world: World) -> 
             world.client(server) as client,
         ):
             await client.get(b"warm up")
-            began = trio.current_time()
-            await client.put(b"k", b"v")
-            assert least <= trio.current_time() - began <= most
+            for space in (client, server.namespace):
+                began = trio.current_time()
+                await space.put(b"k", b"v")
+                assert least <= trio.current_time() - began <= most
+
+
+async def test_calls_of_the_own_process_share_the_disk_and_do_not_queue_for_it(
+    world: World,
+) -> None:
+    world.latency_seconds = 1.0
+    async with world.server() as server:
+        ended: list[float] = []
+
+        async def put(number: int) -> None:
+            await server.namespace.put(b"%d" % number, b"v")
+            ended.append(trio.current_time() - began)
+
+        began = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(put, number)
+                await trio.sleep(0.1)
+        assert server.namespace.messages == 10
+        assert max(ended) < 4, "ten writes to the disk take ten seconds"
+
+
+async def test_calls_of_the_own_process_that_wait_when_the_server_ends_fail(world: World) -> None:
+    world.latency_seconds = 1.0
+    failures: list[bool] = []
+
+    async def work(operation: kv.Operation) -> None:
+        with pytest.raises(StoreUnavailable, match="this server is closed") as caught:
+            await server.namespace.execute([operation])
+        failures.append(caught.value.may_have_happened)
+
+    async with trio.open_nursery() as nursery, world.server() as server:
+        await server.namespace.put(b"a", b"v")
+        nursery.start_soon(work, kv.Put(b"b", b"v"))
+        await trio.sleep(0.5)
+        nursery.start_soon(work, kv.Get(b"b"))
+        await trio.sleep(0.1)
+    assert failures == [True, False]
+
+
+async def test_a_disk_that_hangs_is_not_waited_for_without_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "TIMEOUT_SECONDS", 5.0)
+    async with world.server() as server:
+        world.latency_seconds = 20.0
+    async with world.server() as server:
+        for may_have_happened, operation in ((True, kv.Put(b"a", b"v")), (False, kv.Get(b"a"))):
+            with pytest.raises(StoreUnavailable, match="disk did not answer within 5 s") as caught:
+                await server.namespace.execute([operation])
+            assert caught.value.may_have_happened is may_have_happened
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
@@ -278,6 +331,13 @@ async def test_a_disk_that_fails_is_said_to_every_client(world: World, code: int
                 await client.get(b"a")
             with pytest.raises(JournalFailed):
                 await server.wait_failed()
+            for operation in (kv.Put(b"a", b"2"), kv.Get(b"a")):
+                with pytest.raises(StoreUnavailable) as caught:
+                    await server.namespace.execute([operation])
+                assert caught.value.may_have_happened is isinstance(operation, kv.Put)
+            with pytest.raises(StoreUnavailable):
+                async with server.namespace.watch():
+                    pass
     assert (await world.kept())[b"a"] in (b"1", b"2")
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "Opened",
     "open_eventual",
     "open_linearizable",
+    "open_local",
     "open_memory",
     "open_served",
 ]
@@ -41,7 +42,7 @@ async def open_memory(limits: kv.TableLimits = LIMITS) -> AsyncIterator[Opened]:
 
 
 @asynccontextmanager
-async def open_eventual() -> AsyncIterator[Opened]:
+async def _open_server() -> AsyncIterator[tuple[kv.Server, SimNetwork]]:
     """Have one server with one replica, so that what was written is seen at once."""
     limits = kv.ReplicaLimits(
         key_bytes=LIMITS.key_bytes,
@@ -50,19 +51,28 @@ async def open_eventual() -> AsyncIterator[Opened]:
         list_bytes=8 << 20,
         history_changes=LIMITS.history_changes,
     )
-    async with AsyncExitStack() as stack:
-        network = await stack.enter_async_context(open_sim_network(1))
+    async with open_sim_network(1) as network:
         network.recording = False
         network.weather(delay=500, jitter=500)
-        opening = kv.open_server(
-            7000, host="10.0.0.1", limits=limits, ports=network.host("10.0.0.1", seed=1)
-        )
-        server = await stack.enter_async_context(opening)
+        ports = network.host("10.0.0.1", seed=1)
+        async with kv.open_server(7000, host="10.0.0.1", limits=limits, ports=ports) as server:
+            yield server, network
+
+
+@asynccontextmanager
+async def open_eventual() -> AsyncIterator[Opened]:
+    """Use a server from another machine."""
+    async with _open_server() as (server, network):
         ports = network.host("10.0.0.9", seed=9)
-        space = await stack.enter_async_context(
-            kv.open_client(server.client_addresses, ports=ports)
-        )
-        yield Opened(space, lateness_seconds=0.2)
+        async with kv.open_client(server.client_addresses, ports=ports) as space:
+            yield Opened(space, lateness_seconds=0.2)
+
+
+@asynccontextmanager
+async def open_local() -> AsyncIterator[Opened]:
+    """Use a server from its own process."""
+    async with _open_server() as (server, _):
+        yield Opened(server.namespace, lateness_seconds=0.2)
 
 
 @asynccontextmanager

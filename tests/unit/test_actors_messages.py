@@ -149,6 +149,26 @@ def test_what_could_change_is_not_shared(cls: Any) -> None:
     assert not is_shareable(cls)
 
 
+def test_what_is_promised_not_to_change_is_shared() -> None:
+    @message("test.Promised", shared=True)
+    @attrs.frozen
+    class Promised:
+        held: tuple[HoldsList, ...]
+
+    @message("test.Heir")
+    @attrs.frozen
+    class Heir(Promised):
+        pass
+
+    vocabulary = Vocabulary()
+    held = Promised((HoldsList([1]),))
+    assert vocabulary.copy(vocabulary.learn(Promised), held) == (held, 0)
+    copied, size = vocabulary.copy(vocabulary.learn(Heir), Heir(held.held))
+    assert copied == Heir(held.held)
+    assert copied.held is not held.held
+    assert size, "a class that is derived has promised nothing"
+
+
 def test_answers_are_plain_or_messages() -> None:
     vocabulary = Vocabulary()
     for plain in (None, True, 1, 1.5, "text", b"bytes"):

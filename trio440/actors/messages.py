@@ -13,7 +13,8 @@ own there; another class that claims them is refused.
 
 Actors share no memory. So what is told is encoded and decoded again, by the codec that would take
 it over a network, unless its type makes sharing safe: a frozen class whose fields are frozen, all
-the way down. A message that is shared goes to its receiver as it is, unchecked.
+the way down, or one that was registered as ``shared``. A message that is shared goes to its
+receiver as it is, unchecked.
 """
 
 import enum
@@ -58,6 +59,7 @@ Q_co = TypeVar("Q_co", covariant=True)
 R_co = TypeVar("R_co", covariant=True)
 
 MARK: Final = "__trio440_message__"
+SHARED: Final = "__trio440_shared__"
 
 PLAIN: Final = (int, float, bool, str, bytes, type(None))
 """What needs no class: it is immutable, and answers may be of it."""
@@ -90,12 +92,14 @@ class Asks(Protocol[Q_co, R_co]):
     def _asked_of(self, ref: Ref[Q_co], /) -> R_co: ...
 
 
-def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
+def message(name: str, *, version: int = 1, shared: bool = False) -> Callable[[type[T]], type[T]]:
     """Decorate an attrs class, outside its own decorator: it is a message.
 
     Args:
         name: under which it is known on every machine, 1 to 200 characters.
         version: 1 or more; a class of another version is another message.
+        shared: a promise that nobody changes a message once it is made, where the class and what
+            it holds do not prevent it: inside of a system it is not encoded.
 
     Raises:
         InvalidParameter: a name or version out of range, no attrs class, or one with a name; a
@@ -114,6 +118,7 @@ def message(name: str, *, version: int = 1) -> Callable[[type[T]], type[T]]:
         if (answer := answer_kind(cls)) is not None and not _may_answer(answer):
             raise InvalidParameter("an answer", answer, ANSWERS)
         setattr(cls, MARK, (name, version))
+        setattr(cls, SHARED, shared)
         return cls
 
     return mark
@@ -156,7 +161,8 @@ class Vocabulary:
                 "message", cls, f"the only {name!r} of version {version}; {other.cls!r} is"
             )
         try:
-            entry = Entry(name, version, cls, Codec[Any](cls), is_shareable(cls))
+            shared = vars(cls)[SHARED] or is_shareable(cls)
+            entry = Entry(name, version, cls, Codec[Any](cls), shared)
         except NameError as error:
             what = f"of fields whose types can be looked up ({error})"
             raise InvalidParameter("message", cls, what) from None

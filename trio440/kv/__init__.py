@@ -6,6 +6,7 @@ from trio440.kv.discovery import Offer
 from trio440.kv.keeper import Durability
 from trio440.kv.linearizable import LinearizableNamespace, open_linearizable
 from trio440.kv.linearizable_peer import open_linearizable_peer
+from trio440.kv.local import LocalNamespace
 from trio440.kv.memory import MemoryNamespace, open_memory
 from trio440.kv.namespace import (
     AtomicNamespace,
@@ -69,6 +70,7 @@ __all__ = [
     "Lag",
     "LinearizableNamespace",
     "List",
+    "LocalNamespace",
     "MemoryNamespace",
     "Namespace",
     "Offer",

@@ -1,8 +1,8 @@
 """The client of the eventual engine: each call goes to the query actor that its router names."""
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar, final
 
 import trio
@@ -17,8 +17,6 @@ from trio440.errors import (
     BadMessage,
     CallTimedOut,
     HandshakeRefused,
-    HistoryCompacted,
-    InvalidParameter,
     MessageTooLarge,
     OperationRefused,
     RemoteError,
@@ -26,6 +24,7 @@ from trio440.errors import (
     StoreUnavailable,
 )
 from trio440.kv.discovery import IDENTITY
+from trio440.kv.following import follow_replica
 from trio440.kv.namespace import EventualNamespace
 from trio440.kv.operations import (
     Change,
@@ -55,10 +54,8 @@ R = TypeVar("R")
 
 MOST_CONNECTIONS: Final = 64
 """For one address more, the one that was not used for longest is closed if nothing waits there."""
-FOLLOW_MS: Final = 20_000
 READS: Final = (Get, GetSiblings, List, Count)
 UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
-NO_POSITION: Final = "the position of a change of this namespace"
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
 
@@ -114,10 +111,9 @@ class EventualClient(EventualNamespace):
         rest = iter(results)
         return [UNSUPPORTED if row is None else next(rest) for row in rows]
 
-    @asynccontextmanager
-    async def watch(
+    def watch(
         self, prefix: bytes = b"", *, after: bytes | None = None
-    ) -> AsyncIterator[AsyncIterator[Change]]:
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
         """Hear of every change of the keys with a prefix; see :meth:`Namespace.watch`.
 
         The order is that of one replica, and its positions lead back to it, as long as it lives.
@@ -129,14 +125,7 @@ class EventualClient(EventualNamespace):
             OperationRefused: as many wait there as may.
             InvalidParameter: ``after`` is no position of this engine.
         """
-        if after is None:
-            address = self._router.next_address()
-            first = await self.follow(address, Follow(prefix, "", 0, 0))
-            life, number = first.life, first.number
-        else:
-            address, life, number = _read_position(after)
-            _check(await self.follow(address, Follow(prefix, life, number, 0)), life, number)
-        yield _Changes(self, address, prefix, life, number)
+        return follow_replica(self.follow, self._router.next_address, prefix, after)
 
     async def follow(self, address: str, request: Follow) -> Followed:
         """Ask the query actor at an address for changes."""
@@ -147,8 +136,6 @@ class EventualClient(EventualNamespace):
             answer = await self._call(address, store.follow, request, seconds, is_read=True)
         finally:
             connection.calls -= 1
-        if answer.is_refused:
-            raise OperationRefused("as many watches wait at this replica as may")
         return answer
 
     # Connections
@@ -236,53 +223,6 @@ class _Connection:
             await self._is_open.wait()
             assert self._client is not None  # noqa: S101 - that is what the event says
         return self._client
-
-
-@final
-class _Changes(AsyncIterator[Change]):
-    """The changes behind one number of one replica."""
-
-    def __init__(
-        self, store: EventualClient, address: str, prefix: bytes, life: str, number: int
-    ) -> None:
-        self._store = store
-        self._address = address
-        self._prefix = prefix
-        self._life = life
-        self._number = number
-        self._changes: deque[Change] = deque()
-
-    async def __anext__(self) -> Change:
-        if self._changes:
-            await trio.lowlevel.checkpoint()
-        while not self._changes:
-            request = Follow(self._prefix, self._life, self._number, FOLLOW_MS)
-            answer = await self._store.follow(self._address, request)
-            _check(answer, self._life, self._number)
-            for key, value, version, number in answer.changes:
-                position = f"{self._address} {self._life} {number}".encode()
-                self._changes.append(Change(key, value, version, position))
-            self._number = answer.number
-        return self._changes.popleft()
-
-
-def _check(answer: Followed, life: str, number: int) -> None:
-    """Refuse an answer that leaves changes out.
-
-    Raises:
-        HistoryCompacted: it does.
-    """
-    if answer.life != life or number < answer.forgotten:
-        raise HistoryCompacted(number, answer.forgotten)
-
-
-def _read_position(position: bytes) -> tuple[str, str, int]:
-    with suppress(ValueError, InvalidParameter):
-        address, life, number = position.decode().split(" ")
-        parse_address(address)
-        if life and number.isdigit() and len(number) < 19:  # noqa: PLR2004 - of an int64
-            return address, life, int(number)
-    raise InvalidParameter("after", position[:200], NO_POSITION)
 
 
 @asynccontextmanager

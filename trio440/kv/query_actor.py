@@ -11,6 +11,7 @@ from trio440.core.host import Host
 from trio440.kv.hlc import HybridClock
 from trio440.kv.keeper import Keeper
 from trio440.kv.keeping import collect
+from trio440.kv.operations import Operation, Result
 from trio440.kv.records import Records
 from trio440.kv.replica import Replica
 from trio440.kv.replica_limits import ReplicaLimits, ReplicaStatistics
@@ -26,7 +27,7 @@ from trio440.kv.service import (
 from trio440.kv.sync import Replication, SyncTimes
 from trio440.kv.sync_messages import ServerInfo, Sync
 
-__all__ = ["Inspect", "Inspected", "Meet", "QueryActor", "Role", "Roster", "Tick"]
+__all__ = ["Batches", "Inspect", "Inspected", "Meet", "QueryActor", "Role", "Roster", "Tick"]
 
 TICK_GAP_US: Final = 110_000
 """At least so long between two ticks: an actor counts what it tells itself, too."""
@@ -69,6 +70,25 @@ class Inspect(actors.Question[Inspected]):
     """Ask a query actor how it is."""
 
 
+@actors.message("kv.BatchResults", shared=True)
+@attrs.frozen
+class BatchResults:
+    """The results of batches, in their order."""
+
+    results: tuple[tuple[Result, ...], ...]
+
+
+@actors.message("kv.Batches", shared=True)
+@attrs.frozen
+class Batches(actors.Question[BatchResults]):
+    """Batches of callers in the actor's own process, which need no wire form.
+
+    Each is carried out by itself, as an :class:`Execute` is.
+    """
+
+    batches: tuple[tuple[Operation, ...], ...]
+
+
 @attrs.define
 class Roster:
     """The server, once all its actors are there, and those that it was told of."""
@@ -106,7 +126,7 @@ class _Held:
 
 
 @final
-class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
+class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | Inspect]):
     """One of a server's actors, with a replica of the whole store.
 
     A life that fails begins anew with the writes of the one before.
@@ -170,6 +190,22 @@ class QueryActor(actors.Actor[Execute | Follow | Sync | Tick | Meet | Inspect]):
         rest = iter(results)
         every = (MALFORMED if operation is None else next(rest) for operation in operations)
         return Executed(self._replica.clock.last, tuple(map(write_result, every)))
+
+    @actors.handler
+    async def execute_batches(self, message: Batches) -> BatchResults:
+        """Answer batches at once."""
+        now_ms = self._now_ms()
+        answers: list[tuple[Result, ...]] = []
+        every: list[bytes] = []
+        for operations in message.batches:
+            results, written = self._replica.execute(0, operations, now_ms)
+            answers.append(tuple(results))
+            every += written
+        if every:
+            self._replication.written(every)
+            await self._keep(every)
+        self._go_on()
+        return BatchResults(tuple(answers))
 
     @actors.handler
     async def sync(self, message: Sync) -> None:

@@ -32,6 +32,7 @@ from trio440.kv.description import Description, parse_description
 from trio440.kv.discovery import CLUSTER, DEFAULT, IDENTITY, Discovery, Offer, Offered
 from trio440.kv.hlc import HybridClock
 from trio440.kv.keeper import MOST_DURABLE_BYTES, Durability, Keeper, open_keeper
+from trio440.kv.local import LocalNamespace, open_local
 from trio440.kv.query_actor import Inspect, Inspected, Meet, QueryActor, Role, Roster
 from trio440.kv.replica_limits import ReplicaLimits
 from trio440.kv.service import AskStatus, Execute, Executed, Follow, Followed, Queries, Seen
@@ -57,11 +58,14 @@ class Server:
         refs: Sequence[actors.Ref[Any]],
         description: Description,
         keeper: Keeper | None,
+        namespace: LocalNamespace,
     ) -> None:
         self._system = system
         self._refs = tuple(refs)
         self._description = description
         self._keeper = keeper
+        self.namespace: Final = namespace
+        """The store, to be used in this process."""
 
     def __repr__(self) -> str:
         return f"<kv.Server {self.address}, {len(self._refs)} query actors>"
@@ -199,7 +203,10 @@ async def open_server(
         counters = tuple(ref.counter for ref in refs)
         roster.me = ServerInfo(system.address, system.incarnation, counters)
         await _meet_all(system, refs, join_seconds)
-        yield Server(system, refs, Description(roster.me, tuple(clients)), keeper)
+        namespace = await stack.enter_async_context(
+            open_local(system, dict(zip(clients, refs, strict=True)), keeper, ports)
+        )
+        yield Server(system, refs, Description(roster.me, tuple(clients)), keeper, namespace)
 
 
 async def _meet_all(

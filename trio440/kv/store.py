@@ -22,7 +22,6 @@ from trio440.core.host import MAX_PORT, Host, format_address
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
 from trio440.errors import InvalidParameter
-from trio440.kv.client import open_client
 from trio440.kv.discovery import (
     CLUSTER,
     DEFAULT,
@@ -198,9 +197,7 @@ class _Opening:
             memory = await stack.enter_async_context(open_memory(ports=ports))
         store = Store(eventual, peer)
         if eventual is not None:
-            addresses = eventual.client_addresses
-            local = await stack.enter_async_context(open_client(addresses, ports=ports))
-            store.add(names["eventual"], local, addresses)
+            store.add(names["eventual"], eventual.namespace, eventual.client_addresses)
         if peer is not None:
             known = open_linearizable(peer=peer, cluster=CLUSTER, ports=ports)
             linearizable = await stack.enter_async_context(known)

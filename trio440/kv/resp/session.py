@@ -97,7 +97,7 @@ class Session:
         self._nursery: trio.Nursery | None = None
         self._receiving = False
         self._ending = False
-        self._is_plain = shared.asking.now is not None
+        self._is_plain = True
         """Nothing is kept for the client: a GET is a GET, and nothing waits to be sent."""
 
     def close(self) -> None:
@@ -145,18 +145,17 @@ class Session:
             self._receiving = False
             if not data:
                 return
-            answers: bytes = b""
+            operations: Sequence[Operation] = ()
             requests: Sequence[Request] = ()
             if self._is_plain and len(data) <= LONE_BYTES:
-                answers = self._answer_lone(data)
-            if not answers:
+                operations = _lone(data)
+            if not operations:
                 requests = feed(data)
-                if self._is_plain:
-                    answers = self._answer_at_once(requests)
-            if answers:
-                taken = stream.send_nowait(answers)
-                if taken < len(answers):
-                    await self._outbox.send(answers[taken:])
+                if self._is_plain and not self._parser.is_unfinished:
+                    operations = _alike(requests)
+            if operations:
+                counters.commands += len(operations)
+                await self._answer(operations)
                 continue
             counters.commands += len(requests)
             await self._carry_out(requests)
@@ -171,8 +170,7 @@ class Session:
         """Look at what is kept for the client, and whether the shortest way is open to it."""
         parser, transacting, subscriptions = self._parser, self._transacting, self._subscriptions
         self._account.keep(parser.held_bytes + transacting.held_bytes + subscriptions.held_bytes)
-        busy = parser.is_unfinished or self._account.kept or self._shared.asking.now is None
-        self._is_plain = not busy and self._may_ask()
+        self._is_plain = not (parser.is_unfinished or self._account.kept) and self._may_ask()
 
     async def _receive_in_time(self, idle_seconds: float) -> bytes | bytearray:
         """Return the next bytes, none at the end, or when the client has been idle for too long."""
@@ -183,50 +181,22 @@ class Session:
         self._counters.clients_closed_idle += 1
         return b""
 
-    def _answer_lone(self, data: bytes | bytearray) -> bytes:
-        """Carry out one GET or SET that is all of the bytes; return the answer, none for others.
+    async def _answer(self, operations: Sequence[Operation]) -> None:
+        """Carry out nothing but GETs, or nothing but SETs, and send the answers.
 
-        For a namespace that need not wait, and a client for whom nothing is kept.
+        For a client for whom nothing is kept.
         """
-        request = parse_lone(data)
-        now = self._shared.asking.now
-        if request is None or now is None:
-            return b""
-        counters = self._counters
-        counters.commands += 1
-        counters.batches += 1
-        counters.operations += 1
-        key, value = request
-        if value is None:
-            return found(self._client.encoding, now((Get(key),))[0])
-        return changed(now((Put(key, value),))[0])
-
-    def _answer_at_once(self, requests: Sequence[Request]) -> bytes:
-        """Carry out nothing but GETs, or nothing but SETs, and return the answers; none for others.
-
-        For a namespace that need not wait, and a client for whom nothing is kept.
-        """
-        now, number, parser = self._shared.asking.now, len(requests), self._parser
-        if now is None or not number or number > BATCH_OPERATIONS or parser.is_unfinished:
-            return b""
-        first = requests[0]
-        size, name = len(first), first[0]
-        is_get = size == 2 and name in GETS  # noqa: PLR2004 - the shape
-        if not is_get and (size != 3 or name not in SETS):  # noqa: PLR2004 - the shape
-            return b""
-        try:
-            names, *columns = zip(*requests, strict=True)
-        except ValueError:  # they have not all the same shape
-            return b""
-        if names.count(name) != number:
-            return b""
-        operations: list[Operation] = [*(map(Get, *columns) if is_get else map(Put, *columns))]
-        counters = self._counters
-        counters.commands += number
-        counters.batches += 1
-        counters.operations += number
-        results = now(operations)
-        return all_found(self._client.encoding, results) if is_get else all_changed(results)
+        results = await self._shared.asking.ask(operations)
+        encoding = self._client.encoding
+        if len(results) == 1:
+            (result,) = results
+            is_get = type(operations[0]) is Get
+            answers = found(encoding, result) if is_get else changed(result)
+        elif type(operations[0]) is Get:
+            answers = all_found(encoding, results)
+        else:
+            answers = all_changed(results)
+        await self._outbox.send(answers)
 
     async def _say_goodbye(self) -> None:
         """Read until the client has closed: closing with bytes unread, it might lose the last."""
@@ -311,3 +281,31 @@ class Session:
             self._batch.answers.append(await list_keys(asking, request[1], limits))
         else:
             self._batch.answers.append(await remove_all(asking, request))
+
+
+def _lone(data: bytes | bytearray) -> Sequence[Operation]:
+    """Return the one short GET or SET that is all of the bytes; none for others."""
+    request = parse_lone(data)
+    if request is None:
+        return ()
+    key, value = request
+    return (Get(key),) if value is None else (Put(key, value),)
+
+
+def _alike(requests: Sequence[Request]) -> Sequence[Operation]:
+    """Return the operations of nothing but GETs, or nothing but SETs; none for others."""
+    number = len(requests)
+    if not number or number > BATCH_OPERATIONS:
+        return ()
+    first = requests[0]
+    size, name = len(first), first[0]
+    is_get = size == 2 and name in GETS  # noqa: PLR2004 - the shape
+    if not is_get and (size != 3 or name not in SETS):  # noqa: PLR2004 - the shape
+        return ()
+    try:
+        names, *columns = zip(*requests, strict=True)
+    except ValueError:  # they have not all the same shape
+        return ()
+    if names.count(name) != number:
+        return ()
+    return [*(map(Get, *columns) if is_get else map(Put, *columns))]

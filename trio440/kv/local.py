@@ -1,0 +1,286 @@
+"""The eventual engine as its server's own process uses it: a query actor is asked directly.
+
+Calls that come while the actor has a message wait together for the next one, so that the calls of
+many tasks cost the actor one message and not one each::
+
+    task ──batch──┐                                        ┌──results──▶ task
+    task ──batch──┼──▶ one message ──▶ actor ──▶ one answer ┼──results──▶ task
+    task ──batch──┘                                        └──results──▶ task
+
+Each batch is carried out by itself, with the limits of one. All calls go to the first query actor
+of the server: what one task has written, every other one reads at once. Other actors of the same
+process would answer no sooner, and not know of it before the next sync.
+"""
+
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, final
+
+import msgspec
+import trio
+
+from trio440 import actors
+from trio440.core.host import Clock, Host
+from trio440.core.lifetimes import open_service_nursery
+from trio440.errors import (
+    ActorError,
+    ActorFailed,
+    InvalidParameter,
+    JournalFailed,
+    LimitReached,
+    MailboxFull,
+    StoreUnavailable,
+)
+from trio440.kv.client import READS
+from trio440.kv.following import follow_replica
+from trio440.kv.keeper import Keeper
+from trio440.kv.namespace import EventualNamespace
+from trio440.kv.operations import Change, Get, Operation, Put, Result
+from trio440.kv.query_actor import Batches
+from trio440.kv.service import Follow, Followed, OperationRow, write_operation
+from trio440.raft.waiting import Waiter
+
+__all__ = ["LocalNamespace", "open_local"]
+
+TIMEOUT_SECONDS: Final = 60.0
+"""For one message, and as long again for its writes to be as lasting as the server promises."""
+MOST_OPERATIONS: Final = 512
+"""Of one message, unless it has one batch only: the actor does nothing else meanwhile."""
+MOST_CALLS: Final = 10_000
+"""That wait for an answer; one more is refused."""
+CLOSED: Final = "this server is closed"
+NOT_HANDLED: Final = (MailboxFull, LimitReached)
+"""Errors after which the actor knows nothing of a message."""
+
+
+@final
+class _Call:
+    """One batch, and the task that waits for its results."""
+
+    __slots__ = ("operations", "waiter", "was_sent")
+
+    def __init__(self, operations: tuple[Operation, ...]) -> None:
+        self.operations = operations
+        self.waiter = Waiter()
+        self.was_sent = False
+
+    def fail(self, reason: str) -> None:
+        may_have_happened = self.was_sent and not _only_reads(self.operations)
+        self.waiter.fail(StoreUnavailable(reason, may_have_happened=may_have_happened))
+
+
+@final
+class LocalNamespace(EventualNamespace):
+    """The store, asked in the process of one of its servers; :attr:`Server.namespace` is one.
+
+    Any number of tasks share it. It ends with its server: calls that wait raise
+    ``StoreUnavailable`` then, later ones ``trio.ClosedResourceError``.
+    """
+
+    def __init__(
+        self,
+        system: actors.ActorSystem,
+        refs: Mapping[str, actors.Ref[Any]],
+        keeper: Keeper | None,
+        clock: Clock,
+    ) -> None:
+        self.messages = 0
+        """How many the actor was sent, for all calls together."""
+        self._system = system
+        self._refs = refs
+        self._address, self._ref = next(iter(refs.items()))
+        self._keeper = keeper
+        self._clock = clock
+        self._queue: OrderedDict[_Call, None] = OrderedDict()
+        """Calls that wait for the next message."""
+        self._calls: dict[_Call, None] = {}
+        """All that wait for their results."""
+        self._idle = trio.lowlevel.ParkingLot()
+        self._is_closed = False
+
+    async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
+        """Carry out operations in their order; see :meth:`Namespace.execute`.
+
+        Raises:
+            InvalidParameter: an operation holds something of a wrong type; nothing was done.
+        """
+        check_types(operations)
+        if not operations or self._is_closed or len(self._calls) >= MOST_CALLS:
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            if not operations:
+                return []
+            reason = f"{MOST_CALLS} calls wait for an answer, which is the limit"
+            raise StoreUnavailable(reason, may_have_happened=False)
+        call = _Call(tuple(operations))
+        if not self._queue:
+            self._idle.unpark()
+        self._queue[call] = self._calls[call] = None
+        try:
+            results: Sequence[Result] = await call.waiter.wait()
+        finally:
+            del self._calls[call]
+            if not call.was_sent:
+                self._queue.pop(call, None)
+        return results
+
+    def watch(
+        self, prefix: bytes = b"", *, after: bytes | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Change]]:
+        """Hear of every change of the keys with a prefix; see :meth:`EventualClient.watch`.
+
+        A position of another server's replica is one of changes that are not remembered here.
+        """
+        return follow_replica(self.follow, lambda: self._address, prefix, after)
+
+    async def follow(self, address: str, request: Follow) -> Followed:
+        """Ask a query actor of this server for changes."""
+        if self._is_closed:
+            await trio.lowlevel.checkpoint()
+        self._check_open()
+        seconds = TIMEOUT_SECONDS + request.wait_ms / 1000
+        ref = self._refs.get(address, self._ref)
+        try:
+            answer: Followed = await self._system.ask(ref, request, timeout_seconds=seconds)
+            if self._keeper is not None:
+                await self._keeper.settle()
+        except (ActorError, JournalFailed) as error:
+            raise StoreUnavailable(_reason(error), may_have_happened=False) from None
+        return answer
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise trio.ClosedResourceError(CLOSED)
+
+    # Messages
+
+    async def run(self) -> None:
+        """Send one message after the other, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            while True:
+                while not self._queue:
+                    await self._idle.park()
+                calls = self._take()
+                self.messages += 1
+                question = Batches(tuple([call.operations for call in calls]))
+                try:
+                    answer = await self._system.ask(
+                        self._ref, question, timeout_seconds=TIMEOUT_SECONDS
+                    )
+                except ActorError as error:
+                    _fail(calls, error)
+                    continue
+                if self._keeper is None:
+                    _hand_out(calls, answer.results)
+                else:  # the next message need not wait for the disk
+                    nursery.start_soon(self._settle, self._keeper, calls, answer.results)
+
+    def _take(self) -> list[_Call]:
+        queue = self._queue
+        calls: list[_Call] = []
+        number = 0
+        while queue:
+            call, _ = queue.popitem(last=False)
+            number += len(call.operations)
+            if calls and number > MOST_OPERATIONS:
+                queue[call] = None
+                queue.move_to_end(call, last=False)
+                break
+            call.was_sent = True
+            calls.append(call)
+        return calls
+
+    async def _settle(
+        self, keeper: Keeper, calls: list[_Call], results: tuple[tuple[Result, ...], ...]
+    ) -> None:
+        with self._clock.move_on_after(TIMEOUT_SECONDS):
+            try:
+                await keeper.settle()
+            except JournalFailed as error:
+                _fail(calls, error)
+            else:
+                _hand_out(calls, results)
+            return
+        for call in calls:
+            call.fail(f"the disk did not answer within {TIMEOUT_SECONDS:g} s")
+
+    def close(self) -> None:
+        """Take no more calls, and let those fail that wait."""
+        self._is_closed = True
+        self._queue.clear()
+        for call in self._calls:
+            call.fail(CLOSED)
+
+
+def _hand_out(calls: Sequence[_Call], results: Sequence[Sequence[Result]]) -> None:
+    for call, its_own in zip(calls, results, strict=True):
+        call.waiter.wake(its_own)
+
+
+def _fail(calls: Sequence[_Call], error: ActorError | JournalFailed) -> None:
+    for call in calls:
+        call.was_sent = not isinstance(error, NOT_HANDLED)
+        call.fail(_reason(error))
+
+
+def _reason(error: ActorError | JournalFailed) -> str:
+    return "its query actor failed" if isinstance(error, ActorFailed) else str(error)
+
+
+def _only_reads(operations: Sequence[Operation]) -> bool:
+    return all(isinstance(operation, READS) for operation in operations)
+
+
+def check_types(operations: Sequence[Operation]) -> None:
+    """Refuse operations that hold what has no wire form: the actor, and others, would fail at it.
+
+    What is no operation at all, or not one of this engine, is left to the actor, which refuses it.
+
+    Raises:
+        InvalidParameter: one does.
+    """
+    for operation in operations:
+        kind = type(operation)
+        if kind is Get:
+            is_well = type(operation.key) is bytes
+        elif kind is Put and operation.ttl_ms is None and not operation.keep_ttl:
+            is_well = type(operation.key) is bytes and type(operation.value) is bytes
+        else:
+            is_well = False
+        if not is_well:
+            _check_row(operation)
+
+
+def _check_row(operation: Operation) -> None:
+    try:
+        row = write_operation(operation)
+        if row is not None:
+            msgspec.convert(row, OperationRow, builtin_types=(bytes,))
+    except (TypeError, msgspec.ValidationError):
+        allowed = "made of bytes and whole numbers, as its class says"
+        raise InvalidParameter("an operation", operation, allowed) from None
+
+
+@asynccontextmanager
+async def open_local(
+    system: actors.ActorSystem,
+    refs: Mapping[str, actors.Ref[Any]],
+    keeper: Keeper | None,
+    ports: Host,
+) -> AsyncIterator[LocalNamespace]:
+    """Ask the query actors of a server for as long as the body runs.
+
+    Args:
+        system: of the server.
+        refs: its query actors, by the addresses where they answer clients; one or more.
+        keeper: its journal, if it has one.
+        ports: the machine.
+    """
+    namespace = LocalNamespace(system, refs, keeper, ports.clock)
+    async with open_service_nursery() as nursery:
+        nursery.start_soon(namespace.run)
+        try:
+            yield namespace
+        finally:
+            namespace.close()
