@@ -269,9 +269,9 @@ async def _lists() -> None:
             "memory": await stack.enter_async_context(kv.open_memory()),
         }
         for space in spaces.values():
-            for prefix in range(PREFIXES):
+            for number in range(PREFIXES):
                 await space.execute(
-                    [kv.Put(b"%03d/%03d" % (prefix, at), b"%010d" % at) for at in range(KEYS_EACH)]
+                    [kv.Put(b"%03d/%03d" % (number, at), b"%010d" % at) for at in range(KEYS_EACH)]
                 )
         client = await stack.enter_async_context(kv.open_client(server.client_addresses))
         spaces["eventual, through a client"] = client

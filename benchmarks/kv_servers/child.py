@@ -12,6 +12,7 @@ killed.
 import gc
 import json
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -91,13 +92,18 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE_BYTES
 
 
-WORK: Final = {"resp": serve_resp, "server": serve, "peer": serve_peer, "hold": hold}
+WORK: Final[dict[str, Callable[..., Awaitable[dict[str, Any]]]]] = {
+    "resp": serve_resp,
+    "server": serve,
+    "peer": serve_peer,
+    "hold": hold,
+}
 
 
-async def main(name: str, *words: str) -> None:
+async def main(*words: str) -> None:
     """Do what the first word names."""
     async with AsyncExitStack() as stack:
-        found = await WORK[name](stack, *words)
+        found = await WORK[words[0]](stack, *words[1:])
         gc.freeze()
         gc.set_threshold(50_000)
         print(json.dumps(found), flush=True)

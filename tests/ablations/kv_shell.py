@@ -6,8 +6,9 @@ from unittest.mock import patch
 import trio
 
 from tests.ablations.patching import Bugs, ablations_of, replaced
-from trio440.kv.client import EventualClient, _Changes
+from trio440.kv.client import EventualClient
 from trio440.kv.feed import Feed
+from trio440.kv.following import _Changes
 from trio440.kv.keeper import Keeper
 from trio440.kv.query_actor import QueryActor
 

@@ -30,7 +30,7 @@ def values(results: Sequence[Result]) -> list[bytes | None]:
 # Messages
 
 
-async def test_calls_of_one_turn_are_one_message_to_the_actor() -> None:
+async def test_calls_that_come_together_are_few_messages_to_the_actor() -> None:
     async with open_kv_world((2,)) as world:
         (server,) = world.servers
         space = server.namespace
@@ -41,14 +41,13 @@ async def test_calls_of_one_turn_are_one_message_to_the_actor() -> None:
             answers[number] = values(await space.execute([Put(key, key), Get(key), Get(b"none")]))
 
         before = server.statistics()
-        for turn in (1, 2):
-            async with trio.open_nursery() as nursery:
-                for number in range(50):
-                    nursery.start_soon(work, number)
-            assert space.messages == turn
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                nursery.start_soon(work, number)
         after = server.statistics()
-        assert answers == {n: [None, b"%d" % n, None] for n in range(50)}
-        assert after.sent_from_outside - before.sent_from_outside == 2
+        assert answers == {n: [None, b"%d" % n, None] for n in range(100)}
+        assert 1 <= space.messages < 20, "how many depends on the order of the tasks"
+        assert after.sent_from_outside - before.sent_from_outside == space.messages
         assert (await server.inspect())[0].replica.writes == 100
 
 
@@ -151,14 +150,14 @@ async def test_an_actor_that_fails_has_perhaps_written(monkeypatch: pytest.Monke
             patch.setattr(Replica, "execute", fail)
             failures: list[tuple[str, bool]] = []
 
-            async def work(operations: list[Operation]) -> None:
+            async def work(*operations: Operation) -> None:
                 with pytest.raises(StoreUnavailable) as caught:
                     await space.execute(operations)
                 failures.append((caught.value.reason, caught.value.may_have_happened))
 
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(work, [Get(b"k"), List(), Count()])
-                nursery.start_soon(work, [Get(b"k"), Put(b"k", b"w")])
+                nursery.start_soon(work, Get(b"k"), List(), Count())
+                nursery.start_soon(work, Get(b"k"), Put(b"k", b"w"))
         assert sorted(failures) == [
             ("its query actor failed", False),
             ("its query actor failed", True),

@@ -18,7 +18,6 @@ from trio440.errors import (
     CallTimedOut,
     HandshakeRefused,
     MessageTooLarge,
-    OperationRefused,
     RemoteError,
     RpcClosed,
     StoreUnavailable,

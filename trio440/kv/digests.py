@@ -20,6 +20,7 @@ from zlib import crc32
 __all__ = [
     "FAN_OUT",
     "FIRST_LEAF",
+    "LEAVES",
     "NODES",
     "ROOT",
     "DigestTree",

@@ -39,7 +39,7 @@ def ms_of(stamp: int) -> int:
 
 
 @final
-@attrs.define
+@attrs.define(on_setattr=attrs.setters.NO_OP)  # checked when it is made, and not at each stamp
 class HybridClock:
     """The clock of one actor."""
 
@@ -61,8 +61,9 @@ class HybridClock:
         Args:
             now_ms: the time of day.
         """
-        self.last = max(self.last + 1, pack(now_ms))
-        return self.last
+        now = now_ms << COUNTER_BITS
+        self.last = last = now if now > self.last else self.last + 1
+        return last
 
     def observe(self, stamp: int, now_ms: int) -> bool:
         """See a stamp of somebody else; False: it is too far ahead, was counted and ignored."""

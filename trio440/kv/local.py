@@ -105,7 +105,7 @@ class LocalNamespace(EventualNamespace):
         Raises:
             InvalidParameter: an operation holds something of a wrong type; nothing was done.
         """
-        check_types(operations)
+        _check_types(operations)
         if not operations or self._is_closed or len(self._calls) >= MOST_CALLS:
             await trio.lowlevel.checkpoint()
             self._check_open()
@@ -161,7 +161,8 @@ class LocalNamespace(EventualNamespace):
             while True:
                 while not self._queue:
                     await self._idle.park()
-                calls = self._take()
+                if not (calls := self._take()):
+                    continue
                 self.messages += 1
                 question = Batches(tuple([call.operations for call in calls]))
                 try:
@@ -182,6 +183,8 @@ class LocalNamespace(EventualNamespace):
         number = 0
         while queue:
             call, _ = queue.popitem(last=False)
+            if not call.waiter.is_waiting:
+                continue  # cancelled meanwhile
             number += len(call.operations)
             if calls and number > MOST_OPERATIONS:
                 queue[call] = None
@@ -232,7 +235,7 @@ def _only_reads(operations: Sequence[Operation]) -> bool:
     return all(isinstance(operation, READS) for operation in operations)
 
 
-def check_types(operations: Sequence[Operation]) -> None:
+def _check_types(operations: Sequence[Operation]) -> None:
     """Refuse operations that hold what has no wire form: the actor, and others, would fail at it.
 
     What is no operation at all, or not one of this engine, is left to the actor, which refuses it.
@@ -241,11 +244,10 @@ def check_types(operations: Sequence[Operation]) -> None:
         InvalidParameter: one does.
     """
     for operation in operations:
-        kind = type(operation)
-        if kind is Get:
+        if isinstance(operation, Get):
             is_well = type(operation.key) is bytes
-        elif kind is Put and operation.ttl_ms is None and not operation.keep_ttl:
-            is_well = type(operation.key) is bytes and type(operation.value) is bytes
+        elif isinstance(operation, Put) and operation.ttl_ms is None and not operation.keep_ttl:
+            is_well = type(operation.key) is type(operation.value) is bytes
         else:
             is_well = False
         if not is_well:

@@ -27,7 +27,17 @@ from trio440.kv.service import (
 from trio440.kv.sync import Replication, SyncTimes
 from trio440.kv.sync_messages import ServerInfo, Sync
 
-__all__ = ["Batches", "Inspect", "Inspected", "Meet", "QueryActor", "Role", "Roster", "Tick"]
+__all__ = [
+    "BatchResults",
+    "Batches",
+    "Inspect",
+    "Inspected",
+    "Meet",
+    "QueryActor",
+    "Role",
+    "Roster",
+    "Tick",
+]
 
 TICK_GAP_US: Final = 110_000
 """At least so long between two ticks: an actor counts what it tells itself, too."""

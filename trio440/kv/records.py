@@ -15,17 +15,21 @@ been told to it yet, and it has one grace period for that.
 
 A record whose time to live is over becomes a tombstone of the same version, on each replica by
 itself, and has its grace period from then on.
+
+Digests are needed when replicas compare, which is far less often than they are written to: keys
+that were written since are noted, and added to the tree when somebody asks for it.
 """
 
 import heapq
 from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias, final
+from zlib import crc32
 
 import msgspec
 from sortedcontainers import SortedList
 
 from trio440.actors.ref import Ref
-from trio440.kv.digests import FIRST_LEAF, DigestTree, hash_write, leaf, leaves_below
+from trio440.kv.digests import FIRST_LEAF, LEAVES, DigestTree, hash_write, leaf, leaves_below
 from trio440.kv.hlc import ms_of
 from trio440.kv.siblings import HIDDEN, hidden_prefix
 
@@ -33,6 +37,8 @@ __all__ = ["RECORD_BYTES", "Merged", "Record", "Records", "prefix_end"]
 
 RECORD_BYTES: Final = 256
 """What a record takes beside its key and value, about."""
+MOST_UNHASHED: Final = 16_384
+"""Keys that the tree does not know of yet, so that adding them keeps nobody waiting for long."""
 MOST_WRITERS: Final = 10_000
 """That are remembered in bytes at a time."""
 SLACK: Final = 1000
@@ -80,7 +86,6 @@ class Records:
             grace_ms: how long a tombstone stays.
             born: the stamp of the beginning; tombstones that are older move no horizon.
         """
-        self.tree: Final = DigestTree()
         self.bytes = 0
         """Of keys, values and what records take, tombstones included."""
         self.horizon = 0
@@ -88,9 +93,11 @@ class Records:
         self.born = born
         """The stamp of the beginning: tombstones that are older move no horizon."""
         self._grace_ms = grace_ms
-        self._buckets: list[dict[bytes, Record] | None] = [None] * (
-            leaves_below(0).stop - FIRST_LEAF
-        )
+        self._count = 0
+        self._tree = DigestTree()
+        self._unhashed: dict[bytes, tuple[int, Ref[Any]] | None] = {}
+        """Keys whose records have changed, with the versions that the tree has of them."""
+        self._buckets: list[dict[bytes, Record] | None] = [None] * LEAVES
         self._keys: SortedList[bytes] = SortedList()
         """Those that have a value, without the hidden ones."""
         self._hidden: SortedList[bytes] = SortedList()
@@ -102,13 +109,20 @@ class Records:
         self._writers: dict[Ref[Any], tuple[Ref[Any], bytes]] = {}
 
     def __len__(self) -> int:
-        return self.tree.count(0)
+        return self._count
 
     # Reading
 
+    @property
+    def tree(self) -> DigestTree:
+        """The digests of all records as they are now."""
+        while self._unhashed:
+            self._hash_one()
+        return self._tree
+
     def find(self, key: bytes) -> Record | None:
         """Return the record of a key, a tombstone too."""
-        bucket = self._buckets[leaf(key) - FIRST_LEAF]
+        bucket = self._buckets[crc32(key) % LEAVES]  # what leaf does, without its call
         return None if bucket is None else bucket.get(key)
 
     def live(self, key: bytes, now_ms: int) -> Record | None:
@@ -143,6 +157,8 @@ class Records:
 
     def siblings_of(self, key: bytes) -> list[bytes]:
         """Return the hidden keys of a key that have a value, see :meth:`keys`."""
+        if not self._hidden:
+            return []
         prefix = hidden_prefix(key)
         return list(self._hidden.irange(prefix, prefix_end(prefix), inclusive=(True, False)))
 
@@ -154,7 +170,7 @@ class Records:
 
     # Writing
 
-    def merge(
+    def merge(  # noqa: C901 - the path of every write: calls would take longer than what they do
         self, key: bytes, value: bytes | None, stamp: int, writer: Ref[Any], expires_ms: int = 0
     ) -> Merged:
         """Take a write, whoever took it first.
@@ -166,42 +182,47 @@ class Records:
             writer: who took it.
             expires_ms: since the Unix epoch; 0: never.
         """
-        node = leaf(key)
-        bucket = self._buckets[node - FIRST_LEAF]
+        place = crc32(key) % LEAVES
+        bucket = self._buckets[place]
         old = None if bucket is None else bucket.get(key)
         if old is None:
             if stamp <= self.horizon:
                 return "refused"
-        elif not old.is_before(stamp, writer):
-            if (
-                old.stamp == stamp
-                and value is None
-                and writer == old.writer
-                and old.value is not None
-            ):
-                self._bury(key, old)
-                return "over"
-            return "old"
-        known = self._know(writer)
-        change = hash_write(key, stamp, known[1])
+        elif stamp <= old.stamp and not old.is_before(stamp, writer):
+            return self._keep(key, old, value, stamp, writer)
+        if key not in self._unhashed:
+            self._note(key, old)
         if bucket is None:
-            bucket = self._buckets[node - FIRST_LEAF] = {}
+            bucket = self._buckets[place] = {}
         if old is None:
-            bucket[key] = record = Record(value, stamp, known[0], expires_ms)
-            self.tree.add(node, change, 1)
+            writer = self._know(writer)[0]
+            self._count += 1
             self.bytes += RECORD_BYTES + len(key) + len(value or b"")
             if value is not None:
                 self._list_of(key).add(key)
         else:
-            self.tree.add(node, change - self._hash(key, old), 0)
-            self.bytes += len(value or b"") - len(old.value or b"")
-            if (value is None) != (old.value is None):
+            if old.writer is not writer:
+                writer = self._know(writer)[0]
+            before = old.value
+            self.bytes += len(value or b"") - len(before or b"")
+            if (value is None) is not (before is None):
                 keys = self._list_of(key)
                 keys.add(key) if value is not None else keys.remove(key)
-            self._timed -= self._is_timed(old)
-            bucket[key] = record = Record(value, stamp, known[0], expires_ms)
-        self._schedule(key, record)
+            if old.expires_ms or old.value is None:
+                self._timed -= 1
+        bucket[key] = record = Record(value, stamp, writer, expires_ms)
+        if value is None or expires_ms:
+            self._schedule(key, record)
         return "news"
+
+    def _keep(
+        self, key: bytes, old: Record, value: bytes | None, stamp: int, writer: Ref[Any]
+    ) -> Merged:
+        """Say what became of a write that is no later than the record, which may lose its value."""
+        if old.stamp == stamp and value is None and writer == old.writer and old.value is not None:
+            self._bury(key, old)
+            return "over"
+        return "old"
 
     def sweep(self, now_ms: int, most: int | None = None) -> list[tuple[bytes, Record]]:
         """Let go what is over: values whose time is, and tombstones after their grace period.
@@ -244,20 +265,40 @@ class Records:
             self._schedule(key, record)
 
     def _forget(self, key: bytes, record: Record) -> None:
-        node = leaf(key)
-        bucket = self._buckets[node - FIRST_LEAF]
+        place = leaf(key) - FIRST_LEAF
+        bucket = self._buckets[place]
         assert bucket is not None  # noqa: S101 - the record is in it
         del bucket[key]
         if not bucket:
-            self._buckets[node - FIRST_LEAF] = None
-        self.tree.add(node, -self._hash(key, record), -1)
+            self._buckets[place] = None
+        if key not in self._unhashed:
+            self._note(key, record)
+        self._count -= 1
         self.bytes -= RECORD_BYTES + len(key)
         self._timed -= 1
         if record.stamp >= self.born:
             self.horizon = max(self.horizon, record.stamp)
 
-    def _hash(self, key: bytes, record: Record) -> int:
-        return hash_write(key, record.stamp, self._know(record.writer)[1])
+    def _note(self, key: bytes, record: Record | None) -> None:
+        """Note that a key changes, for the first time since it was hashed, and what it was."""
+        if len(self._unhashed) >= MOST_UNHASHED:
+            self._hash_one()
+        self._unhashed[key] = None if record is None else (record.stamp, record.writer)
+
+    def _hash_one(self) -> None:
+        """Let the tree know the record of a key that has changed."""
+        key, known = self._unhashed.popitem()
+        record, change, count = self.find(key), 0, 0
+        if known is not None:
+            change -= self._hash(key, *known)
+            count -= 1
+        if record is not None:
+            change += self._hash(key, record.stamp, record.writer)
+            count += 1
+        self._tree.add(leaf(key), change, count)
+
+    def _hash(self, key: bytes, stamp: int, writer: Ref[Any]) -> int:
+        return hash_write(key, stamp, self._know(writer)[1])
 
     def _know(self, writer: Ref[Any]) -> tuple[Ref[Any], bytes]:
         """Return one reference for all that are equal, so that records share it, and its bytes."""

@@ -55,6 +55,7 @@ AHEAD: Final = Refused("the clock of the client or of this server is too far ahe
 FULL: Final = Refused("the store is full", "limit")
 HIDDEN_KEY: Final = Refused(f"a key that begins with {HIDDEN!r} is the store's own", "malformed")
 NO_CONTEXT: Final = Refused("this is no context of siblings", "malformed")
+NEW_AND_OLD: Final = Refused("a new time to live cannot keep the old one", "malformed")
 UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
 
 
@@ -271,21 +272,29 @@ class Replica:
         key, value, ttl_ms = operation.key, operation.value, operation.ttl_ms
         if operation.lease:
             return Refused("the eventual engine has no leases", "unsupported")
-        if (refused := self._check(key, len(value)) or _check_ttl(ttl_ms)) is not None:
+        old = self.records.find(key)
+        refused = self._check(key, len(value), old)
+        expires_ms = 0
+        if ttl_ms is not None:
+            refused = refused or _check_ttl(ttl_ms)
+            if operation.keep_ttl:
+                refused = refused or NEW_AND_OLD
+            expires_ms = now_ms + ttl_ms
+        if refused is not None:
             return refused
-        if ttl_ms is not None and operation.keep_ttl:
-            return Refused("a new time to live cannot keep the old one", "malformed")
-        old = self.records.live(key, now_ms)
-        expires_ms = now_ms + ttl_ms if ttl_ms is not None else 0
+        if old is not None and (old.value is None or old.expires_ms) and not old.is_live(now_ms):
+            old = None
         if operation.keep_ttl and old is not None:
             expires_ms = old.expires_ms
         changed = self._write(key, value, expires_ms, old, now_ms)
-        self._replace(key, map(hidden_dot, self.records.siblings_of(key)), now_ms)
+        if siblings := self.records.siblings_of(key):
+            self._replace(key, map(hidden_dot, siblings), now_ms)
         return changed
 
     def _put_sibling(self, operation: PutSibling, now_ms: int) -> Result:
         key, value, ttl_ms = operation.key, operation.value, operation.ttl_ms
-        if (refused := self._check(key, len(value)) or _check_ttl(ttl_ms)) is not None:
+        record = self.records.find(key)
+        if (refused := self._check(key, len(value), record) or _check_ttl(ttl_ms)) is not None:
             return refused
         replaced = dots_of_context(operation.context)
         most, records = self.limits.siblings, self.records
@@ -324,7 +333,8 @@ class Replica:
 
     def _delete(self, operation: Delete, now_ms: int) -> Result:
         # Also of a key that is not here: a put of it may be on its way, and this is later.
-        if (refused := self._check(operation.key, 0)) is not None:
+        record = self.records.find(operation.key)
+        if (refused := self._check(operation.key, 0, record)) is not None:
             return refused
         old = self.records.live(operation.key, now_ms)
         changed = self._write(operation.key, None, 0, old, now_ms)
@@ -363,14 +373,14 @@ class Replica:
             return Refused(f"a key of {len(key)} bytes is too long, the limit is {limit}")
         return None
 
-    def _check(self, key: bytes, value_bytes: int) -> Refused | None:
-        """Say why a write cannot be taken."""
+    def _check(self, key: bytes, value_bytes: int, old: Record | None) -> Refused | None:
+        """Say why a write cannot be taken, where the key has had a record."""
         limits, records = self.limits, self.records
-        if (refused := self._check_key(key)) is not None:
+        is_sound = old is not None and not key.startswith(HIDDEN)  # for there is a record of it
+        if not is_sound and (refused := self._check_key(key)) is not None:
             return refused
         if value_bytes > (limit := limits.value_bytes):
             return Refused(f"a value of {value_bytes} bytes is too long, the limit is {limit}")
-        old = records.find(key)
         if old is None:
             more = RECORD_BYTES + len(key) + value_bytes
             if len(records) >= limits.keys or records.bytes + more > limits.total_bytes:
@@ -389,8 +399,8 @@ class Replica:
         self.records.merge(key, value, stamp, self.ref, expires_ms)
         self._written.append(key)
         if is_change:
-            self._tell(key, value, stamp)
-        return Changed(stamp, existed=existed)
+            self.feed.add(key, value, stamp)
+        return Changed(stamp, existed)
 
 
 def _check_ttl(ttl_ms: int | None) -> Refused | None:

@@ -11,7 +11,7 @@ The rules, and the argument for them, are in ``docs/kv-sync.md``:
 """
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, final
 from zlib import crc32
 
@@ -174,10 +174,10 @@ class Replication:
 
     # What is new
 
-    def written(self, keys: Iterable[bytes]) -> None:
+    def written(self, keys: Sequence[bytes]) -> None:
         """Hear that this actor took writes to keys."""
-        for key in keys:
-            for peer in self._peers.values():
+        for peer in self._peers.values():
+            for key in keys:
                 peer.pending[key] = None
 
     def receive(self, message: Sync, now_us: int, now_ms: int) -> list[bytes]:
