@@ -4,6 +4,7 @@ import subprocess
 import sys
 from itertools import permutations
 from typing import Any, TypeAlias
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -94,6 +95,30 @@ def test_merging_is_associative_commutative_and_idempotent(rows: list[Write], rn
     assert left.tree.digest(0) == expected.tree.digest(0)
     assert left.bytes == expected.bytes
     assert list(left.keys(b"", None)) == list(expected.keys(b"", None))
+
+
+@given(writes, st.integers(1, 4), st.sets(st.integers(0, 30)))
+def test_digests_are_right_whenever_they_are_asked_for(
+    rows: list[Write], most: int, asked: set[int]
+) -> None:
+    """Whether the tree takes keys in because it is asked, or because too many wait."""
+    records = Records(DAY)
+    with patch("trio440.kv.records.MOST_UNHASHED", most):
+        for number, row in enumerate(rows):
+            records.merge(*row)
+            if number == len(rows) // 2:
+                records.sweep(NOW + 5 + DAY)
+            if number in asked or number == len(rows) - 1:
+                hashes = [
+                    hash_write(key, record.stamp, text_of(record.writer))
+                    for key, record in records.below(0)
+                ]
+                assert records.tree.digest(0) == sum(hashes) & ((1 << 62) - 1)
+                assert records.tree.count(0) == len(records) == len(hashes)
+
+
+def text_of(writer: Ref[Any]) -> bytes:
+    return f"{writer.address}/{writer.counter}/{writer.incarnation}".encode()
 
 
 @given(writes)

@@ -106,8 +106,8 @@ class Server:
         Raises:
             JournalFailed: why.
         """
-        if self._keeper is None:
-            await trio.sleep_forever()
+        while self._keeper is None:
+            await trio.Event().wait()
         raise await self._keeper.wait_failed()
 
 
