@@ -582,6 +582,9 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
         "pathlib.Path": "a script is read where the user says",
         "unknown.read_text": "the same",
     },
+    "trio440.cli.cmud_store": {
+        "logging": "what servers in this process log waits until the terminal is free",
+    },
     "trio440.cli.cmud_terminal": {
         "trio.lowlevel.wait_readable": "the keys of the terminal that the command was given",
         "signal": "the terminal says by a signal that it has another size",

@@ -42,6 +42,18 @@ def test_a_game_from_a_pipe_goes_the_same_way_twice() -> None:
 
 
 @SLOW
+def test_each_engine_of_the_store_in_this_process_plays_the_same_game() -> None:
+    outs = {}
+    for engine in ("eventual", "linearizable", "memory"):
+        status, outs[engine], err = finished([*GAME, "--engine", engine], stdin=LINES)
+        assert (status, err) == (0, "")
+    assert outs["linearizable"] == outs["memory"]
+    notice = re.compile(r"^The clocks on this campus .*\n.*count once\.\n", re.MULTILINE)
+    assert notice.sub("", outs["eventual"]) == outs["memory"] != outs["eventual"]
+    assert finished(GAME, stdin=LINES)[1] == outs["eventual"]
+
+
+@SLOW
 def test_a_game_from_a_file_is_that_from_a_pipe(tmp_path: Path) -> None:
     script = tmp_path / "evening.txt"
     script.write_bytes(LINES.replace(b"\n", b"\r\n"))
@@ -79,6 +91,8 @@ def test_lines_are_played_as_they_come() -> None:
         ([], "a script needs --name"),
         (["--name", "a", "--script", "/no/such/file"], "'--script': File '/no/such/file' does not"),
         (["--name", "a", "--script", "/"], "'--script': File '/' is a directory."),
+        (["--name", "a", "--engine", "x"], "'--engine': 'x' is not one of 'eventual', 'lin"),
+        (["--name", "a", "--at", "a:1", "--engine", "memory"], "--engine is for a store in this"),
         (["--name", "a", "--seed", "x"], "'--seed': 'x' is not a valid integer."),
     ],
 )

@@ -1,5 +1,7 @@
 """The game as a person meets it: a real terminal, its keys, its size, its colours, and Ctrl-C."""
 
+import re
+import shlex
 import signal
 import sys
 
@@ -12,6 +14,7 @@ pytestmark = pytest.mark.real
 
 GAME = [*TRIO440, "cmud", "--name", "ada", "--seed", "1", "--fast"]
 PROMPT = "ada on floor 5> "
+OTHER_ENGINES = ["linearizable", "memory"]
 
 COMPANY = """if True:
     import random, sys
@@ -86,8 +89,11 @@ def test_keys_history_and_what_is_typed_ahead() -> None:
         assert terminal.mode() == (True, True)
 
 
-def test_ctrl_c_ends_it_at_once_and_gives_the_terminal_back() -> None:
-    with on_terminal([*GAME[:-1]]) as terminal:
+@pytest.mark.parametrize(
+    "engine", ["eventual", *(pytest.param(e, marks=pytest.mark.slow) for e in OTHER_ENGINES)]
+)
+def test_ctrl_c_ends_it_at_once_and_gives_the_terminal_back(engine: str) -> None:
+    with on_terminal([*GAME[:-1], "--engine", engine]) as terminal:
         terminal.wait_for(PROMPT)
         terminal.type("mine 100\r")
         terminal.wait_for("mining 1 of 100 ━")
@@ -171,6 +177,28 @@ def test_a_name_is_asked_for_until_there_is_one() -> None:
     with on_terminal([*TRIO440, "cmud"]) as terminal:
         terminal.wait_for("Your name> ")
         terminal.type("\x04")
+        assert terminal.end() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["eventual", "linearizable"])
+def test_others_come_to_a_store_in_this_process_as_it_says(engine: str) -> None:
+    options = ["--namespace", "the campus", "--engine", engine]
+    with on_terminal([*GAME, *options]) as terminal:
+        terminal.wait_for(PROMPT)
+        invitation = re.search(r"come to this campus by\n  (trio440 cmud --at .*)\n", terminal.text)
+        assert invitation is not None
+        _, *words = shlex.split(invitation[1])
+        bob = [*TRIO440, *words, "--name", "bob", "--fast"]
+        with on_terminal(bob, columns=100) as other:
+            other.wait_for(r"With you: ada \(Undergraduate\)")
+            terminal.wait_for("^bob comes in")
+            assert "others come" not in other.text
+            other.type("say hello\rquit\r")
+            terminal.wait_for('^bob: "hello"')
+            assert other.end() == 0
+        terminal.wait_for("^bob is gone")
+        terminal.type("quit\r")
         assert terminal.end() == 0
 
 

@@ -2,25 +2,30 @@
 
 import os
 import random
+import shlex
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 
+from trio440 import kv
 from trio440.cli.cmud_plain import PlainFace, ScriptLines, StdinLines
 from trio440.cli.cmud_store import open_world
 from trio440.cli.kv_options import Addresses
 from trio440.cli.running import run
 from trio440.cli.tables import is_terminal
-from trio440.cmud import Face, checked_name, play
+from trio440.cmud import Face, Tone, checked_name, play
 from trio440.errors import InvalidParameter
 
 __all__ = ["command", "play_here"]
 
+ENGINES: Final[tuple[kv.Engine, ...]] = get_args(kv.Engine)
+DEFAULT_ENGINE: Final[kv.Engine] = "eventual"
+DEFAULT_NAMESPACE: Final = "default"
 FAST: Final = 0.04
 """What waits are multiplied by where they are to be short."""
 
@@ -44,11 +49,19 @@ class _Name(click.ParamType[str]):
     "addresses",
     type=Addresses(),
     default=[],
-    help="Where servers of the store answer clients. Without it the campus is in this process, and "
-    "ends with it.",
+    help="Where servers of the store answer clients. Without it the store, three servers, is in "
+    "this process, and ends with it.",
 )
 @click.option(
-    "--namespace", default="default", show_default=True, help="The one that holds the campus."
+    "--namespace",
+    default=DEFAULT_NAMESPACE,
+    show_default=True,
+    help="The one that holds the campus.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(ENGINES),
+    help=f"Of a store in this process; {DEFAULT_ENGINE} where none is named.",
 )
 @click.option("--name", type=_Name(), help="Who plays; a terminal is asked for it.")
 @click.option(
@@ -63,6 +76,7 @@ def command(
     *,
     addresses: list[str],
     namespace: str,
+    engine: kv.Engine | None,
     name: str | None,
     script: str | None,
     seed: int | None,
@@ -70,22 +84,28 @@ def command(
 ) -> int:
     """Play CMUD: mine coins, buy hardware, solve the problem of your level, be promoted.
 
-    Whoever plays on the same store is on the same campus. The command help lists what one can do;
-    Ctrl-D or quit leaves.
+    Whoever plays on the same store is on the same campus. Without --at the store is three servers
+    in this process, so that one command starts a game; others come to it while it runs. The
+    command help lists what one can do; Ctrl-D or quit leaves.
     """
     lines = None if script is None else _read_script(script)
     is_person = lines is None and sys.stdin is not None and sys.stdin.isatty()
     if name is None and not is_person:
         raise click.UsageError("a script needs --name", click.get_current_context())
+    if addresses and engine is not None:
+        message = "--engine is for a store in this process, and --at names one that has its own"
+        raise click.UsageError(message, click.get_current_context())
     return run(
         partial(
             play_here,
             addresses=addresses,
             namespace=namespace,
+            engine=engine or DEFAULT_ENGINE,
             name=name,
             lines=lines,
             seed=seed,
             pace=FAST if fast else 1.0,
+            invites=is_person,
         )
     )
 
@@ -94,25 +114,40 @@ async def play_here(
     *,
     addresses: Sequence[str],
     namespace: str,
+    engine: kv.Engine,
     name: str | None,
     lines: Sequence[str] | None,
     seed: int | None,
     pace: float,
+    invites: bool,
 ) -> None:
     """Play one game at this process's terminal, or from a script.
 
     Args:
-        addresses: of servers; none: the campus is in this process.
+        addresses: of servers; none: the store is in this process.
         namespace: its name there.
+        engine: of a store in this process.
         name: of the player; None: the terminal is asked.
         lines: of the script; None: standard input's.
         seed: of chance; None: any.
         pace: what waits are multiplied by.
+        invites: say how others come to a store in this process.
     """
-    async with open_world(addresses, namespace) as (world, turn), _open_face(lines) as face:
+    async with open_world(addresses, namespace, engine) as world, _open_face(lines) as face:
         who = name or await _ask_name(face)
-        if who is not None:
-            await play(world, who, face, rng=random.Random(seed), pace=pace, turn=turn)
+        if who is None:
+            return
+        if invites and world.doors:
+            face.tell(_invitation(world.doors[0], namespace), Tone.QUIET)
+        rng = random.Random(seed)
+        await play(world.namespace, who, face, rng=rng, pace=pace, turn=world.turn)
+
+
+def _invitation(door: str, namespace: str) -> str:
+    words = ["trio440", "cmud", "--at", door]
+    if namespace != DEFAULT_NAMESPACE:
+        words += ["--namespace", namespace]
+    return f"While you are here, others come to this campus by\n  {shlex.join(words)}"
 
 
 @asynccontextmanager
