@@ -151,25 +151,54 @@ def test_the_actors_part() -> None:
     assert "no actor outlives it.\n" in out
 
 
-@pytest.mark.campaign
 @pytest.mark.slow
 def test_the_kv_part() -> None:
     status, out, err = finished(demo("kv", "kv.KEYS = 60"))
     assert (status, err) == (0, ""), err
-    assert "3 servers with 2 query actors each, all joined.\n" in out
-    assert re.search(r"^60 keys put through 6 actors in [\d.]+ s; ", out, re.MULTILINE)
-    assert "The others took 7 more writes.\n" in out
-    assert re.search(r"all hold the same, and the last writer won\.$", out, re.MULTILINE)
+    assert "3 servers, 2 query actors each: 6 replicas.\n" in out
+    assert re.search(r"^60 keys put, through each in turn, in [\d.]+ s; ", out, re.MULTILINE)
+    assert '   here:  6 keys are written, here/0 to here/5, and contested = "here"\n' in out
+    assert "   there: 6 keys are written, there/0 to there/5, and contested = " in out
+    healed = re.search(
+        r"^It is healed: ([\d.]+) s later, of 15 that it may take, ", out, re.MULTILINE
+    )
+    assert healed is not None
+    assert float(healed[1]) < 15
+    assert 'contested = "there, later" everywhere: the last writer has won.\n' in out
     assert re.search(r"^ +level +Undergraduate$", out, re.MULTILINE)
-    assert "SIGTERM: all three ended with status 0.\n" in out
+    coins, cpus = (re.search(rf"^ +(\d+)  {kind}", out, re.MULTILINE) for kind in ("coin", "cpu"))
+    assert coins is not None
+    assert cpus is not None
+    assert (
+        "In the store, the same at all 6 replicas:\n"
+        f"   balance/ada = {coins[1]}, comp/ada/cpu = {cpus[1]}, loc/ada = fence, "
+        "player/ada = Undergraduate\n"
+    ) in out
 
 
 @pytest.mark.slow
-def test_a_write_that_a_store_loses_is_noticed() -> None:
-    pretend = "kv.CONVERGED_SECONDS = 0.5; kv._put = lambda *_: kv.REAL_HOST.clock.sleep(0)"
-    status, _, err = finished(demo("kv", pretend))
+@pytest.mark.parametrize(
+    ("pretend", "problem"),
+    [
+        (
+            "kv.CONVERGED_SECONDS = 0.5; kv.Replica.put = lambda *_: kv.REAL_HOST.clock.sleep(0)",
+            "after 0 s a replica lacks 60 keys",
+        ),
+        (
+            "kv.Partition.cut = lambda *_: None",
+            r"(here/0|there/0|contested) has come to server \d, across the cut",
+        ),
+        (
+            "kv.CONVERGED_SECONDS = 2.0; kv.Partition.heal = lambda _: None",
+            r"after 2 s a replica lacks \d+ keys",
+        ),
+    ],
+    ids=["no write", "no cut", "no healing"],
+)
+def test_a_store_that_is_not_as_it_should_be_is_noticed(pretend: str, problem: str) -> None:
+    status, _, err = finished(demo("kv", f"kv.KEYS = 60; {pretend}"))
     assert status == 1
-    assert re.fullmatch(r"trio440: error: after 0 s an actor lacks 300 keys\n", err), err
+    assert re.fullmatch(rf"trio440: error: {problem}\n", err), err
 
 
 def test_a_job_that_is_lost_is_noticed() -> None:

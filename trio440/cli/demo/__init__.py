@@ -1,9 +1,9 @@
 """``trio440 demo``: each system at work, for a person to watch and for a script to check.
 
 A part starts this package's own commands as processes, on loopback sockets, shows what they do
-and checks what they answer; the part of the actors has all of them in this process. It means to
-take 15 seconds at most, is given up after twice as long and fails with one line when something was
-not as it should be.
+and checks what they answer; the actors, and the servers of the store, are in this process. It means
+to take 15 seconds at most, is given up after twice as long and fails with one line when something
+was not as it should be.
 """
 
 import sys
@@ -28,7 +28,7 @@ PARTS: Final = {
     "mining": "a hash search over bad datagrams, with a miner that dies",
     "raft": "a replicated map whose leader is killed, and comes back",
     "actors": "a supervised pool of workers, and jobs that crash each of them",
-    "kv": "three servers of a store, one cut off for a while, and a game on them",
+    "kv": "three servers of a store, a partition that heals, and a game on them",
 }
 """The parts in the order of the show; the module of each has its name and a ``show``."""
 

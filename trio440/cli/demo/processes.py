@@ -86,14 +86,6 @@ class Process:
         """Let it die at once, with no chance to say good-bye."""
         self._process.kill()
 
-    def pause(self) -> None:
-        """Let it neither hear nor speak."""
-        self._process.send_signal(signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self._process.send_signal(signal.SIGCONT)
-
     async def finish(self) -> None:
         """Wait until it has ended by itself.
 
