@@ -204,15 +204,19 @@ class Replica:
     # Operations that read
 
     def _get(self, operation: Get, now_ms: int) -> Result:
-        if (refused := self._check_key(operation.key)) is not None:
+        key = operation.key
+        record = self.records.find(key)
+        if (record is None or key.startswith(HIDDEN)) and (refused := self._check_key(key)):
             return refused
-        record = self.records.live(operation.key, now_ms)
         if record is None or record.value is None:
+            return Found(None)
+        value, expires_ms = record.value, record.expires_ms
+        if expires_ms and now_ms >= expires_ms:
             return Found(None)
         if self._answered > self.limits.batch_bytes:
             return self._too_much()
-        self._answered += len(record.value)
-        return Found(_entry(operation.key, record.value, record, now_ms))
+        self._answered += len(value)
+        return Found(Entry(key, value, record.stamp, expires_ms - now_ms if expires_ms else None))
 
     def _siblings(self, operation: GetSiblings, now_ms: int) -> Result:
         key, records = operation.key, self.records

@@ -101,8 +101,7 @@ class Table(TableCore):
             return Found(None)
         if self._ends.at:
             return Found(self._shown(key, row))
-        value, version = row
-        return Found(Entry(key, value, version))
+        return Found(Entry(*row))
 
     def _put(self, operation: Put) -> Changed:
         key, ttl_ms, lease = operation.key, operation.ttl_ms, operation.lease
@@ -138,13 +137,13 @@ class Table(TableCore):
             return Changed(self.revision, existed=False)
         if ttl_ms is None:
             if key in self._ends.at:
-                self._write(key, row[0], row)
+                self._write(key, row[1], row)
                 self._end_never(key)
         elif ttl_ms <= 0:
             self._remove(key)
         else:
             _check_ttl(ttl_ms)
-            self._write(key, row[0], row)
+            self._write(key, row[1], row)
             self._let_end(key, ttl_ms)
         return Changed(self.revision, existed=True)
 
@@ -159,7 +158,7 @@ class Table(TableCore):
         found: list[Entry] = []
         for key in self._order.between(start, prefix_end(prefix)):
             row = rows[key]
-            room -= len(key) + len(row[0])
+            room -= len(key) + len(row[1])
             if found and (len(found) >= most or room < 0):
                 return Page(tuple(found), more=True)
             found.append(self._shown(key, row))
@@ -173,7 +172,7 @@ class Table(TableCore):
     def _increment(self, operation: Increment) -> Changed:
         key, by = operation.key, operation.by
         before = self._rows.get(key)
-        number = 0 if before is None else _read_number(before[0])
+        number = 0 if before is None else _read_number(before[1])
         if not INT64_MIN <= number + by <= INT64_MAX:
             raise OperationStopped(f"{number} and {by} are no int64 together", "overflow")
         version = self._write(key, b"%d" % (number + by), before)
@@ -182,7 +181,7 @@ class Table(TableCore):
     def _append(self, operation: Append) -> Changed:
         key = operation.key
         before = self._rows.get(key)
-        value = operation.suffix if before is None else before[0] + operation.suffix
+        value = operation.suffix if before is None else before[1] + operation.suffix
         version = self._write(key, value, before)
         return Changed(version, before is not None, len(value))
 
@@ -194,7 +193,7 @@ class Table(TableCore):
             _check_ttl(ttl_ms)
         row = self._rows.get(key)
         shown = None if row is None else self._shown(key, row)
-        succeeded = (None if row is None else row[0]) == operation.expected
+        succeeded = (None if row is None else row[1]) == operation.expected
         if succeeded and value is not None:
             self._put(Put(key, value, ttl_ms))
         elif succeeded and row is not None:
@@ -229,7 +228,7 @@ class Table(TableCore):
 
     def _holds(self, condition: Condition) -> bool:
         row = self._rows.get(condition.key)
-        value, version = (None, 0) if row is None else row
+        _, value, version = (None, None, 0) if row is None else row
         return (
             condition.version in (None, version)
             and condition.value in (None, value)

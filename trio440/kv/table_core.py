@@ -17,8 +17,9 @@ from trio440.kv.table_state import TableState, decode_state
 
 __all__ = ["OperationStopped", "Row", "TableCore"]
 
-Row: TypeAlias = tuple[bytes, int]
-"""A value and its version: tuples of such things are none of the garbage collector's business."""
+Row: TypeAlias = tuple[bytes, bytes, int]
+"""A key, its value and its version: tuples of such things are none of the garbage collector's
+business."""
 
 
 class OperationStopped(Exception):
@@ -165,7 +166,8 @@ class TableCore:
             self._check_key(key)
             growth = len(key) + size + ENTRY_BYTES
         else:
-            growth = size - len(before[0])
+            key = before[0]  # as long as it lasts: the one that has come need not be kept
+            growth = size - len(before[1])
         if growth > 0 and self._bytes + growth > limits.total_bytes:
             raise OperationStopped(
                 f"the namespace is full, its limit is {limits.total_bytes} bytes"
@@ -173,12 +175,11 @@ class TableCore:
         self._bytes += growth
         if before is None:
             self._order.add(key)
-        version = self._history.add(key, value)
-        self._rows[key] = (value, version)
-        return version
+        self._rows[key] = row = self._history.add(key, value)
+        return row[2]
 
     def _remove(self, key: bytes) -> None:
-        value, _ = self._rows.pop(key)
+        _, value, _ = self._rows.pop(key)
         self._order.remove(key)
         self._forget_ends(key)
         self._bytes -= len(key) + len(value) + ENTRY_BYTES
@@ -195,9 +196,9 @@ class TableCore:
     def _shown(self, key: bytes, row: Row) -> Entry:
         end = self._ends.at.get(key)
         if end is None:
-            return Entry(key, *row)
+            return Entry(*row)
         shown_ms = self.now_ms if key in self._new_ends else self._shown_ms
-        return Entry(key, *row, max(end - shown_ms, 1))
+        return Entry(*row, max(end - shown_ms, 1))
 
     def _let_lease_end(self, lease: int, ttl_ms: int) -> None:
         self._lease_ends.set(lease, self.now_ms + ttl_ms)
@@ -274,7 +275,9 @@ class TableCore:
         self.now_ms = self._shown_ms = state.now_ms
         self._rows = state.rows
         self._order.restore(list(state.rows))
-        self._bytes = sum(len(key) + len(row[0]) + ENTRY_BYTES for key, row in state.rows.items())
+        self._bytes = sum(
+            len(key) + len(value) + ENTRY_BYTES for key, value, _ in state.rows.values()
+        )
         self._ends.restore(state.ends)
         self._new_ends, self._new_lease_ends = state.new_ends, state.new_lease_ends
         self._lease_ends.restore({n: end for n, (_, end) in state.leases.items()})

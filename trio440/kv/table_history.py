@@ -1,16 +1,21 @@
-"""The recent changes of a table, one for each of its revisions; the oldest go first. Pure."""
+"""The recent changes of a table, one for each of its revisions; the oldest go first. Pure.
+
+A change is what the table has as its row, too, so that a write makes one tuple and not two.
+"""
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final, TypeAlias, final
+from typing import Final, TypeAlias, TypeVar, final
 
 __all__ = ["CHANGE_BYTES", "History", "Recorded"]
 
 CHANGE_BYTES: Final = 128
 """What a change is charged beside its key and value."""
 
-Recorded: TypeAlias = tuple[bytes, bytes | None]
-"""A key, and the value that it has got; None: it is gone."""
+Recorded: TypeAlias = tuple[bytes, bytes | None, int]
+"""A key, the value that it has got, None: it is gone, and the revision."""
+
+V = TypeVar("V", bound=bytes | None)
 
 
 @final
@@ -40,15 +45,16 @@ class History:
         """What ``most_bytes`` limits."""
         return self._bytes
 
-    def add(self, key: bytes, value: bytes | None) -> int:
-        """Add the change of the next revision, and return that."""
+    def add(self, key: bytes, value: V) -> tuple[bytes, V, int]:
+        """Add the change of the next revision, and return it."""
         changes = self._changes
-        changes.append((key, value))
+        self.revision = revision = self.revision + 1
+        change = key, value, revision
+        changes.append(change)
         self._bytes += len(key) + CHANGE_BYTES + (0 if value is None else len(value))
         while len(changes) > self._most_changes or self._bytes > self._most_bytes:
             self._bytes -= _cost(changes.popleft())
-        self.revision += 1
-        return self.revision
+        return change
 
     def since(
         self, after: int, start: bytes, end: bytes | None, *, most: int, most_bytes: int
@@ -66,13 +72,13 @@ class History:
         found: list[tuple[int, bytes, bytes | None]] = []
         cost = 0
         for place in range(after - compacted, len(changes)):
-            key, value = changes[place]
+            key, value, revision = changes[place]
             if key < start or (end is not None and key >= end):
                 continue
             cost += _cost(changes[place])
             if found and cost > most_bytes:
                 return found[-1][0], found
-            found.append((compacted + place + 1, key, value))
+            found.append((revision, key, value))
             if len(found) >= most:
                 return found[-1][0], found
         return max(after, self.revision), found
@@ -89,5 +95,5 @@ class History:
 
 
 def _cost(change: Recorded) -> int:
-    key, value = change
+    key, value, _ = change
     return len(key) + CHANGE_BYTES + (0 if value is None else len(value))

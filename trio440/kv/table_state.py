@@ -42,8 +42,8 @@ class TableState:
 
     now_ms: int
     revision: int
-    rows: dict[bytes, tuple[bytes, int]]
-    """Value and version by key; in the order of the keys when it was decoded."""
+    rows: dict[bytes, tuple[bytes, bytes, int]]
+    """Key, value and version by key; in the order of the keys when it was decoded."""
     ends: dict[bytes, int]
     """The moments at which keys go."""
     new_ends: set[bytes]
@@ -60,7 +60,7 @@ class TableState:
         rows, ends, lease_of, new = self.rows, self.ends, self.lease_of, self.new_ends
 
         def show(key: bytes) -> tuple[Any, ...]:
-            return (key, *rows[key], ends.get(key, 0), key in new, lease_of.get(key, 0))
+            return (*rows[key], ends.get(key, 0), key in new, lease_of.get(key, 0))
 
         leases = [
             (number, *self.leases[number], number in self.new_lease_ends)
@@ -72,7 +72,7 @@ class TableState:
             _block(head),
             _blocks(sorted(rows), show),
             _blocks(leases, tuple),
-            _blocks(self.history, tuple),
+            _blocks(self.history, lambda change: change[:2]),
         )
         return b"".join([bytes([VERSION]), *parts])
 
@@ -107,9 +107,9 @@ def _decode(data: bytes) -> TableState:
     rows = _take(blocks, _ENTRIES, counts[0])
     lease_rows = _take(blocks, _LEASES, counts[1])
     leases = {number: (ttl_ms, end) for number, ttl_ms, end, _ in lease_rows}
-    history = _take(blocks, _CHANGES, counts[2])
+    changes = _take(blocks, _CHANGES, counts[2])
     keys = [row[0] for row in rows]
-    if next(blocks, None) is not None or len(leases) != counts[1] or len(history) != counts[2]:
+    if next(blocks, None) is not None or len(leases) != counts[1] or len(changes) != counts[2]:
         raise ValueError("its counts are wrong")
     if len(keys) != counts[0] or any(left >= right for left, right in pairwise(keys)):
         raise ValueError("its keys are not in their order")
@@ -118,14 +118,17 @@ def _decode(data: bytes) -> TableState:
     return TableState(
         now_ms=now_ms,
         revision=revision,
-        rows={key: (value, version) for key, value, version, *_ in rows},
+        rows={row[0]: row[:3] for row in rows},
         ends={key: end for key, _, _, end, *_ in rows if end},
         new_ends={key for key, _, _, end, is_new, _ in rows if end and is_new},
         last_lease=last_lease,
         leases=leases,
         new_lease_ends={number for number, _, _, is_new in lease_rows if is_new},
         lease_of={key: lease for key, *_, lease in rows if lease},
-        history=history,
+        history=[
+            (key, value, revision)
+            for revision, (key, value) in enumerate(changes, revision - len(changes) + 1)
+        ],
     )
 
 
