@@ -36,7 +36,7 @@
     │   ├── ReadRefused                              too many reads wait
     │   ├── NotQueryable (TypeError)                 a state machine answers no questions
     │   ├── WatchRefused                             too many watch, or there is nothing to watch
-    │   ├── HistoryCompacted                         changes that were asked for are forgotten
+    │   ├── HistoryCompacted                         is a KvError, too: see there
     │   ├── LeadershipLost                           whether a command is carried out is not known
     │   ├── NoAnswer (TooSlowError)                  a cluster did not answer in the time given
     │   ├── SessionExpired                           a cluster has forgotten a client
@@ -66,6 +66,7 @@
     │   ├── SystemStopped (ClosedResourceError)      the actor system has been left
     │   └── SystemSuperseded                         a later life has its address
     ├── KvError
+    │   ├── HistoryCompacted (RaftError)             changes that were asked for are forgotten
     │   ├── OperationRefused (ValueError)            a limit is met, or an engine cannot do it
     │   └── StoreUnavailable                         no server of the store has answered
     └── SimulationError
@@ -391,18 +392,6 @@ class WatchRefused(RaftError):
     """A state machine cannot be watched, or too many watch it already."""
 
 
-class HistoryCompacted(RaftError):
-    """The changes behind a revision are no longer remembered: look at the state itself."""
-
-    def __init__(self, after: int, compacted: int) -> None:
-        """Give the revision that was asked for, and the one behind which changes are known."""
-        super().__init__(
-            f"the changes behind revision {after} are compacted, up to revision {compacted}"
-        )
-        self.after = after
-        self.compacted = compacted
-
-
 class LeadershipLost(RaftError):
     """This peer led when it took a command, and does no more.
 
@@ -709,6 +698,21 @@ class SystemSuperseded(ActorError):
 
 class KvError(Trio440Error):
     """Of the store."""
+
+
+class HistoryCompacted(KvError, RaftError):
+    """The changes behind a revision are no longer remembered: look at the state itself.
+
+    Every namespace's watch raises it, and that of a key-value map on Raft: so it belongs to both.
+    """
+
+    def __init__(self, after: int, compacted: int) -> None:
+        """Give the revision that was asked for, and the one behind which changes are known."""
+        super().__init__(
+            f"the changes behind revision {after} are compacted, up to revision {compacted}"
+        )
+        self.after = after
+        self.compacted = compacted
 
 
 class OperationRefused(KvError, ValueError):

@@ -15,7 +15,7 @@ from tests.support.kv_engines import (
     open_memory,
     open_served,
 )
-from trio440.errors import HistoryCompacted, InvalidParameter, OperationRefused
+from trio440.errors import HistoryCompacted, InvalidParameter, KvError, OperationRefused
 from trio440.kv import (
     Append,
     AtomicNamespace,
@@ -416,9 +416,10 @@ async def test_who_is_too_slow_is_told(space: Namespace, autojump_clock: MockClo
                 await take(changes, 1)
                 seen += 1
         assert seen < 300
-    with pytest.raises(HistoryCompacted):
+    with pytest.raises(HistoryCompacted) as caught:
         async with space.watch(after=first.position):
             pass
+    assert isinstance(caught.value, KvError)
 
 
 async def test_what_is_no_position_is_refused(space: Namespace, autojump_clock: MockClock) -> None:
