@@ -176,6 +176,28 @@ async def test_a_lost_server_is_an_error_and_a_router_leads_to_another() -> None
             await client.put(b"k", b"v")
 
 
+@pytest.mark.parametrize("alone", [False, True])
+async def test_where_nobody_listens_a_client_waits_only_if_it_has_no_other_address(
+    *, alone: bool
+) -> None:
+    async with open_kv_world((1,)) as world:
+        _, ports = world.machine()
+        nobody, somebody = "10.0.0.1:7009", world.servers[0].client_addresses[0]
+        async with kv.open_client([nobody] if alone else [nobody, somebody], ports=ports) as client:
+            for _ in range(2):
+                began = trio.current_time()
+                with pytest.raises(StoreUnavailable, match=r"10\.0\.0\.1:7009") as caught:
+                    await client.put(b"k", b"v")
+                assert not caught.value.may_have_happened
+                took = trio.current_time() - began
+                assert took == pytest.approx(2.0) if alone else took < 0.5
+                if not alone:
+                    await client.put(b"k", b"v")
+            with pytest.raises(StoreUnavailable):
+                async with client.watch():
+                    raise AssertionError("not reached")  # pragma: no cover
+
+
 async def test_a_call_without_an_answer_may_have_happened() -> None:
     async with open_kv_world((1,)) as world:
         _, ports = world.machine()

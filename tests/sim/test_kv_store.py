@@ -109,6 +109,16 @@ async def test_servers_that_are_down_are_left_out() -> None:
             await kv.discover([store.eventual.address], ports=ports)
 
 
+async def test_where_nobody_listens_is_left_out_as_soon_as_another_one_has_answered() -> None:
+    async with open_kv_world() as world, store_on(world) as (store, ports):
+        nobody = store.offers["here"].addresses[0].rpartition(":")[0] + ":7099"
+        began = trio.current_time()
+        assert await kv.discover([nobody, *addresses_of(store)], ports=ports) == store.offers
+        assert trio.current_time() - began < 0.2
+        with pytest.raises(StoreUnavailable, match=r"7099 did not answer within 2 s"):
+            await kv.discover([nobody], ports=ports)  # it may start late
+
+
 async def test_a_namespace_that_is_not_there_is_named_along_with_those_that_are() -> None:
     async with open_kv_world() as world, store_on(world) as (store, ports):
         with pytest.raises(InvalidParameter, match="one of default, exact, here, not 'nix'"):

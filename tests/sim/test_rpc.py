@@ -367,6 +367,25 @@ async def test_a_client_waits_for_a_server_that_comes_later(world: World) -> Non
             assert await Shop(client).double(Number(4)) == Number(8)
 
 
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_who_may_ask_somebody_else_hears_at_once_that_nobody_listens(world: World) -> None:
+    machine = world.start("server", idle)
+    ports = ports_of(world, "client")
+    async with rpc.open_client("server", PORT, ports=ports) as client:
+        began = trio.current_time()
+        for _ in range(3):  # while it tries, and while it waits before it does so again
+            assert await client.wait_attempt() is None
+        assert trio.current_time() - began < 0.5
+        routes = make_routes(Book(), machine.ports)
+        async with rpc.open_server(PORT, routes, host=machine.address, ports=machine.ports):
+            await client.wait_connected()
+            assert await client.wait_attempt() == client.peer
+        await client.wait_disconnected()
+        assert await client.wait_attempt() is None
+    with pytest.raises(RpcClosed):
+        await client.wait_attempt()
+
+
 @simulated(seeds=1, profile="calm", hosts=HOSTS)
 async def test_a_message_that_is_too_large_is_refused_where_it_is_made(world: World) -> None:
     limits = rpc.ServerLimits(frame_bytes=1000)

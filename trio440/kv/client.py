@@ -57,6 +57,8 @@ READS: Final = (Get, GetSiblings, List, Count)
 UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
+LIMITS: Final = rpc.ClientLimits(longest_wait_seconds=0.5)
+"""A server that has come back is soon asked again."""
 
 
 @final
@@ -68,9 +70,17 @@ class EventualClient(EventualNamespace):
     """
 
     def __init__(
-        self, router: Router, nursery: trio.Nursery, timeout_seconds: float, ports: Host
+        self,
+        router: Router,
+        nursery: trio.Nursery,
+        timeout_seconds: float,
+        ports: Host,
+        *,
+        has_others: bool,
     ) -> None:
         self._router = router
+        self._has_others = has_others
+        """Whether the router may lead to another address than the present one."""
         self._nursery = nursery
         self._timeout_seconds = timeout_seconds
         self._ports = ports
@@ -95,7 +105,7 @@ class EventualClient(EventualNamespace):
         request = Execute(self._clock, known)
         connection = await self._connect(address)
         try:
-            store = await self._store(address, connection)
+            store = await self._store(address, connection, waits=not self._has_others)
             answer = await self._call(
                 address, store.execute, request, self._timeout_seconds, is_read=is_read
             )
@@ -128,10 +138,12 @@ class EventualClient(EventualNamespace):
 
     async def follow(self, address: str, request: Follow) -> Followed:
         """Ask the query actor at an address for changes."""
+        is_first = not request.life  # the numbers of a life mean nothing elsewhere
+        waits = not (is_first and self._has_others)
         seconds = self._timeout_seconds + request.wait_ms / 1000
         connection = await self._connect(address)
         try:
-            store = await self._store(address, connection)
+            store = await self._store(address, connection, waits=waits)
             answer = await self._call(address, store.follow, request, seconds, is_read=True)
         finally:
             connection.calls -= 1
@@ -165,18 +177,21 @@ class EventualClient(EventualNamespace):
                     del self._connections[address]
                     return
 
-    async def _store(self, address: str, connection: "_Connection") -> Queries:
-        """Wait until there is a connection; nothing was sent where there is none."""
+    async def _store(self, address: str, connection: "_Connection", *, waits: bool) -> Queries:
+        """Wait until there is a connection; nothing was sent where there is none.
+
+        Who does not wait for somebody to listen there is told at once that nobody does.
+        """
         problem = f"{address} did not answer within {CONNECT_SECONDS:g} s"
         with self._ports.clock.move_on_after(min(CONNECT_SECONDS, self._timeout_seconds)):
             client = await connection.client()
             try:
-                if not client.is_connected:
-                    await client.wait_connected()
+                if client.is_connected or await _connected(client, waits=waits):
+                    return Queries(client)
             except (HandshakeRefused, RpcClosed) as error:
                 problem = str(error)
             else:
-                return Queries(client)
+                problem = f"nobody listens at {address}"
         raise StoreUnavailable(problem, may_have_happened=False)
 
     async def _call(
@@ -197,6 +212,13 @@ class EventualClient(EventualNamespace):
         raise StoreUnavailable(problem, may_have_happened=may_have_happened)
 
 
+async def _connected(client: rpc.Client, *, waits: bool) -> bool:
+    if waits:
+        await client.wait_connected()
+        return True
+    return await client.wait_attempt() is not None
+
+
 @final
 class _Connection:
     """The rpc client of one address, for as long as it is kept."""
@@ -211,7 +233,7 @@ class _Connection:
     async def run(self, ports: Host) -> None:
         with self.scope:
             async with rpc.open_client(
-                self._host, self._port, identity=IDENTITY, ports=ports
+                self._host, self._port, identity=IDENTITY, limits=LIMITS, ports=ports
             ) as client:
                 self._client = client
                 self._is_open.set()
@@ -235,16 +257,18 @@ async def open_client(
 
     Args:
         router: asked for an address before each call; addresses are taken in turn.
-        timeout_seconds: for each call; one that finds no connection for 2 s ends then.
+        timeout_seconds: for each call; one that finds no connection for 2 s ends then. Where
+            nobody listens it ends at once, unless there is one address only.
         ports: the machine to run on.
 
     Raises:
         InvalidParameter: the time is none, or there is no address, or one that is none.
     """
     check_seconds("timeout_seconds", timeout_seconds)
+    has_others = not isinstance(router, Sequence) or len({*router}) > 1
     chosen = RoundRobin(router) if isinstance(router, Sequence) else router
     async with open_service_nursery() as nursery:
-        client = EventualClient(chosen, nursery, timeout_seconds, ports)
+        client = EventualClient(chosen, nursery, timeout_seconds, ports, has_others=has_others)
         try:
             yield client
         finally:

@@ -36,6 +36,7 @@ from trio440.kv.served import open_served
 __all__ = ["connect", "describe", "discover"]
 
 ASK_SECONDS: Final = 2.0
+REST_SECONDS: Final = 0.05
 MOST_ADDRESSES: Final = 64
 
 
@@ -53,7 +54,7 @@ async def connect(
 
     Args:
         addresses: ``HOST:PORT`` where servers answer clients, 1 to 64; those that are down are
-            left out.
+            left out: at once where another one has answered and nobody listens there.
         namespace: its name.
         timeout_seconds: for each call of the namespace.
         ports: the machine to run on.
@@ -131,6 +132,11 @@ async def _ask_all(addresses: Sequence[str], ports: Host) -> list[Offered]:
             problems[address] = f"{address} did not answer within {ASK_SECONDS:g} s"
             try:
                 async with rpc.open_client(host, port, identity=IDENTITY, ports=ports) as client:
+                    while await client.wait_attempt() is None:  # it may start late
+                        if answers:
+                            problems[address] = f"nobody listens at {address}"
+                            return
+                        await ports.clock.sleep(REST_SECONDS)
                     answers[address] = await Discovery(client).offers(WhatIsThere())
             except (HandshakeRefused, RemoteError) as error:
                 problems[address] = f"{address} is no port for clients of a store: {error}"

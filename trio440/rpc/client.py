@@ -75,6 +75,8 @@ class Client:
         self._link: Link | None = None
         self._refusal: HandshakeRefused | None = None
         self._closed = False
+        self._is_trying = True
+        """Whether an attempt to connect is under way, of which nothing is known yet."""
         self._changed = trio.lowlevel.ParkingLot()
 
     def __repr__(self) -> str:
@@ -115,6 +117,23 @@ class Client:
             if link is not None and not link.ended:
                 return link.peer
             await self._wait_change()
+
+    async def wait_attempt(self) -> Peer | None:
+        """Wait for a connection while an attempt to open one is under way, and no longer.
+
+        For whoever can ask somebody else: None, at once where nobody listens there, and as long
+        as the client waits before its next attempt. Cancelled: nothing happened.
+
+        Raises:
+            HandshakeRefused, RpcClosed: as of :meth:`wait_connected`.
+        """
+        await trio.lowlevel.checkpoint()
+        while not self.is_connected:
+            self._check()
+            if not self._is_trying:
+                return None
+            await self._changed.park()
+        return self.peer
 
     async def call(
         self, method: Method[A, R], request: A, *, timeout_seconds: float | None = None
@@ -260,12 +279,16 @@ class Client:
                 return link
 
     async def _wait_change(self) -> None:
+        self._check()
+        await self._changed.park()
+
+    def _check(self) -> None:
+        """Raise what nobody can wait for."""
         if self._closed:
             raise RpcClosed(self._address)
         if self._refusal is not None:
             refusal = self._refusal
             raise HandshakeRefused(refusal.address, refusal.reason, refusal.detail)
-        await self._changed.park()
 
     # The connection
 
@@ -276,6 +299,7 @@ class Client:
         wait = 0.0
         while True:
             self._counters.attempts += 1
+            self._is_trying = True
             connected_at = await self._connect_once()
             if connected_at is not None and clock.now() - connected_at >= wait:
                 backoff.succeeded()
@@ -332,6 +356,7 @@ class Client:
     def _refused(self, refusal: HandshakeRefused | None) -> None:
         """Note how an attempt ended, and wake who waits for a connection."""
         self._refusal = refusal
+        self._is_trying = False
         self._changed.unpark_all()
 
     async def finish(self) -> None:
