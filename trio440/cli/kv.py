@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, get_args
 
-import attrs
 import click
 
 from trio440 import kv
@@ -16,13 +15,13 @@ from trio440.cli.reports import Reports
 from trio440.cli.running import Stop, announce, emit, note, run_server
 from trio440.core.host import format_address, parse_address
 from trio440.core.real import REAL_HOST
-from trio440.errors import InvalidParameter
 from trio440.kv.resp import open_resp_server
 
 __all__ = ["command"]
 
 DEFAULT_PORT: Final = 6000
 DEFAULT: Final = "default"
+JOIN_SECONDS: Final = 5.0
 DURABILITIES: Final[tuple[kv.Durability, ...]] = get_args(kv.Durability)
 ENGINES: Final[tuple[kv.Engine, ...]] = get_args(kv.Engine)
 
@@ -136,8 +135,9 @@ def serve(
     """Run a server until it is stopped.
 
     It prints where it listens, a line for each namespace, and the description that later servers
-    join by. The eventual engine takes the port --port for other servers, and the COUNT ports
-    behind it for clients.
+    join by: when it is a voter, if it joins a linearizable namespace. With --data it may be
+    started again though nobody whom it joins is up. The eventual engine takes the port --port for
+    other servers, and the COUNT ports behind it for clients.
     """
     namespaces: dict[str, kv.Engine] = {DEFAULT: engine}
     for other, its_engine in others:
@@ -150,6 +150,7 @@ def serve(
         start_port=port,
         count=count,
         namespaces=namespaces,
+        descriptions=descriptions,
         directory=data,
         durability=durability,
         id=name,
@@ -157,21 +158,17 @@ def serve(
     if unknown := [front for _, front in fronts if front not in namespaces]:
         message = f"there is no namespace {unknown[0]!r}, but {', '.join(namespaces)}"
         raise click.BadParameter(message, param_hint="'--resp'")
-    return run_server(lambda stop: _serve(stop, config, descriptions, fronts), grace_seconds=grace)
+    return run_server(lambda stop: _serve(stop, config, fronts), grace_seconds=grace)
 
 
 async def _serve(
     stop: Stop,
     config: kv.StoreConfig,
-    joined: Sequence[str],
     fronts: Sequence[tuple[int, str]],
 ) -> None:
     report = Reports("trio440 kv", note, REAL_HOST.clock.now).take
-    described = [await _describe(text) for text in joined]
     async with AsyncExitStack() as stack:
-        store = await stack.enter_async_context(
-            kv.open_store(attrs.evolve(config, descriptions=described), report=report)
-        )
+        store = await stack.enter_async_context(kv.open_store(config, report=report))
         announce(parse_address(store.offers[DEFAULT].addresses[0]))
         for offer in store.offers.values():
             emit(f"namespace {offer.name} {offer.engine} {','.join(offer.addresses)}")
@@ -179,17 +176,19 @@ async def _serve(
             opening = open_resp_server(store.namespaces[name], port, host=config.host)
             front = await stack.enter_async_context(opening)
             emit(f"resp {name} {format_address(front.address)}")
-        emit(f"description {shlex.quote(store.description)}")
+        with stop.cuts_short():
+            await _wait_joined(store)
+            emit(f"description {shlex.quote(store.description)}")
         await stop.wait()
 
 
-async def _describe(text: str) -> str:
-    """Return a description, or ask for that of the server at an address."""
-    try:
-        parse_address(text)
-    except InvalidParameter:
-        return text
-    return await kv.describe(text)
+async def _wait_joined(store: kv.Store) -> None:
+    """Wait until a peer that joins is a voter, and say so where that takes long."""
+    with REAL_HOST.clock.move_on_after(JOIN_SECONDS):
+        await store.wait_joined()
+        return
+    note("waiting for a majority of the peers before this one to make it a voter")
+    await store.wait_joined()
 
 
 for _client in (get, put, delete, list_keys, watch, status):

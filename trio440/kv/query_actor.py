@@ -1,6 +1,6 @@
 """The query actor: a replica with a mailbox. It answers clients, and keeps up with the others."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, final
 
 import attrs
@@ -101,10 +101,20 @@ class Batches(actors.Question[BatchResults]):
 
 @attrs.define
 class Roster:
-    """The server, once all its actors are there, and those that it was told of."""
+    """The server, once all its actors are there, and those that it knows."""
 
     me: ServerInfo | None = None
-    others: tuple[ServerInfo, ...] = ()
+    servers: dict[str, ServerInfo] = attrs.Factory(dict)
+    """By address: the last life that was heard of. At first those that it was told of."""
+    sought: dict[str, int] = attrs.Factory(dict)
+    """By address, the lives of servers that this one has looked for."""
+
+    def note(self, servers: Iterable[ServerInfo]) -> None:
+        """Take note of servers that an actor knows."""
+        for server in servers:
+            known = self.servers.get(server.address)
+            if known is None or known.incarnation < server.incarnation:
+                self.servers[server.address] = server
 
 
 @attrs.define
@@ -161,7 +171,8 @@ class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | 
         if role.records is not None:
             await self._take_over(role.records)
         self._become(self._replica.records)
-        self._replication = Replication(self._replica, role.ports.rng, role.times)
+        sought = role.roster.sought
+        self._replication = Replication(self._replica, role.ports.rng, role.times, sought)
         self._life = f"{self.context.ref}/{role.ports.rng.getrandbits(62):x}"
         self._join()
         self._go_on()
@@ -221,6 +232,8 @@ class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | 
     async def sync(self, message: Sync) -> None:
         """Learn from another actor."""
         news = self._replication.receive(message, self._now_us(), self._now_ms())
+        if message.servers:
+            self._role.roster.note(self._replication.servers)
         if message.sender.address != self.context.ref.address:
             await self._keep(news)
         self._go_on()
@@ -275,7 +288,7 @@ class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | 
     def _join(self) -> None:
         roster = self._role.roster
         if roster.me is not None and not self._replication.has_begun:
-            self._replication.meet(roster.me, roster.others, self._now_us())
+            self._replication.meet(roster.me, [*roster.servers.values()], self._now_us())
 
     async def _keep(self, keys: Sequence[bytes]) -> None:
         """Have the records of keys written to the journal."""

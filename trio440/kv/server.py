@@ -18,7 +18,9 @@ import trio
 
 from trio440 import actors, rpc
 from trio440.actors.checks import check_seconds
-from trio440.core.host import MAX_PORT, Host, format_address
+from trio440.actors.cluster.config import Config
+from trio440.core.host import MAX_PORT, Host, format_address, parse_address
+from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
 from trio440.errors import (
     ActorError,
@@ -28,6 +30,7 @@ from trio440.errors import (
     JournalFailed,
     RemoteError,
 )
+from trio440.kv.address_book import AddressBook
 from trio440.kv.description import Description, parse_description
 from trio440.kv.discovery import CLUSTER, DEFAULT, IDENTITY, Discovery, Offer, Offered
 from trio440.kv.hlc import HybridClock
@@ -36,12 +39,15 @@ from trio440.kv.local import LocalNamespace, open_local
 from trio440.kv.query_actor import Inspect, Inspected, Meet, QueryActor, Role, Roster
 from trio440.kv.replica_limits import ReplicaLimits
 from trio440.kv.service import AskStatus, Execute, Executed, Follow, Followed, Queries, Seen
+from trio440.kv.strangers import FIRST, meet_strangers
 from trio440.kv.sync import SyncTimes
 from trio440.kv.sync_messages import ServerInfo
 
-__all__ = ["Server", "open_server"]
+__all__ = ["SERVERS", "Server", "open_server"]
 
 MOST_ACTORS: Final = 256
+SERVERS: Final = "servers"
+"""The file with the addresses of others, beside the journal's."""
 MAILBOX: Final = actors.MailboxPolicy(10_000)
 """What finds no room is answered with an error, or healed like any lost message."""
 ANSWER_SECONDS: Final = 60.0
@@ -135,15 +141,17 @@ async def open_server(
     server. Left by an exception or a cancellation, everything ends at once.
 
     With ``data`` the server is durable, see ``durability``: opened again on the same directory,
-    with any count of query actors, it has what it had. A journal that fails (a full disk) stops
-    for good: clients get ``StoreUnavailable``, and leaving raises ``JournalFailed``.
+    with any count of query actors, it has what it had, and looks for the servers that it knew at
+    their addresses. A journal that fails (a full disk) stops for good: clients get
+    ``StoreUnavailable``, and leaving raises ``JournalFailed``.
 
     Args:
         start_port: of the system of actors; query actor ``i`` answers clients on the port
             ``start_port + 1 + i``. 0: any free ports.
         count: of query actors, 1 to 256.
         host: the address to listen on.
-        descriptions: of servers that are there already; they pass on whom else they know.
+        descriptions: of servers that are there already; they pass on whom else they know. One of
+            an earlier life will do: its address counts.
         limits: of each replica; the defaults of :class:`ReplicaLimits` when None.
         client_limits: of each query actor's connections; the defaults of ``rpc`` when None.
         times: when replicas compare what they have; the defaults of :class:`SyncTimes` when None.
@@ -167,16 +175,20 @@ async def open_server(
         raise InvalidParameter("count", count, f"1 to {MOST_ACTORS}")
     if type(start_port) is not int or not 0 <= start_port <= MAX_PORT - count:
         raise InvalidParameter("start_port", start_port, f"0 to {MAX_PORT - count}")
-    others = [parse_description(text).server for text in descriptions]
-    networking = actors.Networking(cluster=CLUSTER, seeds=[other.address for other in others])
+    roster = Roster()
+    roster.note(parse_description(text).server for text in descriptions)
+    book = AddressBook(data, SERVERS, ports)
     async with AsyncExitStack() as stack:
         most_bytes = ReplicaLimits().total_bytes if data is None else MOST_DURABLE_BYTES
         limits, times = limits or ReplicaLimits(total_bytes=most_bytes), times or SyncTimes()
         keeper, kept = await stack.enter_async_context(open_keeper(data, durability, limits, ports))
+        await book.load()
+        await book.note(roster.servers)
         system = await stack.enter_async_context(
-            actors.open_actor_system(host, start_port, networking=networking, ports=ports)
+            actors.open_actor_system(
+                host, start_port, networking=_networking(roster, book), ports=ports
+            )
         )
-        roster = Roster(others=tuple(others))
         refs = []
         for _ in range(count):
             clock = HybridClock(limits.max_clock_offset_ms)
@@ -201,12 +213,33 @@ async def open_server(
             )
             clients.append(format_address(server.address))
         counters = tuple(ref.counter for ref in refs)
+        if counters[0] != FIRST:
+            raise AssertionError(f"the first query actor is {refs[0]}")
         roster.me = ServerInfo(system.address, system.incarnation, counters)
+        nursery = await stack.enter_async_context(open_service_nursery())
+        nursery.start_soon(meet_strangers, system, roster, book, ports.clock)
         await _meet_all(system, refs, join_seconds)
         namespace = await stack.enter_async_context(
             open_local(system, dict(zip(clients, refs, strict=True)), keeper, ports)
         )
         yield Server(system, refs, Description(roster.me, tuple(clients)), keeper, namespace)
+
+
+def _networking(roster: Roster, book: AddressBook) -> actors.Networking:
+    """Begin with servers that it was told of, and with those last met, as far as there is room."""
+    config, told = Config(), [*roster.servers]
+    met = [line for line in reversed(book.lines) if line not in roster.servers]
+    room = max(0, config.max_seeds - len(told))
+    seeds = [*told, *[line for line in met if _is_address(line)][:room]]
+    return actors.Networking(cluster=CLUSTER, seeds=seeds, membership=config)
+
+
+def _is_address(line: str) -> bool:
+    try:
+        parse_address(line)
+    except InvalidParameter:
+        return False
+    return True
 
 
 async def _meet_all(

@@ -16,12 +16,15 @@ from types import MappingProxyType
 from typing import Any, Final, final, get_args
 
 import attrs
+import trio
 
 from trio440 import raft, rpc
-from trio440.core.host import MAX_PORT, Host, format_address
+from trio440.core.host import MAX_PORT, Host, format_address, parse_address
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
-from trio440.errors import InvalidParameter
+from trio440.errors import InvalidParameter, StoreUnavailable
+from trio440.kv.address_book import AddressBook
+from trio440.kv.connect import describe
 from trio440.kv.discovery import (
     CLUSTER,
     DEFAULT,
@@ -38,12 +41,14 @@ from trio440.kv.linearizable_peer import open_linearizable_peer
 from trio440.kv.memory import open_memory
 from trio440.kv.namespace import Engine, Namespace
 from trio440.kv.served import serve_routes
-from trio440.kv.server import Server, open_server
-from trio440.kv.voters import Voters, become_voter
+from trio440.kv.server import SERVERS, Server, open_server
+from trio440.kv.voters import Voters, become_voter, note_places, read_places
 
 __all__ = ["Store", "StoreConfig", "open_store"]
 
 MOST_NAME: Final = 100
+PEERS: Final = "peers"
+"""The file with the addresses of other Raft peers."""
 ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)
 
 
@@ -72,7 +77,7 @@ class StoreConfig:
     namespaces: Mapping[str, Engine] = attrs.field(factory=_usual, converter=_kept)
     """The engine of each namespace, by name; one of each engine at most."""
     descriptions: Sequence[str] = ()
-    """Of servers that are there already."""
+    """Of servers that are there already, or ``HOST:PORT`` where they answer clients."""
     directory: str | None = None
     """Where it keeps what outlives it; None: nothing does."""
     durability: Durability | None = None
@@ -105,11 +110,14 @@ class StoreConfig:
 class Store:
     """A running server; :func:`open_store` makes one."""
 
-    def __init__(self, eventual: Server | None, peer: "raft.Peer[Any] | None") -> None:
+    def __init__(
+        self, eventual: Server | None, peer: "raft.Peer[Any] | None", joined: trio.Event
+    ) -> None:
         self.eventual: Final = eventual
         """The server of the eventual engine, if there is one."""
         self.peer: Final = peer
         """The Raft peer of the linearizable engine, if there is one."""
+        self._joined = joined
         self._namespaces: dict[str, Namespace] = {}
         self._offers: dict[str, Offer] = {}
 
@@ -133,6 +141,13 @@ class Store:
         eventual = None if self.eventual is None else self.eventual.description
         return str(StoreDescription(eventual, peers))
 
+    async def wait_joined(self) -> None:
+        """Wait until its Raft peer is a voter; return at once where it has none.
+
+        That takes a leader, so a majority of those before it. Cancelled: nothing happened.
+        """
+        await self._joined.wait()
+
     def add(self, name: str, namespace: Namespace, addresses: Sequence[str]) -> None:
         """Offer a namespace."""
         self._namespaces[name] = namespace
@@ -149,22 +164,54 @@ async def open_store(
     """Be a server of a store for as long as the body runs.
 
     When the body begins every port is open. A Raft peer that joins others becomes a voter beside
-    the body, as soon as they are there to agree; until then its namespace waits.
+    the body, as soon as they are there to agree, see :meth:`Store.wait_joined`; until then its
+    namespace waits. With a directory it looks for the servers that it knew at their addresses,
+    and begins though of those in ``config.descriptions`` none answers.
 
     Args:
         config: which server.
-        report: hears of connections that broke rules.
+        report: hears of connections that broke rules, and of addresses in ``config.descriptions``
+            at which nobody answers.
         ports: the machine to run on.
 
     Raises:
         AddressError: it cannot listen on one of the ports; nothing is left running.
         InvalidParameter: a description is none, or names no peer of an engine that is to join.
+        StoreUnavailable: nobody answers at an address in ``config.descriptions``, and no other
+            server is known yet.
         RaftError, JournalError: as for :func:`trio440.raft.open_peer`.
     """
-    described = [read_store_description(text) for text in config.descriptions]
-    opening = _Opening(config, described, report, ports)
+    peers = AddressBook(config.directory, PEERS, ports)
+    servers = AddressBook(_eventual_directory(config), SERVERS, ports)
+    await peers.load()
+    await servers.load()
+    is_known = bool(peers.lines or servers.lines)
+    described = []
+    for text in config.descriptions:
+        try:
+            described.append(read_store_description(await _describe(text, ports)))
+        except StoreUnavailable as error:
+            if not is_known:
+                raise
+            report(error)
+    opening = _Opening(config, described, peers, report, ports)
     async with AsyncExitStack() as stack:
         yield await opening.open(stack)
+
+
+def _eventual_directory(config: StoreConfig) -> str | None:
+    if config.directory is None or "eventual" not in config.namespaces.values():
+        return None
+    return f"{config.directory}/eventual"
+
+
+async def _describe(text: str, ports: Host) -> str:
+    """Return a description as it is, or ask for that of the server at an address."""
+    try:
+        parse_address(text)
+    except InvalidParameter:
+        return text
+    return await describe(text, ports=ports)
 
 
 @final
@@ -175,14 +222,18 @@ class _Opening:
         self,
         config: StoreConfig,
         described: Sequence[StoreDescription],
+        book: AddressBook,
         report: Callable[[Exception], None],
         ports: Host,
     ) -> None:
         self._config = config
         self._described = described
+        self._book = book
+        """Where other Raft peers listened."""
         self._report = report
         self._ports = ports
         self._store: Store | None = None
+        self._joined = trio.Event()
         self._next_port = config.start_port
         self._names = {engine: name for name, engine in config.namespaces.items()}
 
@@ -193,9 +244,11 @@ class _Opening:
             eventual = await self._open_eventual(stack)
         if "linearizable" in names:
             peer = await self._open_peer(stack)
+        else:
+            self._joined.set()
         if "memory" in names:
             memory = await stack.enter_async_context(open_memory(ports=ports))
-        store = Store(eventual, peer)
+        store = Store(eventual, peer, self._joined)
         if eventual is not None:
             store.add(names["eventual"], eventual.namespace, eventual.client_addresses)
         if peer is not None:
@@ -244,7 +297,7 @@ class _Opening:
                 descriptions=[
                     each.eventual for each in self._described if each.eventual is not None
                 ],
-                data=None if config.directory is None else f"{config.directory}/eventual",
+                data=_eventual_directory(config),
                 durability=config.durability or ("synced" if config.directory else "memory"),
                 offers=self._offered,
                 ports=self._ports,
@@ -256,20 +309,24 @@ class _Opening:
 
     async def _open_peer(self, stack: AsyncExitStack) -> "raft.Peer[Any]":
         config, ports = self._config, self._ports
-        places = [raft.Place(*peer) for each in self._described for peer in each.peers]
-        if config.descriptions and not places:
+        directory = config.directory
+        book = self._book
+        described = [raft.Place(*peer) for each in self._described for peer in each.peers]
+        if self._described and not described:
             allowed = "of a server with a linearizable namespace"
             raise InvalidParameter("descriptions", config.descriptions[0], allowed)
         port = self._take_port()
         name = config.id or format_address((config.host, port))
         if not config.id and not port:
             name = f"peer-{ports.rng.getrandbits(64):016x}"
-        places = [place for place in places if place.id != name]
+        known = {place.id: place for place in (*read_places(book), *described)}
+        known.pop(name, None)
+        places = tuple(known.values())
         peer_config = raft.PeerConfig(
             id=name,
             members=() if places else (name,),
             places=places,
-            directory=None if config.directory is None else f"{config.directory}/raft",
+            directory=None if directory is None else f"{directory}/raft",
             is_new=not places,
             cluster=CLUSTER,
             host=config.host,
@@ -281,7 +338,14 @@ class _Opening:
             open_linearizable_peer(peer_config, routes=routes, report=self._report, ports=ports)
         )
         voters.peer = peer
-        if places and name not in peer.members.voters:
-            nursery = await stack.enter_async_context(open_service_nursery())
-            nursery.start_soon(become_voter, name, places, ports)
+        nursery = await stack.enter_async_context(open_service_nursery())
+        nursery.start_soon(note_places, peer, book, ports)
+        if name in peer.members.voters:
+            self._joined.set()
+        else:
+            nursery.start_soon(self._join, peer, places)
         return peer
+
+    async def _join(self, peer: "raft.Peer[Any]", places: Sequence[raft.Place]) -> None:
+        await become_voter(peer, places, self._ports)
+        self._joined.set()

@@ -11,7 +11,8 @@ The rules, and the argument for them, are in ``docs/kv-sync.md``:
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, final
 from zlib import crc32
 
@@ -84,6 +85,7 @@ class Replication:
         replica: Replica,
         rng: random.Random,
         times: SyncTimes | None = None,
+        sought: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         """Know nobody; :meth:`meet` says who there is.
 
@@ -91,12 +93,15 @@ class Replication:
             replica: what it keeps equal to those of others.
             rng: spreads the questions of many actors over time.
             times: the defaults of :class:`SyncTimes` when None.
+            sought: by address, the lives of servers that are looked for: those are asked at once
+                for what they have. It may change.
         """
         self.replica: Final = replica
         self.times: Final = times or SyncTimes()
         self.unknown_senders = 0
         """Messages from actors that had not said whose they are."""
         self._rng = rng
+        self._sought = sought
         self._me: ServerInfo | None = None
         self._peers: dict[Ref[Any], Peer] = {}
         self._questions: dict[Ref[Any], _Questions] = {}
@@ -192,8 +197,9 @@ class Replication:
         if me is None:
             return []
         for server in message.servers:
-            # The newcomer asks by itself.
-            due_us = now_us + self._jitter(self.times.longest_us)
+            # Of two that meet the newcomer asks, which has looked for the other one.
+            is_sought = self._sought.get(server.address) == server.incarnation
+            due_us = now_us + (0 if is_sought else self._jitter(self.times.longest_us))
             self._learn(server, due_us, replica.feed.recent(pack(max(0, now_ms - RECENT_MS))))
         replica.clock.observe(message.clock, now_ms)
         rows = message.rows()

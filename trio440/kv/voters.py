@@ -6,29 +6,42 @@ moment, so peers that join at the same time do not undo each other's change.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, final
 
 import attrs
 
 from trio440 import raft, rpc
-from trio440.core.host import Host
+from trio440.core.host import Host, format_address, parse_address
 from trio440.errors import (
     AnswerLost,
     CallTimedOut,
     ChangeRefused,
     HandshakeRefused,
+    InvalidParameter,
     LeadershipLost,
     NotLeader,
     PeerStopped,
     RemoteError,
 )
+from trio440.kv.address_book import AddressBook
 from trio440.kv.discovery import IDENTITY
+from trio440.raft.membership import is_id
 from trio440.rpc.service import Service, method
 
-__all__ = ["Join", "Joined", "Joining", "Voters", "become_voter"]
+__all__ = [
+    "Join",
+    "Joined",
+    "Joining",
+    "Voters",
+    "become_voter",
+    "note_places",
+    "read_places",
+]
 
 REST_SECONDS: Final = 0.2
 ASK_SECONDS: Final = 5.0
+NOTE_SECONDS: Final = 1.0
 
 
 @attrs.frozen
@@ -43,6 +56,7 @@ class Joined:
     """How far that is."""
 
     is_voter: bool
+    """Whether it is one, and that is committed."""
     places: tuple[raft.Place, ...]
     """Where peers listen: another one may lead."""
 
@@ -77,28 +91,56 @@ class Voters:
                     await peer.promote(asked.id)
         except (NotLeader, ChangeRefused, LeadershipLost, PeerStopped):
             pass  # it asks again
-        is_voter = peer.is_leader and asked.id in peer.members.voters
+        is_voter = peer.is_leader and asked.id in peer.members.voters and not peer.is_changing
         return Joined(is_voter, peer.places)
 
 
-async def become_voter(name: str, places: Sequence[raft.Place], ports: Host) -> None:
+async def become_voter(peer: raft.Peer[Any], places: Sequence[raft.Place], ports: Host) -> None:
     """Ask the others until one that leads has made this peer a voter.
 
     Args:
-        name: of this peer.
-        places: where others listen.
+        peer: that joins.
+        places: where others listen, as far as it was told.
         ports: the machine to run on.
     """
     known = {place.id: place for place in places}
     while True:
+        known |= {place.id: place for place in peer.places if place.id != peer.id}
         for place in list(known.values()):
-            answer = await _ask(name, place, ports)
+            answer = await _ask(peer.id, place, ports)
             if answer is not None and answer.is_voter:
                 return
             for other in () if answer is None else answer.places:
-                if other.id != name:
+                if other.id != peer.id:
                     known[other.id] = other
         await ports.clock.sleep(REST_SECONDS * (1 + ports.rng.random()))
+
+
+def read_places(book: AddressBook) -> list[raft.Place]:
+    """Return where peers listened, as a former life of this one has noted."""
+    places = []
+    for line in book.lines:
+        address, _, name = line.partition(" ")
+        with suppress(InvalidParameter):
+            host, port = parse_address(address)
+            if is_id(name):
+                places.append(raft.Place(name, host, port))
+    return places
+
+
+async def note_places(peer: raft.Peer[Any], book: AddressBook, ports: Host) -> None:
+    """Note where the other members listen, until cancelled.
+
+    Of those that this one is told of when it is opened again, none may be up.
+    """
+    while True:
+        members = peer.members.members or tuple(place.id for place in peer.places)
+        await book.note(
+            f"{format_address((place.host, place.port))} {place.id}"
+            for place in peer.places
+            if place.id in members and place.id != peer.id
+        )
+        await ports.clock.sleep(NOTE_SECONDS)
 
 
 async def _ask(name: str, place: raft.Place, ports: Host) -> Joined | None:

@@ -277,7 +277,7 @@ class Peer(Generic[M_co]):
         driver.poke()
         await driver.result_of(place)
         # A leader that is removed steps down when its removal is committed.
-        while node.configuration.is_joint or driver.applier.applied < node.configuration_index:
+        while self.is_changing:
             await driver.wait_change()
         return node.configuration_index
 
@@ -309,6 +309,14 @@ class Peer(Generic[M_co]):
     def members(self) -> Configuration:
         """The members, committed or not."""
         return self._node.configuration
+
+    @property
+    def is_changing(self) -> bool:
+        """Whether the last change of the members is not complete, or not known to be committed."""
+        node = self._node
+        return node.configuration.is_joint or (
+            self._driver.applier.applied < node.configuration_index
+        )
 
     @property
     def places(self) -> tuple[Place, ...]:
