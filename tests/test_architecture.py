@@ -587,7 +587,13 @@ EXCEPTIONS: dict[str, dict[str, str]] = {
     "trio440.cli.cmud_store": {
         "logging": "what servers in this process log waits until the terminal is free",
     },
-    "trio440.cli.cmud_terminal": {
+    "trio440.cli.kv_shell": {
+        "trio.open_signal_receiver": "Ctrl-C is for the command that is under way",
+    },
+    "trio440.cli.line_history": {
+        "pathlib.Path": "earlier lines are in a file of the user's",
+    },
+    "trio440.cli.line_terminal": {
         "trio.lowlevel.wait_readable": "the keys of the terminal that the command was given",
         "signal": "the terminal says by a signal that it has another size",
         "trio.open_signal_receiver": "the same",

@@ -1,31 +1,14 @@
 """Servers that offer namespaces of several engines, and clients that find them by name."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 import trio
 
-from tests.support.kv_world import PORT, KvWorld, open_kv_world
+from tests.support.kv_world import ENGINES, PORT, addresses_of, open_kv_world, store_on
 from tests.support.rpc_world import until
 from trio440 import kv
-from trio440.core.host import Host
 from trio440.errors import AddressInUse, InvalidParameter, StoreUnavailable
-
-ALL: dict[str, kv.Engine] = {"default": "eventual", "exact": "linearizable", "here": "memory"}
-
-
-@asynccontextmanager
-async def store_on(world: KvWorld, **options: Any) -> AsyncIterator[tuple[kv.Store, Host]]:
-    address, ports = world.machine()
-    config = kv.StoreConfig(**{"host": address, "start_port": PORT, "namespaces": ALL, **options})
-    async with kv.open_store(config, ports=ports) as store:
-        yield store, ports
-
-
-def addresses_of(store: kv.Store) -> list[str]:
-    return [address for offer in store.offers.values() for address in offer.addresses]
 
 
 async def test_each_engine_has_its_ports_and_is_found_by_its_name() -> None:
@@ -41,7 +24,7 @@ async def test_each_engine_has_its_ports_and_is_found_by_its_name() -> None:
         for address in addresses_of(store):  # each of them tells of all
             assert await kv.discover([address], ports=elsewhere) == dict(store.offers)
             assert await kv.describe(address, ports=ports) == store.description
-        for name, engine in ALL.items():
+        for name, engine in ENGINES.items():
             async with kv.connect(addresses_of(store), name, ports=elsewhere) as space:
                 assert space.engine == engine
                 assert isinstance(space, kv.AtomicNamespace) == (engine != "eventual")
@@ -128,7 +111,7 @@ async def test_a_namespace_that_is_not_there_is_named_along_with_those_that_are(
 
 async def test_how_replicas_are() -> None:
     async with open_kv_world() as world, store_on(world, count=2) as (store, ports):
-        for name in ALL:
+        for name in ENGINES:
             await store.namespaces[name].put(b"k", b"v")
         await trio.sleep(2)
         found = await kv.look(addresses_of(store), ports=ports)
@@ -152,7 +135,7 @@ async def test_how_replicas_are() -> None:
         ({"start_port": 65_534}, "start_port"),
         ({"count": 0}, "count"),
         ({"descriptions": ["x"]}, "has printed"),
-        ({"namespaces": ALL, "descriptions": ['{"store":1}']}, "what a server|linearizable"),
+        ({"namespaces": ENGINES, "descriptions": ['{"store":1}']}, "what a server|linearizable"),
         ({"namespaces": {"a": "linearizable"}, "directory": "d", "start_port": 0}, "id must be"),
     ],
 )
@@ -168,7 +151,7 @@ async def test_what_is_wrong_is_said_before_anything_is_open(
 async def test_a_port_that_is_taken_leaves_nothing_open() -> None:
     async with open_kv_world() as world:
         address, ports = world.machine()
-        config = kv.StoreConfig(host=address, start_port=PORT, namespaces=ALL)
+        config = kv.StoreConfig(host=address, start_port=PORT, namespaces=ENGINES)
         listener = await ports.net.listen_tcp(address, PORT + 3)
         with pytest.raises(AddressInUse):
             async with kv.open_store(config, ports=ports):

@@ -7,13 +7,20 @@ from typing import Any, Final
 import trio
 
 from tests.support.sim_network import SimNetwork, open_sim_network
+from trio440 import kv
 from trio440.core.host import Host
 from trio440.kv.client import EventualClient, open_client
 from trio440.kv.server import Server, open_server
 
-__all__ = ["KvWorld", "for_all", "open_kv_world"]
+__all__ = ["ENGINES", "KvWorld", "addresses_of", "for_all", "open_kv_world", "store_on"]
 
 PORT: Final = 7000
+ENGINES: Final[dict[str, kv.Engine]] = {
+    "default": "eventual",
+    "exact": "linearizable",
+    "here": "memory",
+}
+"""A namespace of each engine."""
 
 
 class KvWorld:
@@ -98,3 +105,19 @@ async def for_all(
     async with trio.open_nursery() as nursery:
         for number, client in enumerate(clients):
             nursery.start_soon(function, number, client)
+
+
+@asynccontextmanager
+async def store_on(world: KvWorld, **options: Any) -> AsyncIterator[tuple[kv.Store, Host]]:
+    """Run a store on a machine of its own, with a namespace of each engine."""
+    address, ports = world.machine()
+    config = kv.StoreConfig(
+        **{"host": address, "start_port": PORT, "namespaces": ENGINES, **options}
+    )
+    async with kv.open_store(config, ports=ports) as store:
+        yield store, ports
+
+
+def addresses_of(store: kv.Store) -> list[str]:
+    """Return where a store answers clients."""
+    return [address for offer in store.offers.values() for address in offer.addresses]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from trio440.cli.line_editor import Cleared, Ended, Entered, LineEditor
+from trio440.cli.line_editor import Cleared, Completing, Ended, Entered, LineEditor
 
 named = pytest.mark.parametrize
 
@@ -38,7 +38,7 @@ def typed(*keys: str, editor: LineEditor | None = None) -> LineEditor:
         ("say hello\x17\x17look", "look"),
         ("ab\x02c\x06d", "acbd"),
         ("a\x1b[1;5Cb\x1b[Zc\x1b[200~d", "abcd"),
-        ("a\x00\x07\x1f\tb", "ab"),
+        ("a\x00\x07\x1fb", "ab"),
         ("é李", "é李"),
     ],
 )
@@ -80,6 +80,44 @@ def test_earlier_lines_come_back() -> None:
 
 def test_a_line_has_a_limit() -> None:
     assert len(typed("x" * 5_000).text) == 1_000
+
+
+def test_lines_of_before_come_back_and_have_a_limit() -> None:
+    editor = LineEditor(["one", "two", "three"], max_history=2)
+    assert typed(UP, UP, UP, editor=editor).text == "two"
+    assert [*editor.feed(b"!\r")] == [Entered("two!")]
+    assert typed(UP, UP, UP, editor=editor).text == "three"
+
+
+def test_tab_asks_for_what_is_before_the_cursor() -> None:
+    editor = typed("get greeting" + LEFT * 5)
+    keys = editor.feed(b"\t!\r")
+    assert next(keys) == Completing("get gre")
+    editor.replace(4, "GRE.")
+    assert editor.text == "get GRE.eting"
+    assert [*keys] == [Entered("get GRE.!eting")]
+
+
+def test_what_does_not_fit_is_not_put_in() -> None:
+    editor = typed("get x", editor=LineEditor(max_line=8))
+    editor.replace(4, "12345")
+    assert editor.text == "get x"
+    editor.replace(4, "1234")
+    assert typed("5", editor=editor).text == "get 1234"
+
+
+def test_a_line_is_forgotten_with_the_keys_behind_it() -> None:
+    editor = LineEditor(["one"])
+    keys = editor.feed(b"get k\ty\rmore")
+    assert next(keys) == Completing("get k")
+    editor.clear()
+    assert [*keys] == []
+    assert editor.text == ""
+    editor.clear()
+    typed("dra\x1b", editor=editor)
+    editor.clear()
+    assert typed("[A", editor=editor).text == "[A"
+    assert typed(UP, DOWN, editor=editor).text == "[A"
 
 
 def test_the_view_follows_the_cursor() -> None:

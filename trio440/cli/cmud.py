@@ -3,7 +3,6 @@
 import os
 import random
 import shlex
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,11 +12,11 @@ from typing import Any, Final, get_args
 import click
 
 from trio440 import kv
-from trio440.cli.cmud_plain import PlainFace, ScriptLines, StdinLines
+from trio440.cli.cmud_plain import PlainFace, ScriptLines, TypedLines
 from trio440.cli.cmud_store import open_world
 from trio440.cli.kv_options import Addresses
 from trio440.cli.running import run
-from trio440.cli.tables import is_terminal
+from trio440.cli.stdin_lines import can_draw, is_person
 from trio440.cmud import Face, Tone, checked_name, play
 from trio440.errors import InvalidParameter
 
@@ -89,8 +88,8 @@ def command(
     command help lists what one can do; Ctrl-D or quit leaves.
     """
     lines = None if script is None else _read_script(script)
-    is_person = lines is None and sys.stdin is not None and sys.stdin.isatty()
-    if name is None and not is_person:
+    invites = lines is None and is_person()
+    if name is None and not invites:
         raise click.UsageError("a script needs --name", click.get_current_context())
     if addresses and engine is not None:
         message = "--engine is for a store in this process, and --at names one that has its own"
@@ -105,7 +104,7 @@ def command(
             lines=lines,
             seed=seed,
             pace=FAST if fast else 1.0,
-            invites=is_person,
+            invites=invites,
         )
     )
 
@@ -154,10 +153,10 @@ def _invitation(door: str, namespace: str) -> str:
 async def _open_face(lines: Sequence[str] | None) -> AsyncIterator[Face]:
     if lines is not None:
         yield PlainFace(ScriptLines(lines), echo=True)
-    elif sys.stdin is None or not sys.stdin.isatty():
-        yield PlainFace(StdinLines(), echo=True)
-    elif not is_terminal() or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-        yield PlainFace(StdinLines(), echo=False)
+    elif not is_person():
+        yield PlainFace(TypedLines(), echo=True)
+    elif not can_draw():
+        yield PlainFace(TypedLines(), echo=False)
     else:
         from trio440.cli.cmud_terminal import open_terminal_face  # noqa: PLC0415 - rich is slow
 

@@ -1,15 +1,15 @@
 """The game without a terminal that can be drawn on: a script, a pipe, a dumb terminal."""
 
 import textwrap
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from trio440.cli.running import emit, read_stdin
+from trio440.cli.running import emit
+from trio440.cli.stdin_lines import StdinLines
 from trio440.cmud import Tone
 
-__all__ = ["WIDTH", "Lines", "PlainFace", "ScriptLines", "StdinLines", "wrapped"]
+__all__ = ["WIDTH", "Lines", "PlainFace", "ScriptLines", "TypedLines", "wrapped"]
 
 WIDTH: Final = 78
 MAX_LINE_BYTES: Final = 4_096
@@ -34,25 +34,18 @@ class ScriptLines:
         return next(self._lines, None)
 
 
-class StdinLines:
-    """Those of standard input, as they come; the last may lack its end."""
+class TypedLines:
+    """Those of standard input, as they come."""
 
     def __init__(self) -> None:
-        self._lines: deque[str] = deque()
-        self._rest: bytes | None = b""
-        """Behind the last line's end; None at the end of input."""
+        self._lines = StdinLines(MAX_LINE_BYTES)
 
     async def next(self) -> str | None:
         """Read the next line."""
-        while not self._lines and self._rest is not None:
-            if data := await read_stdin():
-                *lines, self._rest = (self._rest + data).split(b"\n")
-                self._lines.extend(map(_text, lines))
-                self._rest = self._rest[:MAX_LINE_BYTES]
-            else:
-                self._lines.extend([_text(self._rest)] if self._rest else [])
-                self._rest = None
-        return self._lines.popleft() if self._lines else None
+        line = await self._lines.next()
+        if line is None:
+            return None
+        return line[:MAX_LINE_BYTES].decode(errors="replace").rstrip("\r")
 
 
 class PlainFace:
@@ -104,7 +97,3 @@ def wrapped(text: str, width: int) -> Iterator[str]:
         else:
             indent = line[: len(line) - len(line.lstrip())]
             yield from textwrap.wrap(line, max(width, 8), subsequent_indent=indent)
-
-
-def _text(line: bytes) -> str:
-    return line[:MAX_LINE_BYTES].decode(errors="replace").rstrip("\r")

@@ -1,7 +1,6 @@
 """The store that a game is played on: servers that run somewhere, or three in this process."""
 
 import logging
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Final
@@ -10,6 +9,7 @@ import attrs
 import trio
 
 from trio440 import kv
+from trio440.cli.kv_sticky import StickyRouter, open_sticky
 from trio440.cli.running import note
 from trio440.core.host import Host
 from trio440.core.real import REAL_HOST
@@ -66,11 +66,8 @@ async def open_world(
 
 async def _go_to(stack: AsyncExitStack, addresses: Sequence[str], name: str, ports: Host) -> World:
     """Become a client of servers that are there."""
-    offer = (await kv.discover(addresses, ports=ports)).get(name)
-    if offer is None or offer.engine != "eventual":
-        connecting = kv.connect(addresses, name, ports=ports)
-        return World(await stack.enter_async_context(connecting))
-    return await _stick(stack, _Sticky(addresses, offer.addresses), ports)
+    opening = open_sticky(addresses, name, ports=ports)
+    return World(*await stack.enter_async_context(opening))
 
 
 async def _open_servers(stack: AsyncExitStack, name: str, engine: kv.Engine, ports: Host) -> World:
@@ -82,30 +79,10 @@ async def _open_servers(stack: AsyncExitStack, name: str, engine: kv.Engine, por
         stores.append(await stack.enter_async_context(kv.open_store(config, ports=ports)))
     doors = tuple(address for store in stores for address in store.offers[name].addresses)
     if engine == "eventual":
-        return attrs.evolve(await _stick(stack, _Sticky(doors, doors), ports), doors=doors)
+        router = StickyRouter(doors, doors)
+        client = await stack.enter_async_context(kv.open_client(router, ports=ports))
+        return World(client, router.turn, doors)
     return World(stores[0].namespaces[name], doors=doors)
-
-
-async def _stick(stack: AsyncExitStack, router: "_Sticky", ports: Host) -> World:
-    client = await stack.enter_async_context(kv.open_client(router, ports=ports))
-    return World(client, router.turn)
-
-
-class _Sticky:
-    """Stays with one replica as long as it answers: a game sees at once what it has done."""
-
-    def __init__(self, wanted: Sequence[str], there: Sequence[str]) -> None:
-        """Begin with those that were named, in their order."""
-        named = [address for address in wanted if address in there]
-        self._addresses = deque(dict.fromkeys([*named, *there]))
-
-    def next_address(self) -> str:
-        """Return the one that is used now."""
-        return self._addresses[0]
-
-    def turn(self) -> None:
-        """Use the next one."""
-        self._addresses.rotate(-1)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import click
 
 from trio440 import kv
 from trio440.cli.kv_keys import delete, get, list_keys, put, watch
+from trio440.cli.kv_shell import shell
 from trio440.cli.kv_status import status
 from trio440.cli.options import PORT, server_options
 from trio440.cli.reports import Reports
@@ -191,5 +192,5 @@ async def _wait_joined(store: kv.Store) -> None:
     await store.wait_joined()
 
 
-for _client in (get, put, delete, list_keys, watch, status):
+for _client in (get, put, delete, list_keys, watch, status, shell):
     command.add_command(_client)

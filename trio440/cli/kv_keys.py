@@ -1,6 +1,7 @@
 """The keys of ``trio440 kv``: what is put, read and watched."""
 
 import json
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -11,10 +12,39 @@ from trio440.cli.options import Real
 from trio440.cli.running import emit, note
 from trio440.errors import InvalidParameter
 
-__all__ = ["delete", "get", "list_keys", "put", "show_change", "watch"]
+__all__ = [
+    "TTL_SECONDS",
+    "after_option",
+    "delete",
+    "fields_of",
+    "get",
+    "limit_option",
+    "list_keys",
+    "put",
+    "read_pages",
+    "read_position",
+    "to_ms",
+    "ttl_option",
+    "watch",
+]
 
 PAGE: Final = 1000
-MOST_SECONDS: Final = 1e9
+TTL_SECONDS: Final = Real(min=0.001, max=1e9)
+
+ttl_option: Final = click.option(
+    "--ttl", type=TTL_SECONDS, metavar="SECONDS", help="The key goes after so long."
+)
+limit_option: Final = click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    metavar="NUMBER",
+    help="Print no more; where there are more, a line on stderr says so.",
+)
+after_option: Final = click.option(
+    "--after",
+    metavar="POSITION",
+    help="Begin behind the change of this position; otherwise with what is changed from now on.",
+)
 
 
 @click.command()
@@ -37,18 +67,12 @@ def get(key: str, **options: Any) -> int:
 @client_options
 @click.argument("key")
 @click.argument("value")
-@click.option(
-    "--ttl",
-    type=Real(min=0.001, max=MOST_SECONDS),
-    metavar="SECONDS",
-    help="The key goes after so long.",
-)
+@ttl_option
 def put(key: str, value: str, ttl: float | None, **options: Any) -> int:
     """Give KEY a VALUE."""
 
     async def ask(space: kv.Namespace, *, as_json: bool) -> None:
-        ttl_ms = None if ttl is None else round(ttl * 1000)
-        version = await space.put(as_bytes(key), as_bytes(value), ttl_ms=ttl_ms)
+        version = await space.put(as_bytes(key), as_bytes(value), ttl_ms=to_ms(ttl))
         if as_json:
             emit(json.dumps({"version": version}))
 
@@ -73,25 +97,15 @@ def delete(key: str, **options: Any) -> int:
 @click.command(name="list")
 @client_options
 @click.argument("prefix", default="")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    help="Print no more; where there are more, a line on stderr says so.",
-)
+@limit_option
 def list_keys(prefix: str, limit: int | None, **options: Any) -> int:
     """Print the keys that begin with PREFIX, and their values, a tab between them."""
 
     async def ask(space: kv.Namespace, *, as_json: bool) -> None:
-        left, after, more = limit, None, True
-        while more and left != 0:
-            wanted = PAGE if left is None else min(PAGE, left)
-            page = await space.list(as_bytes(prefix), after=after, limit=wanted)
-            for entry in page.entries:
-                emit(json.dumps(_row(entry)) if as_json else entry.key + b"\t" + entry.value)
-            more = page.more and bool(page.entries)
-            after = page.entries[-1].key if page.entries else None
-            left = None if left is None else left - len(page.entries)
-        if more:
+        def show(entry: kv.Entry) -> None:
+            emit(json.dumps(_row(entry)) if as_json else entry.key + b"\t" + entry.value)
+
+        if await read_pages(space, as_bytes(prefix), limit, show):
             note(f"there are more keys than these {limit}")
 
     return run_client(ask, **options)
@@ -100,11 +114,7 @@ def list_keys(prefix: str, limit: int | None, **options: Any) -> int:
 @click.command()
 @client_options
 @click.argument("prefix", default="")
-@click.option(
-    "--after",
-    metavar="POSITION",
-    help="Begin behind the change of this position; otherwise with what is changed from now on.",
-)
+@after_option
 def watch(prefix: str, after: str | None, **options: Any) -> int:
     """Print each change of the keys that begin with PREFIX, until Ctrl-C.
 
@@ -112,20 +122,54 @@ def watch(prefix: str, after: str | None, **options: Any) -> int:
     """
 
     async def ask(space: kv.Namespace, *, as_json: bool) -> None:
-        position = None if after is None else _position(after)
+        position = None if after is None else read_position(after)
         async with space.watch(as_bytes(prefix), after=position) as changes:
             note("watching")
             async for change in changes:
-                emit(json.dumps(_event(change)) if as_json else show_change(change))
+                emit(json.dumps(_event(change)) if as_json else b"\t".join(fields_of(change)))
 
     return run_client(ask, **options)
 
 
-def _position(text: str) -> bytes:
+async def read_pages(
+    space: kv.Namespace, prefix: bytes, limit: int | None, use: Callable[[kv.Entry], None]
+) -> bool:
+    """Hand out the entries with a prefix, page by page; return whether there are more.
+
+    Args:
+        space: is asked for them.
+        prefix: of their keys.
+        limit: the most entries; None: all.
+        use: is called with each, in the order of their keys.
+    """
+    left, after, more = limit, None, True
+    while more and left != 0:
+        page = await space.list(
+            prefix, after=after, limit=PAGE if left is None else min(PAGE, left)
+        )
+        for entry in page.entries:
+            use(entry)
+        more = page.more and bool(page.entries)
+        after = page.entries[-1].key if page.entries else None
+        left = None if left is None else left - len(page.entries)
+    return more
+
+
+def read_position(text: str) -> bytes:
+    """Return the position of a change as it is printed.
+
+    Raises:
+        InvalidParameter: it is none.
+    """
     try:
         return bytes.fromhex(text)
     except ValueError:
         raise InvalidParameter("--after", text, "the position of a change") from None
+
+
+def to_ms(seconds: float | None) -> int | None:
+    """Return a time to live as the store has it."""
+    return None if seconds is None else round(seconds * 1000)
 
 
 def _row(entry: kv.Entry) -> dict[str, Any]:
@@ -146,9 +190,9 @@ def _event(change: kv.Change) -> dict[str, Any]:
     }
 
 
-def show_change(change: kv.Change) -> bytes:
-    """Return the line of a change."""
+def fields_of(change: kv.Change) -> tuple[bytes, ...]:
+    """Return the fields of the line of a change."""
     place = change.position.hex().encode()
     if change.value is None:
-        return b"\t".join((place, b"delete", change.key))
-    return b"\t".join((place, b"put", change.key, change.value))
+        return place, b"delete", change.key
+    return place, b"put", change.key, change.value

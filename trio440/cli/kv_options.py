@@ -10,7 +10,16 @@ from trio440.cli.options import ENDPOINT, SECONDS
 from trio440.cli.running import run
 from trio440.core.host import format_address
 
-__all__ = ["FALSE", "Addresses", "as_bytes", "as_text", "at_option", "client_options", "run_client"]
+__all__ = [
+    "FALSE",
+    "Addresses",
+    "as_bytes",
+    "as_text",
+    "at_option",
+    "client_options",
+    "namespace_options",
+    "run_client",
+]
 
 FALSE: Final = 1
 """The exit status for what is not there, or was not changed."""
@@ -45,10 +54,9 @@ def at_option(function: Function) -> Function:
     )(function)
 
 
-def client_options(function: Function) -> Function:
-    """Add what every client takes."""
+def namespace_options(function: Function) -> Function:
+    """Add which namespace of which store it is, and how long to wait for it."""
     for option in (
-        click.option("--json", "as_json", is_flag=True, help="Write JSON."),
         click.option(
             "--timeout",
             type=SECONDS,
@@ -62,6 +70,12 @@ def client_options(function: Function) -> Function:
     ):
         function = option(function)
     return function
+
+
+def client_options(function: Function) -> Function:
+    """Add what every client of one command takes."""
+    json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+    return namespace_options(json_option(function))
 
 
 def run_client(

@@ -11,7 +11,7 @@ from trio440.cli.kv_options import at_option
 from trio440.cli.running import emit, run
 from trio440.cli.tables import Row, align, draw, is_terminal
 
-__all__ = ["status"]
+__all__ = ["show_status", "status"]
 
 NUMBERS: Final = frozenset({"keys", "lag"})
 
@@ -32,17 +32,22 @@ def status(addresses: list[str], *, as_json: bool) -> int:
         if as_json:
             emit(json.dumps(attrs.asdict(found)))
             return
-        rows = [_row(replica) for replica in found.replicas]
-        titles = [*_row(found.replicas[0])] if rows else []
-        if is_terminal():
-            from rich.console import Console  # noqa: PLC0415 - rich takes long to load
-
-            Console(highlight=False).print(draw(titles, rows, numbers=NUMBERS, style=_style))
-            return
-        for line in align(titles, rows):
-            emit(line)
+        show_status(found)
 
     return run(main)
+
+
+def show_status(found: kv.StoreStatus) -> None:
+    """Print a line for each replica."""
+    rows = [_row(replica) for replica in found.replicas]
+    titles = [*_row(found.replicas[0])] if rows else []
+    if is_terminal():
+        from rich.console import Console  # noqa: PLC0415 - rich takes long to load
+
+        Console(highlight=False).print(draw(titles, rows, numbers=NUMBERS, style=_style))
+        return
+    for line in align(titles, rows):
+        emit(line)
 
 
 def _row(replica: kv.ReplicaStatus) -> dict[str, Any]:

@@ -2,22 +2,24 @@
 
 The keys are those of most shells: arrows, Home, End, Delete, and with Ctrl: A and E (to an end),
 B and F (a step), P and N (earlier and later lines), K and U (remove to an end), W (remove a word),
-L (clear the screen), D (remove, or end the input where the line is empty).
+L (clear the screen), D (remove, or end the input where the line is empty). Tab asks whoever reads
+the events to complete what stands before the cursor.
 """
 
 import codecs
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final, TypeAlias
 
 import attrs
 from rich.cells import cell_len
 
-__all__ = ["Cleared", "Ended", "Entered", "Event", "LineEditor"]
+__all__ = ["Cleared", "Completing", "Ended", "Entered", "Event", "LineEditor"]
 
 MAX_LINE: Final = 1_000
 """Characters; more are not taken."""
 MAX_HISTORY: Final = 200
+"""Lines."""
 ESCAPE: Final = "\x1b"
 SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|[^\[O])", re.DOTALL)
 """What a special key sends."""
@@ -41,17 +43,39 @@ class Cleared:
     """The screen is to be cleared."""
 
 
-Event: TypeAlias = Entered | Ended | Cleared
+@attrs.frozen
+class Completing:
+    """What stands before the cursor is to be completed, by :meth:`LineEditor.replace`."""
+
+    before: str
+
+
+Event: TypeAlias = Entered | Ended | Cleared | Completing
 
 
 class LineEditor:
     """One line, those before it, and where the cursor is."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        history: Iterable[str] = (),
+        *,
+        max_line: int = MAX_LINE,
+        max_history: int = MAX_HISTORY,
+    ) -> None:
+        """Begin with an empty line.
+
+        Args:
+            history: earlier lines, the latest last.
+            max_line: characters; more are not taken.
+            max_history: lines that are remembered.
+        """
         self._text = ""
         self._cursor = 0
-        self._history: list[str] = []
-        self._shown = 0
+        self._max_line = max_line
+        self._max_history = max_history
+        self._history = [*history][-max_history:]
+        self._shown = len(self._history)
         """Which line of the history is edited; its length: a new one."""
         self._draft = ""
         """The new line, while an earlier one is looked at."""
@@ -65,7 +89,10 @@ class LineEditor:
         return self._text
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Take what a terminal has sent, and yield what comes of it, in order."""
+        """Take what a terminal has sent, and yield what comes of it, in order.
+
+        Keys behind an event are not looked at before the next one is asked for.
+        """
         self._unread += self._decoder.decode(data)
         while self._unread:
             if not self._unread.startswith(ESCAPE):
@@ -95,16 +122,29 @@ class LineEditor:
             end, room = end + 1, room - width
         return self._text[start:end], cell_len(self._text[start : self._cursor])
 
+    def replace(self, start: int, text: str) -> None:
+        """Put a text in place of what is between ``start`` and the cursor, if it fits."""
+        line = self._text[:start] + text + self._text[self._cursor :]
+        if len(line) <= self._max_line:
+            self._text, self._cursor = line, start + len(text)
+
+    def clear(self) -> None:
+        """Forget the line, and the keys that were not looked at."""
+        self._begin()
+        self._unread = ""
+
     def _press(self, key: str) -> Event | None:
         if key in "\r\n":
             return self._enter()
         if key == "\x0c":
             return Cleared()
+        if key == "\t":
+            return Completing(self._text[: self._cursor])
         if key == "\x04" and not self._text:
             return Ended()
         if key in self._edits:
             self._edits[key]()
-        elif key.isprintable() and len(self._text) < MAX_LINE:
+        elif key.isprintable() and len(self._text) < self._max_line:
             self._text = self._text[: self._cursor] + key + self._text[self._cursor :]
             self._cursor += 1
         return None
@@ -112,10 +152,13 @@ class LineEditor:
     def _enter(self) -> Entered:
         line = self._text
         if line.strip() and line not in self._history[-1:]:
-            self._history = [*self._history, line][-MAX_HISTORY:]
+            self._history = [*self._history, line][-self._max_history :]
+        self._begin()
+        return Entered(line)
+
+    def _begin(self) -> None:
         self._shown = len(self._history)
         self._text, self._cursor, self._draft = "", 0, ""
-        return Entered(line)
 
     def _go(self, place: int) -> None:
         self._cursor = max(0, min(place, len(self._text)))

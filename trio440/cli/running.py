@@ -65,6 +65,7 @@ __all__ = [
     "emit",
     "end_with_stdin",
     "guard",
+    "leaves_of",
     "note",
     "read_stdin",
     "run",
@@ -159,7 +160,7 @@ def _run(main: Callable[[Stop], Awaitable[Status]], stop: Stop, grace_seconds: f
         trio.run(root)
     except (Trio440Error, BaseExceptionGroup) as error:
         # What a command that was cut short says about its cut connections interests nobody.
-        if life.ended is None or not all(isinstance(e, Trio440Error) for e in _leaves(error)):
+        if life.ended is None or not all(isinstance(e, Trio440Error) for e in leaves_of(error)):
             raise
     return life.ended or status or os.EX_OK
 
@@ -265,7 +266,7 @@ def guard(program: Callable[[], Status], *, name: str = "trio440") -> int:
 
 def _expected_status(error: BaseException, name: str) -> int | None:
     """Report an error that a command may end with; None for a bug, unreported."""
-    leaves = [_as_expected(leaf) for leaf in _leaves(error)]
+    leaves = [_as_expected(leaf) for leaf in leaves_of(error)]
     expected = (Trio440Error, ClickException, OutputClosed, KeyboardInterrupt, Exit)
     if not all(isinstance(leaf, expected) for leaf in leaves):
         return None
@@ -294,11 +295,11 @@ def _expected_status(error: BaseException, name: str) -> int | None:
     return status
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    """Yield the exceptions that are no groups."""
+def leaves_of(error: BaseException) -> Iterator[BaseException]:
+    """Yield the exceptions that are no groups: the error itself, or those in it."""
     if isinstance(error, BaseExceptionGroup):
         for inner in error.exceptions:
-            yield from _leaves(inner)
+            yield from leaves_of(inner)
     else:
         yield error
 
