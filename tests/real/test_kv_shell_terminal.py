@@ -3,6 +3,7 @@
 import re
 import signal
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,21 @@ pytestmark = pytest.mark.real
 
 KV = (*TRIO440, "kv")
 PROMPT = r"default \(memory\)> "
+
+
+STUCK = """if True:
+    import sys
+    import trio
+    from trio440.cli import line_terminal, running
+
+    async def main():
+        async with line_terminal.open_line_terminal():
+            running.emit("stuck")
+            with trio.CancelScope(shield=True):
+                await trio.sleep(3600)
+
+    sys.exit(running.guard(lambda: running.run(main)))
+"""
 
 
 @contextmanager
@@ -145,3 +161,13 @@ def test_a_dumb_terminal_edits_the_line_itself(tmp_path: Path) -> None:
         terminal.type("\x04")
         assert terminal.end(seconds=AT_ONCE_SECONDS) == 0
     assert [*tmp_path.iterdir()] == []
+
+
+@pytest.mark.slow
+def test_a_program_that_does_not_let_itself_be_ended_gives_the_terminal_back() -> None:
+    with on_terminal([sys.executable, "-c", STUCK]) as terminal:
+        terminal.wait_for("stuck")
+        assert terminal.mode() == (False, False)
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.end(seconds=AT_ONCE_SECONDS) == 128 + signal.SIGTERM
+        assert terminal.mode() == (True, True)

@@ -124,7 +124,9 @@ async def expire(session: StoreSession, _: Printer, key: str, seconds: float | N
     emit("ok")
 
 
-@VOCABULARY.add("list", completes="keys")
+@VOCABULARY.add(
+    "list", completes="keys", short_help="Print the keys with a prefix, and their values."
+)
 @click.argument("prefix", default="")
 @limit_option
 async def list_keys(
@@ -146,7 +148,12 @@ async def count(session: StoreSession, _: Printer, prefix: str) -> None:
     emit(str(await (await session.space()).count(as_bytes(prefix))))
 
 
-@VOCABULARY.add("watch", completes="keys", endless=True)
+@VOCABULARY.add(
+    "watch",
+    completes="keys",
+    endless=True,
+    short_help="Print each change of such keys, until Ctrl-C.",
+)
 @click.argument("prefix", default="")
 @after_option
 async def watch(session: StoreSession, printer: Printer, prefix: str, after: str | None) -> None:
@@ -163,7 +170,11 @@ async def watch(session: StoreSession, printer: Printer, prefix: str, after: str
 
 
 @VOCABULARY.add(
-    "increment", completes="keys", changes=True, context_settings={"ignore_unknown_options": True}
+    "increment",
+    completes="keys",
+    changes=True,
+    short_help="Add BY, or 1, to a number; atomic namespaces only.",
+    context_settings={"ignore_unknown_options": True},
 )
 @click.argument("key")
 @click.argument("by", type=click.IntRange(INT64_MIN, INT64_MAX), default=1)
@@ -172,7 +183,12 @@ async def increment(session: StoreSession, _: Printer, key: str, by: int) -> Non
     emit(str(await (await _atomic(session)).increment(as_bytes(key), by)))
 
 
-@VOCABULARY.add("append", completes="keys", changes=True)
+@VOCABULARY.add(
+    "append",
+    completes="keys",
+    changes=True,
+    short_help="Add SUFFIX to a value; atomic namespaces only.",
+)
 @click.argument("key")
 @click.argument("suffix")
 async def append(session: StoreSession, _: Printer, key: str, suffix: str) -> None:
@@ -180,7 +196,13 @@ async def append(session: StoreSession, _: Printer, key: str, suffix: str) -> No
     emit(str(await (await _atomic(session)).append(as_bytes(key), as_bytes(suffix))))
 
 
-@VOCABULARY.add("cas", "compare-and-set", completes="keys", changes=True)
+@VOCABULARY.add(
+    "cas",
+    "compare-and-set",
+    completes="keys",
+    changes=True,
+    short_help="Put VALUE in place of EXPECTED; atomic namespaces only.",
+)
 @click.argument("key")
 @click.argument("values", nargs=-1, metavar="EXPECTED VALUE")
 @click.option("--absent", is_flag=True, help="KEY must not be there; there is no EXPECTED.")
@@ -211,7 +233,7 @@ async def cas(
     emit("ok")
 
 
-@VOCABULARY.add("status")
+@VOCABULARY.add("status", short_help="Show every replica, and how far it is behind.")
 async def status(session: StoreSession, _: Printer) -> None:
     """Show every replica: whose it is, its keys, and how far it is behind the others."""
     show_status(await kv.look(session.addresses, ports=session.ports))
@@ -225,7 +247,7 @@ async def use(session: StoreSession, _: Printer, namespace: str) -> None:
     emit("ok")
 
 
-@VOCABULARY.add("namespaces")
+@VOCABULARY.add("namespaces", short_help="Print the namespaces, and their engines.")
 async def namespaces(session: StoreSession, printer: Printer) -> None:
     """Print the namespaces, their engines, and where they answer, tabs between them."""
     for offer in (await kv.discover(session.addresses, ports=session.ports)).values():
@@ -240,10 +262,14 @@ async def help_(_: StoreSession, _printer: Printer, command: str) -> None:
         word = VOCABULARY.find(command)
         emit(word.get_help(click.Context(word, info_name=word.name)))
         return
-    words = [word for name, word in VOCABULARY.words.items() if name == word.name]
-    width = max(len(usage_of(word)) for word in words)
-    for word in words:
-        emit(f"{usage_of(word):{width}}  {word.get_short_help_str(100)}")
+    usages = {
+        usage_of(word).partition(" [--")[0]: word.get_short_help_str(60)
+        for name, word in VOCABULARY.words.items()
+        if name == word.name
+    }
+    width = max(map(len, usages))
+    for usage, summary in usages.items():
+        emit(f"{usage:{width}}  {summary}")
 
 
 @VOCABULARY.add("quit", "exit")

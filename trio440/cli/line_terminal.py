@@ -11,6 +11,7 @@ import sys
 import termios
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from types import FrameType
 from typing import Final, TypeAlias
 
 import trio
@@ -220,17 +221,39 @@ async def open_line_terminal(
         editor: of the lines; None: one without history.
         complete: called when Tab is typed; what it raises ends the context.
     """
-    before = termios.tcgetattr(INPUT)
-    _hand_over_keys(before)
     terminal = LineTerminal(editor or LineEditor(), complete)
-    try:
+    with _borrowed_mode() as before:
         async with open_service_nursery() as nursery:
             nursery.start_soon(terminal.read_keys)
             await nursery.start(_follow_signals, terminal, before)
             yield terminal
-    finally:
+
+
+@contextmanager
+def _borrowed_mode() -> Iterator[Mode]:
+    """Hand over keys while the body runs, and give the terminal back as it was.
+
+    Also where an alarm ends this process, since the body does not.
+    """
+    before = termios.tcgetattr(INPUT)
+    last_resort = signal.getsignal(signal.SIGALRM)
+
+    def give_back() -> None:
         with suppress(termios.error):  # where the terminal is gone there is none to give back
             termios.tcsetattr(INPUT, termios.TCSANOW, before)
+
+    def on_alarm(number: int, frame: FrameType | None) -> None:
+        give_back()
+        if callable(last_resort):
+            last_resort(number, frame)
+
+    signal.signal(signal.SIGALRM, on_alarm)
+    try:
+        _hand_over_keys(before)
+        yield before
+    finally:
+        signal.signal(signal.SIGALRM, last_resort or signal.SIG_DFL)
+        give_back()
         if sys.exc_info()[0] is not None:
             emit("")
 
