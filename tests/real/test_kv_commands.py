@@ -136,3 +136,21 @@ def test_bad_input_is_one_line(words: list[str], problem: str) -> None:
     assert out == ""
     assert len(err.splitlines()) == 1
     assert any(part in err for part in problem.split("|")), err
+
+
+@pytest.mark.slow
+def test_a_server_whose_disk_is_full_ends_and_says_so(tmp_path: Path) -> None:
+    # Modules are not compiled anew into files that would be cut short, too.
+    limited = "ulimit -f 40; exec env PYTHONDONTWRITEBYTECODE=1"
+    limited += f" {shlex.join(KV)} serve --port 0 --data {tmp_path / 'kv'}"
+    with started(["bash", "-c", limited]) as server:
+        address = f"127.0.0.1:{server.port()}"
+        for number in range(10):
+            status, _, error = ask(address, "put", f"k{number}", "v" * 9000)
+            if status:
+                break
+        assert (status, error.count("\n")) == (1, 1)
+        status, _, error = server.end()
+        assert (status, error.count("\n")) == (1, 1)
+        assert "the journal has stopped" in error
+        assert "File too large" in error

@@ -180,7 +180,7 @@ async def _serve(
         with stop.cuts_short():
             await _wait_joined(store)
             emit(f"description {shlex.quote(store.description)}")
-        await stop.wait()
+            await store.wait_failed()
 
 
 async def _wait_joined(store: kv.Store) -> None:

@@ -13,7 +13,7 @@ begins with them at the start. Clients are answered on all of these ports but th
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import MappingProxyType
-from typing import Any, Final, final, get_args
+from typing import Any, Final, NoReturn, final, get_args
 
 import attrs
 import trio
@@ -147,6 +147,16 @@ class Store:
         That takes a leader, so a majority of those before it. Cancelled: nothing happened.
         """
         await self._joined.wait()
+
+    async def wait_failed(self) -> NoReturn:
+        """Wait until the eventual engine's journal fails, see :meth:`Server.wait_failed`.
+
+        Raises:
+            JournalFailed: why.
+        """
+        if self.eventual is None:
+            await trio.sleep_forever()
+        await self.eventual.wait_failed()
 
     def add(self, name: str, namespace: Namespace, addresses: Sequence[str]) -> None:
         """Offer a namespace."""
