@@ -186,14 +186,14 @@ def test_others_come_to_a_store_in_this_process_as_it_says(engine: str) -> None:
     options = ["--namespace", "the campus", "--engine", engine]
     with on_terminal([*GAME, *options]) as terminal:
         terminal.wait_for(PROMPT)
-        invitation = re.search(r"come to this campus by\n  (trio440 cmud --at .*)\n", terminal.text)
+        invitation = re.search(r"Others come to it by\n  (trio440 cmud --at .*)\n", terminal.text)
         assert invitation is not None
         _, *words = shlex.split(invitation[1])
         bob = [*TRIO440, *words, "--name", "bob", "--fast"]
         with on_terminal(bob, columns=100) as other:
             other.wait_for(r"With you: ada \(Undergraduate\)")
             terminal.wait_for("^bob comes in")
-            assert "others come" not in other.text
+            assert "thers come" not in other.text
             other.type("say hello\rquit\r")
             terminal.wait_for('^bob: "hello"')
             assert other.end() == 0

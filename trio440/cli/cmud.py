@@ -146,7 +146,7 @@ def _invitation(door: str, namespace: str) -> str:
     words = ["trio440", "cmud", "--at", door]
     if namespace != DEFAULT_NAMESPACE:
         words += ["--namespace", namespace]
-    return f"While you are here, others come to this campus by\n  {shlex.join(words)}"
+    return f"This campus lasts while you are here. Others come to it by\n  {shlex.join(words)}"
 
 
 @asynccontextmanager

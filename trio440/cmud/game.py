@@ -168,6 +168,7 @@ async def _show(desk: Desk, command: Command) -> None:
     """Carry out a command that changes nothing."""
     match command:
         case Help():
+            desk.face.tell(prose.AIM)
             desk.face.tell(prose.help_text(HELP))
         case Map():
             desk.face.tell(MAP)

@@ -12,6 +12,7 @@ from trio440.cmud.room import Arrived, Heard, Left, News, Present
 from trio440.cmud.rules import AllGone, Attempt, Blow, Chipped, Kind, Level, Solved, Stuck, Student
 
 __all__ = [
+    "AIM",
     "attempted",
     "bought",
     "dug",
@@ -29,6 +30,10 @@ __all__ = [
     "who",
 ]
 
+AIM: Final = (
+    "Mine coins, buy hardware with them, and wear down the problem of your level: who takes the "
+    "last of it is promoted. More power mines more, and solves faster."
+)
 MOST_NAMES: Final = 40
 """Of those who are listed."""
 
