@@ -42,14 +42,15 @@ def server() -> Iterator[tuple[Program, list[str]]]:
 
 
 @contextmanager
-def shell(command: list[str], state: Path, **env: str) -> Iterator[Terminal]:
+def shell(command: list[str], state: Path, *, columns: int = 80, **env: str) -> Iterator[Terminal]:
     """A shell on a terminal, with its first prompt."""
     environment = {"XDG_STATE_HOME": str(state), **env}
-    with on_terminal(command, env=environment) as terminal:
+    with on_terminal(command, columns=columns, env=environment) as terminal:
         terminal.wait_for(PROMPT + r"\Z")
         yield terminal
 
 
+@pytest.mark.slow
 def test_a_pipe_goes_on_behind_what_fails_and_ends_with_its_status() -> None:
     with server() as (_, command):
         lines = b'put k \xff\x00\x1b\n\nget k\nget \'k\nput l "a b"\nget x\nlist'
@@ -146,6 +147,16 @@ def test_a_server_that_is_stopped_leaves_the_shell_usable(tmp_path: Path) -> Non
         terminal.wait_for(r"^error: the store cannot be reached: .*\ndefault \(memory, away\)> \Z")
         terminal.type("\x04")
         assert terminal.end() == 0
+
+
+@pytest.mark.slow
+def test_what_is_pasted_is_carried_out_in_its_order(tmp_path: Path) -> None:
+    with server() as (_, command), shell(command, tmp_path, columns=200) as terminal:
+        digits = "0123456789" * 15
+        terminal.type("".join(f"append k {digit}\r" for digit in digits) + "get k\r")
+        terminal.wait_for(rf"^{digits}\n{PROMPT}\Z")
+        terminal.type("\x04")
+        assert terminal.end(seconds=AT_ONCE_SECONDS) == 0
 
 
 @pytest.mark.slow

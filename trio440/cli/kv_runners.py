@@ -1,13 +1,12 @@
 """The store's two runners: a server that says where it is, and a prompt for its clients."""
 
 import shlex
-import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from trio440 import kv
-from trio440.cli.running import Stop, emit, note, read_stdin
+from trio440.cli.running import Stop, emit, note
+from trio440.cli.stdin_lines import StdinLines, is_person
 from trio440.core.host import parse_address
 from trio440.errors import AddressError, InvalidParameter, OperationRefused, StoreUnavailable
 
@@ -45,10 +44,10 @@ async def ask_store(address: str) -> None:
         InvalidParameter: it is no address.
     """
     parse_address(address)
-    async with kv.open_client([address]) as client, aclosing(_lines()) as lines:
-        async for line in lines:
-            words = line.split()
-            if words:
+    lines = StdinLines(MOST_INPUT)
+    async with kv.open_client([address]) as client:
+        while (line := await _next_line(lines)) is not None:
+            if words := line.split():
                 await _carry_out(client, words)
 
 
@@ -91,19 +90,15 @@ async def _list(client: kv.EventualNamespace, prefix: bytes = b"") -> None:
         more = page.more
 
 
-async def _lines() -> AsyncGenerator[bytes, None]:
-    """Yield the lines of standard input; the last one may lack its end."""
-    is_terminal = sys.stdin is not None and sys.stdin.isatty()
-    buffered = b""
-    while True:
-        if is_terminal:
-            emit(PROMPT, end=b"")
-        if not (data := await read_stdin()):
-            break
-        *lines, buffered = (buffered + data).split(b"\n")
-        for line in lines:
-            yield line
-        if len(buffered) > MOST_INPUT:
-            raise InvalidParameter("line of input", len(buffered), f"at most {MOST_INPUT} bytes")
-    if buffered:
-        yield buffered
+async def _next_line(lines: StdinLines) -> bytes | None:
+    """Return the next line of standard input, behind a prompt where a person types it.
+
+    Raises:
+        InvalidParameter: it is too long.
+    """
+    if is_person():
+        emit(PROMPT, end=b"")
+    line = await lines.next()
+    if line is not None and len(line) > MOST_INPUT:
+        raise InvalidParameter("line of input", "a longer one", f"at most {MOST_INPUT} bytes")
+    return line
