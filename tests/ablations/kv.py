@@ -154,7 +154,7 @@ def replicas_take_whatever_they_are_told() -> Any:
             found = real(self, every, now_ms)
             for key, value, stamp, writer, expires_ms in every:
                 if self.records.merge(key, value, stamp, writer, expires_ms) == "news":
-                    self.feed.add(key, value, stamp)
+                    self.feed.add(Record(key, value, stamp, writer, expires_ms))
             return found
 
         return merge
@@ -333,9 +333,9 @@ def a_change_that_does_not_fit_is_skipped() -> Any:
 def the_history_has_no_bound() -> Any:
     """Changes are never given up."""
 
-    def add(self: Feed, key: bytes, value: bytes | None, version: int) -> None:
+    def add(self: Feed, record: Record) -> None:
         self.last += 1
-        self._changes.append((key, value, version))
+        self._changes.append(record)
 
     return patch.object(Feed, "add", add)
 

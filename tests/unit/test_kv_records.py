@@ -174,7 +174,7 @@ def test_a_time_to_live_leaves_a_tombstone_of_the_same_version() -> None:
     before = records.tree.digest(0)
     assert records.live(b"k", NOW + 99) is not None
     assert records.live(b"k", NOW + 100) is None
-    assert [key for key, _ in records.sweep(NOW + 100)] == [b"k"]
+    assert [record.key for record in records.sweep(NOW + 100)] == [b"k"]
     assert records.tree.digest(0) == before
     assert list(records.keys(b"", None)) == []
     assert records.merge(*older) == "old"
@@ -203,7 +203,7 @@ def test_what_is_to_be_looked_at_is_bounded_by_the_records() -> None:
     for count in range(10_000):
         records.merge(b"k", b"v", pack(NOW, count), ONE, NOW + count)
     assert len(records._due) < 2100
-    assert [key for key, _ in records.sweep(NOW + 20_000)] == [b"k"]
+    assert [record.key for record in records.sweep(NOW + 20_000)] == [b"k"]
 
 
 def test_a_sweep_can_be_taken_in_parts() -> None:

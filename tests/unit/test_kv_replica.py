@@ -28,6 +28,7 @@ from trio440.kv.operations import (
     Refused,
     Result,
 )
+from trio440.kv.records import Record
 from trio440.kv.replica import Replica
 from trio440.kv.replica_limits import ReplicaLimits
 
@@ -323,10 +324,10 @@ def test_a_feed_has_every_change_in_order() -> None:
 def test_a_feed_forgets_the_oldest() -> None:
     feed = Feed(3, 1000)
     for number in range(1, 6):
-        feed.add(b"k", b"%d" % number, number)
+        feed.add(Record(b"k", b"%d" % number, number, OTHER, 0))
     assert (feed.last, feed.forgotten) == (5, 2)
     assert [number for number, _ in feed.since(2, b"", 1000)[0]] == [3, 4, 5]
-    feed.add(b"k", b"v" * 900, 6)
+    feed.add(Record(b"k", b"v" * 900, 6, OTHER, 0))
     assert feed.forgotten == 6
     assert list(feed.recent(0)) == []
 
@@ -334,7 +335,7 @@ def test_a_feed_forgets_the_oldest() -> None:
 def test_recent_changes_are_those_above_a_stamp() -> None:
     feed = Feed(10, 1000)
     for number in range(1, 6):
-        feed.add(b"%d" % number, None, number)
+        feed.add(Record(b"%d" % number, None, number, OTHER, 0))
     assert list(feed.recent(3)) == [b"4", b"5"]
 
 
@@ -342,7 +343,7 @@ def test_recent_changes_are_those_above_a_stamp() -> None:
 def test_a_feed_is_read_in_parts_of_any_size(keys: list[bytes], most_bytes: int) -> None:
     feed = Feed(100, 100_000)
     for number, key in enumerate(keys):
-        feed.add(key, b"v", number)
+        feed.add(Record(key, b"v", number, OTHER, 0))
     place, found = 0, []
     while place < feed.last:
         changes, up_to = feed.since(place, b"a", most_bytes)

@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Final, TypeAlias, final
 
+from trio440.kv.records import Record
+
 __all__ = ["Feed", "Seen"]
 
 CHANGE_BYTES: Final = 128
@@ -28,25 +30,25 @@ class Feed:
         self._most_changes = most_changes
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._changes: deque[Seen] = deque()
+        self._changes: deque[Record] = deque()
 
     @property
     def forgotten(self) -> int:
         """The number of the last change that is not remembered; 0: all are."""
         return self.last - len(self._changes)
 
-    def add(self, key: bytes, value: bytes | None, version: int) -> None:
-        """Note a change."""
+    def add(self, record: Record) -> None:
+        """Note that a key has got a record."""
+        changes, value = self._changes, record.value
         self.last += 1
-        self._changes.append((key, value, version))
-        self._bytes += CHANGE_BYTES + len(key) + len(value or b"")
-        while len(self._changes) > self._most_changes or self._bytes > self._most_bytes:
-            old_key, old_value, _ = self._changes.popleft()
-            self._bytes -= CHANGE_BYTES + len(old_key) + len(old_value or b"")
+        changes.append(record)
+        self._bytes += CHANGE_BYTES + len(record.key) + (0 if value is None else len(value))
+        while len(changes) > self._most_changes or self._bytes > self._most_bytes:
+            self._bytes -= _cost(changes.popleft())
 
     def recent(self, stamp: int) -> Iterator[bytes]:
         """Give the keys of changes that are remembered and have versions above a stamp."""
-        return (key for key, _, version in self._changes if version > stamp)
+        return (record.key for record in self._changes if record.stamp > stamp)
 
     def since(
         self, number: int, prefix: bytes, most_bytes: int
@@ -61,11 +63,16 @@ class Feed:
         found: list[tuple[int, Seen]] = []
         size = 0
         for place in range(number - self.forgotten, len(self._changes)):
-            seen = self._changes[place]
+            record = self._changes[place]
             number = self.forgotten + place + 1
-            if seen[0].startswith(prefix):
-                size += CHANGE_BYTES + len(seen[0]) + len(seen[1] or b"")
+            if record.key.startswith(prefix):
+                size += _cost(record)
                 if found and size > most_bytes:
                     return found, number - 1
-                found.append((number, seen))
+                found.append((number, (record.key, record.value, record.stamp)))
         return found, self.last
+
+
+def _cost(record: Record) -> int:
+    value = record.value
+    return CHANGE_BYTES + len(record.key) + (0 if value is None else len(value))

@@ -23,7 +23,6 @@ that were written since are noted, and added to the tree when somebody asks for 
 import heapq
 from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias, final
-from zlib import crc32
 
 import msgspec
 from sortedcontainers import SortedList
@@ -49,9 +48,10 @@ knows itself, and has learnt that its time is over; it is from behind the horizo
 
 
 @final
-class Record(msgspec.Struct, gc=False):
+class Record(msgspec.Struct, gc=False, frozen=True):
     """The last write to a key. It refers to nothing that could refer to it."""
 
+    key: bytes
     value: bytes | None
     """None: the key was deleted, or its time is over."""
     stamp: int
@@ -93,11 +93,12 @@ class Records:
         self.born = born
         """The stamp of the beginning: tombstones that are older move no horizon."""
         self._grace_ms = grace_ms
-        self._count = 0
+        self._records: dict[bytes, Record] = {}
         self._tree = DigestTree()
         self._unhashed: dict[bytes, tuple[int, Ref[Any]] | None] = {}
         """Keys whose records have changed, with the versions that the tree has of them."""
-        self._buckets: list[dict[bytes, Record] | None] = [None] * LEAVES
+        self._buckets: list[list[bytes] | None] = [None] * LEAVES
+        """The keys of each leaf of the tree."""
         self._keys: SortedList[bytes] = SortedList()
         """Those that have a value, without the hidden ones."""
         self._hidden: SortedList[bytes] = SortedList()
@@ -109,7 +110,7 @@ class Records:
         self._writers: dict[Ref[Any], tuple[Ref[Any], bytes]] = {}
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._records)
 
     # Reading
 
@@ -122,8 +123,7 @@ class Records:
 
     def find(self, key: bytes) -> Record | None:
         """Return the record of a key, a tombstone too."""
-        bucket = self._buckets[crc32(key) % LEAVES]  # what leaf does, without its call
-        return None if bucket is None else bucket.get(key)
+        return self._records.get(key)
 
     def live(self, key: bytes, now_ms: int) -> Record | None:
         """Return the record of a key that has a value."""
@@ -166,11 +166,12 @@ class Records:
         """Give the records below a node of the tree of digests, in no certain order."""
         for place in leaves_below(node):
             if (bucket := self._buckets[place - FIRST_LEAF]) is not None:
-                yield from bucket.items()
+                for key in bucket:
+                    yield key, self._records[key]
 
     # Writing
 
-    def merge(  # noqa: C901 - the path of every write: calls would take longer than what they do
+    def merge(
         self, key: bytes, value: bytes | None, stamp: int, writer: Ref[Any], expires_ms: int = 0
     ) -> Merged:
         """Take a write, whoever took it first.
@@ -182,38 +183,49 @@ class Records:
             writer: who took it.
             expires_ms: since the Unix epoch; 0: never.
         """
-        place = crc32(key) % LEAVES
-        bucket = self._buckets[place]
-        old = None if bucket is None else bucket.get(key)
+        old = self.find(key)
         if old is None:
             if stamp <= self.horizon:
                 return "refused"
         elif stamp <= old.stamp and not old.is_before(stamp, writer):
             return self._keep(key, old, value, stamp, writer)
+        if old is not None:
+            key = old.key  # as long as it lasts: the one that has come need not be kept
+        if old is None or old.writer is not writer:
+            writer = self._know(writer)[0]
+        self.replace(old, Record(key, value, stamp, writer, expires_ms))
+        return "news"
+
+    def replace(self, old: Record | None, record: Record) -> None:
+        """Take a write that is later than the present record of its key.
+
+        Args:
+            old: what :meth:`find` returns for the key.
+            record: the new one.
+        """
+        key, value = record.key, record.value
         if key not in self._unhashed:
             self._note(key, old)
-        if bucket is None:
-            bucket = self._buckets[place] = {}
+        self._records[key] = record
         if old is None:
-            writer = self._know(writer)[0]
-            self._count += 1
+            place = leaf(key) - FIRST_LEAF
+            bucket = self._buckets[place]
+            if bucket is None:
+                bucket = self._buckets[place] = []
+            bucket.append(key)
             self.bytes += RECORD_BYTES + len(key) + len(value or b"")
             if value is not None:
                 self._list_of(key).add(key)
         else:
-            if old.writer is not writer:
-                writer = self._know(writer)[0]
             before = old.value
             self.bytes += len(value or b"") - len(before or b"")
             if (value is None) is not (before is None):
                 keys = self._list_of(key)
                 keys.add(key) if value is not None else keys.remove(key)
-            if old.expires_ms or old.value is None:
+            if old.expires_ms or before is None:
                 self._timed -= 1
-        bucket[key] = record = Record(value, stamp, writer, expires_ms)
-        if value is None or expires_ms:
+        if value is None or record.expires_ms:
             self._schedule(key, record)
-        return "news"
 
     def _keep(
         self, key: bytes, old: Record, value: bytes | None, stamp: int, writer: Ref[Any]
@@ -224,7 +236,7 @@ class Records:
             return "over"
         return "old"
 
-    def sweep(self, now_ms: int, most: int | None = None) -> list[tuple[bytes, Record]]:
+    def sweep(self, now_ms: int, most: int | None = None) -> list[Record]:
         """Let go what is over: values whose time is, and tombstones after their grace period.
 
         Args:
@@ -232,9 +244,10 @@ class Records:
             most: of what is looked at; None: everything.
 
         Returns:
-            The keys that have lost their values, with their records.
+            The records that have lost their values.
         """
-        expired, due = [], self._due
+        expired: list[Record] = []
+        due = self._due
         while due and due[0][0] <= now_ms and most != 0:
             _, key = heapq.heappop(due)
             record = self.find(key)
@@ -243,7 +256,7 @@ class Records:
                     self._forget(key, record)
                 else:
                     self._bury(key, record)
-                    expired.append((key, record))
+                    expired.append(record)
             if most is not None:
                 most -= 1
         return expired
@@ -260,20 +273,21 @@ class Records:
         if record.value is not None:
             self.bytes -= len(record.value)
             self._timed -= self._is_timed(record)
-            record.value = None
+            buried = Record(record.key, None, record.stamp, record.writer, record.expires_ms)
+            self._records[key] = buried
             self._list_of(key).remove(key)
-            self._schedule(key, record)
+            self._schedule(key, buried)
 
     def _forget(self, key: bytes, record: Record) -> None:
         place = leaf(key) - FIRST_LEAF
         bucket = self._buckets[place]
-        assert bucket is not None  # noqa: S101 - the record is in it
-        del bucket[key]
+        assert bucket is not None  # noqa: S101 - the key is in it
+        del self._records[key]
+        bucket.remove(key)
         if not bucket:
             self._buckets[place] = None
         if key not in self._unhashed:
             self._note(key, record)
-        self._count -= 1
         self.bytes -= RECORD_BYTES + len(key)
         self._timed -= 1
         if record.stamp >= self.born:

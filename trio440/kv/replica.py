@@ -149,12 +149,12 @@ class Replica:
             if merged == "news":
                 self._merged += 1
                 news.append(key)
-                if is_change:
-                    self._tell(key, value, stamp)
+                if is_change and (record := records.find(key)) is not None:
+                    self._tell(record)
             elif merged != "refused":
                 self._redundant += 1
                 if merged == "over" and (record := records.find(key)) is not None:
-                    self._note_end(key, record)
+                    self._note_end(record)
             elif value is not None:
                 self._late += 1
                 late.append((key, None, stamp + 1, self.ref, 0))
@@ -164,20 +164,20 @@ class Replica:
         """Let go what is over, some of it at a time."""
         due = self.records.next_due_ms()
         if due is not None and due <= now_ms:
-            for key, record in self.records.sweep(now_ms, most):
-                self._note_end(key, record)
+            for record in self.records.sweep(now_ms, most):
+                self._note_end(record)
 
-    def _note_end(self, key: bytes, record: Record) -> None:
+    def _note_end(self, record: Record) -> None:
         """Let watchers hear that a time to live is over: later than the write, before the next.
 
         The next one may have been taken elsewhere before the end, and be told here behind it.
         """
-        self._tell(key, None, record.stamp + 1)
+        self._tell(Record(record.key, None, record.stamp + 1, record.writer, 0))
 
-    def _tell(self, key: bytes, value: bytes | None, stamp: int) -> None:
+    def _tell(self, record: Record) -> None:
         """Let watchers hear of a change."""
-        if not key.startswith(HIDDEN):
-            self.feed.add(key, value, stamp)
+        if not record.key.startswith(HIDDEN):
+            self.feed.add(record)
 
     def _is_shown(self, key: bytes) -> bool:
         """Whether watchers take a key to have a value, though its time may be over."""
@@ -286,9 +286,7 @@ class Replica:
             expires_ms = now_ms + ttl_ms
         if refused is not None:
             return refused
-        if old is not None and (old.value is None or old.expires_ms) and not old.is_live(now_ms):
-            old = None
-        if operation.keep_ttl and old is not None:
+        if operation.keep_ttl and old is not None and old.is_live(now_ms):
             expires_ms = old.expires_ms
         changed = self._write(key, value, expires_ms, old, now_ms)
         if siblings := self.records.siblings_of(key):
@@ -313,9 +311,8 @@ class Replica:
             return FULL
         if not self.clock.observe(latest_stamp(replaced), now_ms):
             return AHEAD
-        old = records.live(key, now_ms)
         expires_ms = now_ms + ttl_ms if ttl_ms is not None else 0
-        changed = self._write(key, value, expires_ms, old, now_ms)
+        changed = self._write(key, value, expires_ms, record, now_ms)
         self._keep(key, value, changed.version, expires_ms)
         self._replace(key, replaced, now_ms)
         return changed
@@ -340,8 +337,7 @@ class Replica:
         record = self.records.find(operation.key)
         if (refused := self._check(operation.key, 0, record)) is not None:
             return refused
-        old = self.records.live(operation.key, now_ms)
-        changed = self._write(operation.key, None, 0, old, now_ms)
+        changed = self._write(operation.key, None, 0, record, now_ms)
         self._replace(
             operation.key, map(hidden_dot, self.records.siblings_of(operation.key)), now_ms
         )
@@ -398,12 +394,16 @@ class Replica:
     def _write(
         self, key: bytes, value: bytes | None, expires_ms: int, old: Record | None, now_ms: int
     ) -> Changed:
-        existed = old is not None
-        stamp, is_change = self.clock.next(now_ms), value is not None or self._is_shown(key)
-        self.records.merge(key, value, stamp, self.ref, expires_ms)
+        """Let a key have a value, or none; ``old`` is its present record."""
+        stamp, existed, is_change = self.clock.next(now_ms), False, value is not None
+        if old is not None:
+            key, existed = old.key, old.is_live(now_ms)
+            is_change = is_change or old.value is not None  # what watchers take it to have
+        record = Record(key, value, stamp, self.ref, expires_ms)
+        self.records.replace(old, record)
         self._written.append(key)
         if is_change:
-            self.feed.add(key, value, stamp)
+            self.feed.add(record)
         return Changed(stamp, existed)
 
 
