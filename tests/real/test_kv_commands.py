@@ -145,6 +145,7 @@ def test_a_server_whose_disk_is_full_ends_and_says_so(tmp_path: Path) -> None:
     limited += f" {shlex.join(KV)} serve --port 0 --data {tmp_path / 'kv'}"
     with started(["bash", "-c", limited]) as server:
         address = f"127.0.0.1:{server.port()}"
+        status, error = 0, ""
         for number in range(10):
             status, _, error = ask(address, "put", f"k{number}", "v" * 9000)
             if status:

@@ -154,8 +154,8 @@ class Store:
         Raises:
             JournalFailed: why.
         """
-        if self.eventual is None:
-            await trio.sleep_forever()
+        while self.eventual is None:
+            await trio.Event().wait()
         await self.eventual.wait_failed()
 
     def add(self, name: str, namespace: Namespace, addresses: Sequence[str]) -> None:
