@@ -1,4 +1,4 @@
-"""Three servers of a store that are killed in turn under load, and started again.
+"""Three servers of a store that are killed under load, in turn and all at once, and started again.
 
 SIGKILL takes what a process had in memory; what it had written stays in the system's cache. That
 a power cut loses nothing either is shown on simulated disks, in ``test_kv_durable.py`` and
@@ -50,7 +50,9 @@ class Load(Protocol):
     stopping: bool
 
 
-async def kill_in_turn(servers: Servers, load: Load, kills: int) -> None:
+async def kill_again_and_again(servers: Servers, load: Load, kills: int) -> None:
+    """Kill one after the other so often, and at last all together."""
+
     async def progress() -> None:
         seen = load.done
         await until(lambda: load.done >= seen + PROGRESS, seconds=PATIENCE_SECONDS)
@@ -62,6 +64,9 @@ async def kill_in_turn(servers: Servers, load: Load, kills: int) -> None:
         await trio.to_thread.run_sync(servers.kill, victim)
         await progress()
         await trio.to_thread.run_sync(servers.start, victim)
+    await progress()
+    await trio.to_thread.run_sync(servers.kill, *NAMES)
+    await trio.to_thread.run_sync(servers.start, *NAMES)
     await progress()
     load.stopping = True
 
@@ -191,7 +196,7 @@ async def live_exactly(servers: Servers, kills: int, seed: int) -> None:
     load = ExactLoad(random.Random(seed))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run, servers)
-        await kill_in_turn(servers, load, kills)
+        await kill_again_and_again(servers, load, kills)
     await require_equal_peers(servers)
     gaps = [(before, after) for before, after in pairwise(load.heard) if after != before + 1]
     assert not gaps
@@ -299,7 +304,7 @@ async def live_eventually(servers: Servers, kills: int, seed: int) -> None:
     load = EventualLoad(random.Random(seed))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(load.run, servers)
-        await kill_in_turn(servers, load, kills)
+        await kill_again_and_again(servers, load, kills)
     seconds = await wait_until_equal(servers)
     for address in servers.addresses:
         async with kv.open_client([address]) as client:
