@@ -37,7 +37,10 @@ __all__ = ["Fork", "Request", "fork"]
 
 PRELOADED: Final = (
     *("pytest", "hypothesis"),
-    *(f"trio440.cli.{name}" for name in ("demo", "linekv", "lsp", "mine", "raft", "root", "sim")),
+    *(
+        f"trio440.cli.{name}"
+        for name in ("demo", "kv", "linekv", "lsp", "mine", "raft", "root", "sim")
+    ),
     *("trio440.cli.course_flags", "trio440.sim.running", "trio440.sim.systems"),
     *(f"trio440.sim.systems.{name}" for name in ("core", "linekv", "lsp", "miner", "raft")),
 )
