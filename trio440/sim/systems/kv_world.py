@@ -106,6 +106,8 @@ class _Game:
         history_changes = rng.choice([20, 10_000])
         self.times = draw_times(rng)
         self.is_durable = rng.random() < 0.5  # noqa: PLR2004 - every second one
+        self.tells_first_lives = world.rng("told").random() < 0.5  # noqa: PLR2004 - likewise
+        """Whether servers are told of others as these were first, though they have crashed since."""
         self.limits = ReplicaLimits(
             history_changes=history_changes,
             log_bytes=rng.choice([2_000, 16 << 20]),
@@ -187,7 +189,8 @@ class _Game:
                     durability="synced" if self.is_durable else "memory",
                     ports=ports,
                 ) as server:
-                    self._descriptions[host] = server.description
+                    if host not in self._descriptions or not self.tells_first_lives:
+                        self._descriptions[host] = server.description
                     self._opening = ""
                     self._servers[host] = life, server
                     await server.wait_failed()
