@@ -6,6 +6,7 @@ from unittest.mock import patch
 import trio
 
 from tests.ablations.patching import Bugs, ablations_of, replaced
+from trio440.kv import server
 from trio440.kv.client import EventualClient
 from trio440.kv.feed import Feed
 from trio440.kv.following import _Changes
@@ -85,7 +86,17 @@ def durable_servers_keep_nothing() -> Any:
     return patch.object(Keeper, "keep", keep)
 
 
+def strangers_are_not_introduced() -> Any:
+    """Servers that know of each other's former lives alone send to these, and hear nothing."""
+
+    async def meet(*_: object) -> None:
+        await trio.Event().wait()
+
+    return patch.object(server, "meet_strangers", meet)
+
+
 BUGS: Final[Bugs] = {
+    strangers_are_not_introduced: ("speaks to former lives alone", "crashes", 40),
     durable_servers_keep_nothing: ("keeps nothing on disk", "hostile", 30),
     changes_before_a_watch_waits_are_skipped: ("tells a watch the last change only", "calm", 6),
     a_client_tells_no_clock: ("forgets what a client has seen", "clocks", 6),

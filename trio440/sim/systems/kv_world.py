@@ -1,12 +1,13 @@
 """The store at level B: whole servers on machines that crash, and clients that rely on them.
 
 Each server machine runs :func:`trio440.kv.open_server` as it is, told of all servers that were
-started before. In some worlds it begins with nothing after each crash, in others it is durable and
-begins with what its disk has kept, which may fail, too. Clients on machines of their own put, get,
-delete, expire, list, count and watch over any query actor. Checked are the rate of messages, what
-clients have seen before what they write, that what is read was written, that watches repeat
-nothing, and, once the faults are over, that all replicas become equal, that each watch makes what
-its replica has, and, in durable worlds, that nothing is lost that was acknowledged.
+started before, in half of the worlds as they were in their first lives. In some worlds it begins
+with nothing after each crash, in others it is durable and begins with what its disk has kept,
+which may fail, too. Clients on machines of their own put, get, delete, expire, list, count and
+watch over any query actor. Checked are the rate of messages, what clients have seen before what
+they write, that what is read was written, that watches repeat nothing, and, once the faults are
+over, that all replicas become equal, that each watch makes what its replica has, and, in durable
+worlds, that nothing is lost that was acknowledged.
 """
 
 import logging
@@ -107,7 +108,7 @@ class _Game:
         self.times = draw_times(rng)
         self.is_durable = rng.random() < 0.5  # noqa: PLR2004 - every second one
         self.tells_first_lives = world.rng("told").random() < 0.5  # noqa: PLR2004 - likewise
-        """Whether servers are told of others as these were first, though they have crashed since."""
+        """Whether servers are told of others' first lives, though these have crashed since."""
         self.limits = ReplicaLimits(
             history_changes=history_changes,
             log_bytes=rng.choice([2_000, 16 << 20]),
