@@ -15,18 +15,16 @@ from typing import Final, Protocol
 import attrs
 import trio
 
-from trio440.errors import HistoryCompacted, KvError, StoreUnavailable
+from trio440.errors import KvError, StoreUnavailable
 from trio440.kv.namespace import Namespace
 from trio440.kv.operations import Change
 from trio440.kv.resp.globs import matcher
 from trio440.kv.resp.limits import Counters
 
-__all__ = ["WATCH_ENDS", "Hub", "Subscriber"]
+__all__ = ["Hub", "Subscriber"]
 
 KEYSPACE: Final = b"__keyspace@0__:"
 KEYEVENT: Final = b"__keyevent@0__:"
-WATCH_ENDS: Final = (KvError, HistoryCompacted)
-"""What a namespace raises that cannot tell of all changes."""
 PATTERNS_AT_A_TIME: Final = 200
 """How many patterns are tried before other tasks have their turn."""
 
@@ -65,7 +63,7 @@ class Hub:
         """See to it that changes from here on are heard.
 
         Raises:
-            KvError, HistoryCompacted: the namespace cannot be watched.
+            KvError: the namespace cannot be watched.
         """
         async with self._opening:
             if self._watching is None:
@@ -98,9 +96,7 @@ class Hub:
             self._watching.cancel()
             self._watching = None
 
-    async def _watch(
-        self, *, task_status: trio.TaskStatus[KvError | HistoryCompacted | None]
-    ) -> None:
+    async def _watch(self, *, task_status: trio.TaskStatus[KvError | None]) -> None:
         with trio.CancelScope() as scope:
             try:
                 async with self._namespace.watch() as changes:
@@ -108,7 +104,7 @@ class Hub:
                     task_status.started(None)
                     async for change in changes:
                         await self._tell(change)
-            except WATCH_ENDS as problem:
+            except KvError as problem:
                 if self._watching is not scope:
                     task_status.started(problem)
                     return

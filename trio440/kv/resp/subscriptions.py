@@ -6,9 +6,10 @@ from typing import Final
 
 import trio
 
+from trio440.errors import KvError
 from trio440.kv.resp.batch import Batch, Step
 from trio440.kv.resp.calls import Client, CommandError, check_pattern
-from trio440.kv.resp.notifications import WATCH_ENDS, Hub
+from trio440.kv.resp.notifications import Hub
 from trio440.kv.resp.outbox import Outbox, SlowReader
 from trio440.kv.resp.parser import Request
 from trio440.kv.resp.replies import RESP2, bulk, integer
@@ -89,7 +90,7 @@ class Subscriptions:
                     check_pattern(name, self._client.server.limits)
                 try:
                     await self._hub.open()
-                except WATCH_ENDS as problem:
+                except KvError as problem:
                     raise CommandError(f"ERR {problem}") from None
                 self._hub.subscribe(self, name, pattern=pattern)
                 self._names[pattern][name] = None
