@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final, get_args
 
 import click
+import trio
 
 from trio440 import kv
 from trio440.cli.kv_keys import delete, get, list_keys, put, watch
@@ -178,18 +179,19 @@ async def _serve(
             front = await stack.enter_async_context(opening)
             emit(f"resp {name} {format_address(front.address)}")
         with stop.cuts_short():
-            await _wait_joined(store)
-            emit(f"description {shlex.quote(store.description)}")
-            await store.wait_failed()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_describe_joined, store)
+                await store.wait_failed()
 
 
-async def _wait_joined(store: kv.Store) -> None:
-    """Wait until a peer that joins is a voter, and say so where that takes long."""
-    with REAL_HOST.clock.move_on_after(JOIN_SECONDS):
+async def _describe_joined(store: kv.Store) -> None:
+    """Print the description when a peer that joins is a voter, and say where that takes long."""
+    with REAL_HOST.clock.move_on_after(JOIN_SECONDS) as waiting:
         await store.wait_joined()
-        return
-    note("waiting for a majority of the peers before this one to make it a voter")
-    await store.wait_joined()
+    if waiting.cancelled_caught:
+        note("waiting for a majority of the peers before this one to make it a voter")
+        await store.wait_joined()
+    emit(f"description {shlex.quote(store.description)}")
 
 
 for _client in (get, put, delete, list_keys, watch, status, shell):
