@@ -6,11 +6,17 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 import pytest
+import trio
 
-from tests.support.processes import TRIO440, Program, finished, started
+from tests.support.processes import PATIENCE_SECONDS, TRIO440, Program, finished, started
 from tests.support.tools import require_tool
+from trio440 import kv
+from trio440.cli.kv import command
+from trio440.cli.running import guard
 
 pytestmark = pytest.mark.real
 
@@ -60,6 +66,64 @@ def test_a_namespace_of_this_process() -> None:
             assert json.loads(watch.line())["value"] == "due"
         server.signal(signal.SIGTERM)
         assert server.end() == (0, "", "")
+
+
+@contextmanager
+def store_in_a_thread(**engines: kv.Engine) -> Iterator[str]:
+    """Where clients of a store of this process are answered; it costs no process."""
+    started_at: SimpleQueue[tuple[str, trio.lowlevel.TrioToken, trio.CancelScope]] = SimpleQueue()
+
+    async def serve() -> None:
+        async with kv.open_store(kv.StoreConfig(namespaces=engines)) as opened:
+            address = next(iter(opened.offers.values())).addresses[0]
+            with trio.CancelScope() as scope:
+                started_at.put((address, trio.lowlevel.current_trio_token(), scope))
+                await trio.sleep_forever()
+
+    thread = Thread(target=trio.run, args=(serve,), daemon=True)
+    thread.start()
+    address, token, scope = started_at.get(timeout=PATIENCE_SECONDS)
+    try:
+        yield address
+    finally:
+        token.run_sync_soon(scope.cancel)
+        thread.join(PATIENCE_SECONDS)
+
+
+def test_siblings_from_a_terminal(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with store_in_a_thread(default="eventual", exact="linearizable") as address:
+
+        def run(name: str, *words: str) -> tuple[int, list[str], str]:
+            arguments = [name, "--at", address, *words]
+            status = guard(lambda: command.main(arguments, standalone_mode=False))
+            out, err = capfdbinary.readouterr()
+            return status, out.decode().splitlines(), err.decode()
+
+        assert run("get", "cart", "--siblings") == (1, [], "")
+        assert run("put", "cart", "milk", "--sibling") == (0, [], "")
+        assert run("put", "cart", "bread", "--sibling", "--ttl", "900")[0] == 0
+        assert run("get", "cart", "--siblings") == (0, ["bread", "milk"], "")
+        status, (line,), _ = run("get", "cart", "--siblings", "--json")
+        found = json.loads(line)
+        assert [entry["value"] for entry in found["entries"]] == ["bread", "milk"]
+        assert (status, found["key"]) == (0, "cart")
+        assert run("put", "cart", "eggs", "--sibling")[0] == 0
+        assert run("put", "cart", "both", "--replacing", found["context"]) == (0, [], "")
+        assert run("get", "cart", "--siblings") == (0, ["both", "eggs"], "")
+        for words, problem in (
+            (("put", "k", "v", "--replacing", "zz"), "'zz' is no context"),
+            (("put", "k", "v", "--replacing", "00"), "this is no context of siblings"),
+            (("put", "k", "v", "--replacing", "", "--sibling"), "exclude each other"),
+            (
+                ("put", "k", "v", "--sibling", "--namespace", "exact"),
+                "linearizable namespace has no",
+            ),
+            (("get", "k", "--siblings", "--namespace", "exact"), "linearizable namespace has no"),
+        ):
+            status, lines, err = run(*words)
+            assert status
+            assert (lines, len(err.splitlines())) == ([], 1)
+            assert problem in err
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ from trio440 import kv
 from trio440.cli.kv_options import FALSE, as_bytes, as_text, client_options, run_client
 from trio440.cli.options import Real
 from trio440.cli.running import emit, note
-from trio440.errors import InvalidParameter
+from trio440.errors import InvalidParameter, OperationRefused
 
 __all__ = [
     "TTL_SECONDS",
@@ -47,13 +47,41 @@ after_option: Final = click.option(
 )
 
 
+class _Context(click.ParamType[bytes]):
+    """A context of siblings, in hexadecimal."""
+
+    name = "CONTEXT"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        """Read what ``get --siblings --json`` has printed."""
+        if isinstance(value, bytes):
+            return value
+        try:
+            return bytes.fromhex(value)
+        except ValueError:
+            self.fail(f"{value!r} is no context of get --siblings --json", param, ctx)
+
+
 @click.command()
 @client_options
 @click.argument("key")
-def get(key: str, **options: Any) -> int:
+@click.option(
+    "--siblings",
+    "wants_siblings",
+    is_flag=True,
+    help="All values that were written without knowing of each other, newest first, one a line; "
+    "with --json their context, too.",
+)
+def get(key: str, *, wants_siblings: bool, **options: Any) -> int:
     """Print the value of KEY alone; the exit status is 1 where it is not there."""
 
     async def ask(space: kv.Namespace, *, as_json: bool) -> int:
+        if wants_siblings:
+            found = await _with_siblings(space).siblings(as_bytes(key))
+            _show_siblings(key, found, as_json=as_json)
+            return 0 if found.entries else FALSE
         entry = await space.get(as_bytes(key))
         if entry is None:
             return FALSE
@@ -68,11 +96,36 @@ def get(key: str, **options: Any) -> int:
 @click.argument("key")
 @click.argument("value")
 @ttl_option
-def put(key: str, value: str, ttl: float | None, **options: Any) -> int:
+@click.option(
+    "--sibling", "beside", is_flag=True, help="Leave the values that are there beside it."
+)
+@click.option(
+    "--replacing",
+    type=_Context(),
+    metavar="CONTEXT",
+    help="Replace what get --siblings --json has shown with this context, and nothing else.",
+)
+def put(
+    key: str,
+    value: str,
+    ttl: float | None,
+    *,
+    beside: bool,
+    replacing: bytes | None,
+    **options: Any,
+) -> int:
     """Give KEY a VALUE."""
+    if beside and replacing is not None:
+        raise click.UsageError("--sibling and --replacing exclude each other")
 
     async def ask(space: kv.Namespace, *, as_json: bool) -> None:
-        version = await space.put(as_bytes(key), as_bytes(value), ttl_ms=to_ms(ttl))
+        what = as_bytes(key), as_bytes(value)
+        ttl_ms = to_ms(ttl)
+        if beside or replacing is not None:
+            shared = _with_siblings(space)
+            version = await shared.put_sibling(*what, replacing or b"", ttl_ms=ttl_ms)
+        else:
+            version = await space.put(*what, ttl_ms=ttl_ms)
         if as_json:
             emit(json.dumps({"version": version}))
 
@@ -170,6 +223,26 @@ def read_position(text: str) -> bytes:
 def to_ms(seconds: float | None) -> int | None:
     """Return a time to live as the store has it."""
     return None if seconds is None else round(seconds * 1000)
+
+
+def _with_siblings(space: kv.Namespace) -> kv.EventualNamespace:
+    if not isinstance(space, kv.EventualNamespace):
+        reason = f"a {space.engine} namespace has no siblings, only an eventual one has"
+        raise OperationRefused(reason)
+    return space
+
+
+def _show_siblings(key: str, found: kv.Siblings, *, as_json: bool) -> None:
+    if as_json:
+        row = {
+            "key": as_text(as_bytes(key)),
+            "entries": [_row(entry) for entry in found.entries],
+            "context": found.context.hex(),
+        }
+        emit(json.dumps(row))
+        return
+    for entry in found.entries:
+        emit(entry.value)
 
 
 def _row(entry: kv.Entry) -> dict[str, Any]:
