@@ -102,6 +102,40 @@ async def test_where_nobody_listens_is_left_out_as_soon_as_another_one_has_answe
             await kv.discover([nobody], ports=ports)  # it may start late
 
 
+async def test_who_gives_one_address_reads_what_it_has_written() -> None:
+    async with open_kv_world() as world, store_on(world, count=3) as (store, ports):
+        where = store.offers["default"].addresses[1]
+        async with kv.connect([where], ports=ports) as space:
+            for number in range(6):
+                await space.put(b"%d" % number, b"v")
+                assert await space.get(b"%d" % number) is not None
+
+
+async def test_a_server_that_has_not_begun_is_asked_again() -> None:
+    """It answers on its first port, while it waits for those whom it joins."""
+    async with open_kv_world() as world:
+        namespaces: dict[str, kv.Engine] = {"default": "eventual"}
+        async with store_on(world, namespaces=namespaces) as (gone, _):
+            description = gone.description
+        host, ports = world.machine()
+        found: list[Any] = []
+
+        async def ask() -> None:
+            where = f"{host}:{PORT + 1}"
+            await trio.sleep(0.5)
+            found.append(await kv.describe(where, ports=ports))
+            found.append(await kv.discover([where], ports=ports))
+
+        config = kv.StoreConfig(
+            host=host, start_port=PORT, namespaces=namespaces, descriptions=[description]
+        )
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask)
+            async with kv.open_store(config, ports=ports) as store:
+                await until(lambda: len(found) == 2)
+                assert found == [store.description, store.offers]
+
+
 async def test_a_namespace_that_is_not_there_is_named_along_with_those_that_are() -> None:
     async with open_kv_world() as world, store_on(world) as (store, ports):
         with pytest.raises(InvalidParameter, match="one of default, exact, here, not 'nix'"):

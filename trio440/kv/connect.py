@@ -50,7 +50,9 @@ async def connect(
 ) -> AsyncIterator[Namespace]:
     """Use a namespace of a store for as long as the body runs.
 
-    Its class says what it can do: ``EventualNamespace`` or ``AtomicNamespace``.
+    Its class says what it can do: ``EventualNamespace`` or ``AtomicNamespace``. Of the eventual
+    engine's query actors those are asked, in turn, whose addresses were given, and all where none
+    was: who gives one reads what it has written.
 
     Args:
         addresses: ``HOST:PORT`` where servers answer clients, 1 to 64; those that are down are
@@ -68,16 +70,21 @@ async def connect(
         allowed = f"one of {', '.join(sorted(offers)) or 'none, since there is none'}"
         raise InvalidParameter("namespace", namespace, allowed)
     async with AsyncExitStack() as stack:
-        yield await _open(stack, offer, timeout_seconds, ports)
+        yield await _open(stack, offer, addresses, timeout_seconds, ports)
 
 
 async def _open(
-    stack: AsyncExitStack, offer: Offer, timeout_seconds: float, ports: Host
+    stack: AsyncExitStack,
+    offer: Offer,
+    addresses: Sequence[str],
+    timeout_seconds: float,
+    ports: Host,
 ) -> Namespace:
     match offer.engine:
         case "eventual":
+            there = [address for address in addresses if address in offer.addresses]
             return await stack.enter_async_context(
-                open_client(offer.addresses, timeout_seconds=timeout_seconds, ports=ports)
+                open_client(there or offer.addresses, timeout_seconds=timeout_seconds, ports=ports)
             )
         case "linearizable":
             peers = [parse_address(address) for address in offer.addresses]
@@ -132,12 +139,7 @@ async def _ask_all(addresses: Sequence[str], ports: Host) -> list[Offered]:
             problems[address] = f"{address} did not answer within {ASK_SECONDS:g} s"
             try:
                 async with rpc.open_client(host, port, identity=IDENTITY, ports=ports) as client:
-                    while await client.wait_attempt() is None:  # it may start late
-                        if answers:
-                            problems[address] = f"nobody listens at {address}"
-                            return
-                        await ports.clock.sleep(REST_SECONDS)
-                    answers[address] = await Discovery(client).offers(WhatIsThere())
+                    await _ask(client, address, answers, problems, ports)
             except (HandshakeRefused, RemoteError) as error:
                 problems[address] = f"{address} is no port for clients of a store: {error}"
             except (AnswerLost, CallTimedOut, BadMessage) as error:
@@ -149,3 +151,24 @@ async def _ask_all(addresses: Sequence[str], ports: Host) -> list[Offered]:
     if not answers:
         raise StoreUnavailable("; ".join(problems.values()), may_have_happened=False)
     return [answers[address] for address in places if address in answers]
+
+
+async def _ask(
+    client: rpc.Client,
+    address: str,
+    answers: dict[str, Offered],
+    problems: dict[str, str],
+    ports: Host,
+) -> None:
+    """Ask one until it answers, or another one's answer is enough; it may start late."""
+    while await client.wait_attempt() is None:
+        if answers:
+            problems[address] = f"nobody listens at {address}"
+            return
+        await ports.clock.sleep(REST_SECONDS)
+    while not (answer := await Discovery(client).offers(WhatIsThere())).offers:
+        problems[address] = f"the server at {address} has not begun yet"
+        if answers:
+            return
+        await ports.clock.sleep(REST_SECONDS)
+    answers[address] = answer
