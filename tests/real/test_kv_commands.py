@@ -3,6 +3,7 @@
 import json
 import shlex
 import signal
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -200,6 +201,37 @@ def test_bad_input_is_one_line(words: list[str], problem: str) -> None:
     assert out == ""
     assert len(err.splitlines()) == 1
     assert any(part in err for part in problem.split("|")), err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("--namespace a=eventual", "'a' is a second eventual namespace: 'default' is one"),
+        ("--namespace default=memory", "'default' is there twice"),
+        ("--engine memory --data d", "a memory namespace keeps nothing"),
+        ("--engine memory --durability memory", "there is no eventual namespace"),
+        ("--durability synced", "synced does not go without --data"),
+        ("--durability memory --data d", "memory does not go with --data"),
+    ],
+)
+def test_what_nobody_would_keep_is_refused(
+    words: str, problem: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["serve", "--port", "0", *words.split()]
+    assert guard(lambda: command.main(arguments, standalone_mode=False))
+    out, err = capfd.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert problem in err
+
+
+def test_no_server_is_announced_whose_port_for_redis_is_taken(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        arguments = ["serve", "--port", "0", "--engine", "memory", "--resp", port]
+        assert guard(lambda: command.main(arguments, standalone_mode=False)) == 1
+    assert capfd.readouterr() == ("", f"trio440: error: 127.0.0.1:{port} is already in use\n")
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """``trio440 kv``: a server of the store, and clients for a terminal."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, get_args
 
@@ -141,12 +141,8 @@ def serve(
     started again though nobody whom it joins is up. The eventual engine takes the port --port for
     other servers, and the COUNT ports behind it for clients.
     """
-    namespaces: dict[str, kv.Engine] = {DEFAULT: engine}
-    for other, its_engine in others:
-        if other in namespaces:
-            message = f"{other!r} is there twice: a namespace has one engine"
-            raise click.BadParameter(message, param_hint="'--namespace'")
-        namespaces[other] = its_engine
+    namespaces = _namespaces(engine, others)
+    _refuse_what_does_nothing(namespaces, data=data, durability=durability)
     config = kv.StoreConfig(
         host=host,
         start_port=port,
@@ -163,6 +159,40 @@ def serve(
     return run_server(lambda stop: _serve(stop, config, fronts), grace_seconds=grace)
 
 
+def _namespaces(engine: kv.Engine, others: Sequence[tuple[str, kv.Engine]]) -> dict[str, kv.Engine]:
+    found: dict[str, kv.Engine] = {DEFAULT: engine}
+    for name, wanted in others:
+        problem = None
+        if name in found:
+            problem = f"{name!r} is there twice: a namespace has one engine"
+        elif wanted in found.values():
+            (first,) = (known for known in found if found[known] == wanted)
+            problem = f"{name!r} is a second {wanted} namespace: {first!r} is one, see --engine"
+        if problem is not None:
+            raise click.BadParameter(problem, param_hint="'--namespace'")
+        found[name] = wanted
+    return found
+
+
+def _refuse_what_does_nothing(
+    namespaces: Mapping[str, kv.Engine],
+    *,
+    data: str | None,
+    durability: kv.Durability | None,
+) -> None:
+    """Refuse a promise that nobody would keep."""
+    engines = {*namespaces.values()}
+    if durability is not None and "eventual" not in engines:
+        message = "there is no eventual namespace, and the others have none"
+        raise click.BadParameter(message, param_hint="'--durability'")
+    if durability is not None and (durability == "memory") == (data is not None):
+        message = f"{durability} does not go {'with' if data is not None else 'without'} --data"
+        raise click.BadParameter(message, param_hint="'--durability'")
+    if data is not None and engines == {"memory"}:
+        message = "a memory namespace keeps nothing, and there is no other"
+        raise click.BadParameter(message, param_hint="'--data'")
+
+
 async def _serve(
     stop: Stop,
     config: kv.StoreConfig,
@@ -171,12 +201,14 @@ async def _serve(
     report = Reports("trio440 kv", note, REAL_HOST.clock.now).take
     async with AsyncExitStack() as stack:
         store = await stack.enter_async_context(kv.open_store(config, report=report))
+        opened = []
+        for port, name in fronts:
+            opening = open_resp_server(store.namespaces[name], port, host=config.host)
+            opened.append((name, await stack.enter_async_context(opening)))
         announce(parse_address(store.offers[DEFAULT].addresses[0]))
         for offer in store.offers.values():
             emit(f"namespace {offer.name} {offer.engine} {','.join(offer.addresses)}")
-        for port, name in fronts:
-            opening = open_resp_server(store.namespaces[name], port, host=config.host)
-            front = await stack.enter_async_context(opening)
+        for name, front in opened:
             emit(f"resp {name} {format_address(front.address)}")
         with stop.cuts_short():
             async with trio.open_nursery() as nursery:
