@@ -86,7 +86,7 @@ def durable_servers_keep_nothing() -> Any:
     return patch.object(Keeper, "keep", keep)
 
 
-def strangers_are_not_introduced() -> Any:
+def servers_do_not_introduce_themselves() -> Any:
     """Servers that know of each other's former lives alone send to these, and hear nothing."""
 
     async def meet(*_: object) -> None:
@@ -96,7 +96,7 @@ def strangers_are_not_introduced() -> Any:
 
 
 BUGS: Final[Bugs] = {
-    strangers_are_not_introduced: ("speaks to former lives alone", "crashes", 40),
+    servers_do_not_introduce_themselves: ("speaks to former lives alone", "crashes", 40),
     durable_servers_keep_nothing: ("keeps nothing on disk", "hostile", 30),
     changes_before_a_watch_waits_are_skipped: ("tells a watch the last change only", "calm", 6),
     a_client_tells_no_clock: ("forgets what a client has seen", "clocks", 6),

@@ -241,24 +241,34 @@ async def test_a_store_needs_those_whom_it_joins_for_its_first_start_only() -> N
 # What is remembered
 
 
+def held(book: AddressBook) -> list[str]:
+    return [*book.lines]
+
+
 async def test_a_book_keeps_what_was_noted_last() -> None:
     async with open_kv_world() as world:
         (place,) = places_in(world, 1)
-        book = AddressBook("book", "others", place.ports)
+        book, again = (AddressBook("book", "others", place.ports) for _ in range(2))
         await book.load()
-        assert not book.lines
+        assert held(book) == []
         await book.note(["a:1", "b:2"])
         await book.note(["b:2", "c:3"])
-        again = AddressBook("book", "others", place.ports)
         await again.load()
-        assert again.lines == book.lines == ("a:1", "b:2", "c:3")
-        await again.note(f"d:{number}" for number in range(MOST - 1))
-        assert again.lines[:2] == ("c:3", "d:0")
-        assert len(again.lines) == MOST
+        assert held(again) == held(book) == ["a:1", "b:2", "c:3"]
+        many = [f"d:{number}" for number in range(MOST - 1)]
+        await again.note(many)
+        assert held(again) == ["c:3", *many]
+        await again.note(["e:1", *many, "c:3"])
+        assert held(again) == [*many[1:], "e:1", "c:3"]
+        await again.note(many)
+        assert held(again)[0] == "d:1", "what was noted and had to go does not come in again"
+        await again.replace(["f:1", "f:1"])
+        await book.load()
+        assert held(book) == held(again) == ["f:1"]
         nowhere = AddressBook(None, "others", place.ports)
         await nowhere.load()
         await nowhere.note(["a:1"])
-        assert nowhere.lines == ("a:1",)
+        assert held(nowhere) == ["a:1"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ NEW: Final = ".new"
 
 @final
 class AddressBook:
-    """Lines of text, in the order in which they were noted."""
+    """Lines of text, the last ones of those that were noted."""
 
     def __init__(self, directory: str | None, file: str, ports: Host) -> None:
         """Begin empty; :meth:`load` reads what there is.
@@ -35,6 +35,7 @@ class AddressBook:
         self._file = file
         self._ports = ports
         self._lines: dict[str, None] = {}
+        self._noted: set[str] = set()
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -49,11 +50,20 @@ class AddressBook:
             self._lines = dict.fromkeys(lines)
 
     async def note(self, lines: Iterable[str]) -> None:
-        """Add what is new, and write the file if something is. One task at a time does so."""
-        new = [line for line in lines if line not in self._lines]
-        if not new:
+        """Add those that are new in this life, at the end. One task at a time does so.
+
+        What had to make room is not new: else many lines would take turns, and the file no rest.
+        """
+        new = [line for line in lines if line not in self._noted]
+        if new:
+            self._noted.update(new)
+            await self.replace([*(line for line in self._lines if line not in new), *new])
+
+    async def replace(self, lines: Iterable[str]) -> None:
+        """Hold these in the place of all others, and write the file if that is a change."""
+        kept = [*dict.fromkeys(lines)][-MOST:]
+        if kept == [*self._lines]:
             return
-        kept = [*self._lines, *new][-MOST:]
         self._lines = dict.fromkeys(kept)
         if self._directory is not None:
             async with self._ports.blocking.open_worker("trio440 addresses") as worker:

@@ -2,8 +2,8 @@
 
 The systems of actors find each other by address, as members of one cluster: by the seeds that a
 server is given, and by those that it remembers. A member whose query actors are not known, or
-only those of an earlier life, is a stranger. It is introduced to this server, by a message to the
-one actor that every server has; from the answer it is known.
+only those of an earlier life, is a stranger. The server introduces itself to it, by a message to
+the one actor that every server has; from the answer it is known.
 """
 
 from typing import Any, Final
@@ -23,12 +23,12 @@ FIRST: Final = 1
 """The counter of a server's first query actor: its system has no actor before it."""
 LOOK_SECONDS: Final = 0.5
 LONGEST_SECONDS: Final = 10.0
-"""Between two introductions to one stranger; the first ones are closer."""
+"""Between two introductions to one stranger; the first ones come closer together."""
 
 
 @attrs.define
 class _Try:
-    """When a stranger is introduced to this server next."""
+    """When this server introduces itself to a stranger next."""
 
     due: float
     wait_seconds: float = 2 * LOOK_SECONDS
@@ -37,7 +37,7 @@ class _Try:
 async def meet_strangers(
     system: actors.ActorSystem, roster: Roster, book: AddressBook, clock: Clock
 ) -> None:
-    """Introduce strangers, and remember where servers are that were met, until cancelled.
+    """Introduce this server to strangers, and remember where others are, until cancelled.
 
     Args:
         system: of this server.
@@ -51,7 +51,10 @@ async def meet_strangers(
     while True:
         await clock.sleep(LOOK_SECONDS)
         await book.note(roster.servers)
-        strangers = [node for node in system.members if _is_stranger(node, roster)]
+        members = system.members
+        for address in roster.sought.keys() - {node.address for node in members}:
+            del roster.sought[address]
+        strangers = [node for node in members if _is_stranger(node, roster)]
         # Who has been told of this server introduces itself: that comes before the second look.
         due = clock.now() + LOOK_SECONDS / 2
         tries = {node: tries.get(node) or _Try(due) for node in strangers}

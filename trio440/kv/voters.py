@@ -7,6 +7,7 @@ moment, so peers that join at the same time do not undo each other's change.
 
 from collections.abc import Sequence
 from contextlib import suppress
+from operator import attrgetter
 from typing import Any, Final, final
 
 import attrs
@@ -135,9 +136,9 @@ async def note_places(peer: raft.Peer[Any], book: AddressBook, ports: Host) -> N
     """
     while True:
         members = peer.members.members or tuple(place.id for place in peer.places)
-        await book.note(
+        await book.replace(
             f"{format_address((place.host, place.port))} {place.id}"
-            for place in peer.places
+            for place in sorted(peer.places, key=attrgetter("id"))
             if place.id in members and place.id != peer.id
         )
         await ports.clock.sleep(NOTE_SECONDS)
