@@ -452,7 +452,7 @@ def test_parts_of_a_message_are_checked_too() -> None:
         Listing(-1, None, None, (), (), ())
     with pytest.raises(BadMessage, match="columns"):
         Listing(0, None, None, (b"k",), (), ())
-    with pytest.raises(BadMessage, match="1 to 1000"):
+    with pytest.raises(BadMessage, match="1 to 256"):
         ServerInfo("a:1", 1, ())
 
 

@@ -1,6 +1,6 @@
 """What one query actor owes another one, and the next message that says it. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, final
 
 from trio440.actors.ref import Ref
@@ -19,6 +19,10 @@ MUCH_MORE: Final = 4
 NODE_BYTES: Final = 300
 ROW_BYTES: Final = 24
 LISTED_BYTES: Final = 16
+UNPROVEN_BYTES: Final = 1 << 20
+"""Of keys that a peer has told of, and is to be asked for, or told to forget. What finds no room is
+found again by the next comparison."""
+SERVERS_AT_ONCE: Final = 64
 
 
 @final
@@ -83,7 +87,8 @@ class Peer:
     """Another query actor that this one tells what it learns: a sibling, or one of another server.
 
     What is owed are keys, and parts of the tree: what is sent of them is what the replica holds at
-    that moment. So it is bounded by what the replica holds.
+    that moment. So it is bounded by what the replica holds. What a peer has told of alone, and may
+    have made up, is bounded by ``UNPROVEN_BYTES``.
     """
 
     def __init__(self, ref: Ref[Any], *, is_sibling: bool) -> None:
@@ -111,6 +116,8 @@ class Peer:
         """Of which it is to hear."""
         self.next_us = 0
         """When the next message may go out."""
+        self._unproven_bytes = 0
+        """Of ``wants`` and ``kills``."""
 
     @property
     def owes(self) -> bool:
@@ -133,6 +140,28 @@ class Peer:
         for owed in (self.pending, self.repairs, self.kills, self.wants, self.nodes, self.lists):
             owed.clear()
         self.streams.clear()
+        self._unproven_bytes = 0
+
+    def repair(self, keys: Iterable[bytes], replica: Replica) -> None:
+        """Owe it the records of keys, where there are any."""
+        for key in keys:
+            if replica.records.find(key) is not None:
+                self.repairs[key] = None
+
+    def kill(self, row: Row) -> None:
+        """Owe it a tombstone for what it holds, and must not."""
+        if self._is_room_for(row[0], self.kills):
+            self.kills[row[0]] = row
+
+    def _is_room_for(self, key: bytes, owed: dict[bytes, Any]) -> bool:
+        """Count a key that a peer may have made up, if there is room for it."""
+        if key in owed:
+            return True
+        size = ROW_BYTES + len(key)
+        if self._unproven_bytes + size > UNPROVEN_BYTES:
+            return False
+        self._unproven_bytes += size
+        return True
 
     def differs(self, node: int, replica: Replica) -> None:
         """Go on comparing below a node at which the two differ."""
@@ -152,26 +181,28 @@ class Peer:
                     self.differs(child, replica)
                 else:
                     self.streams[child] = None
-        for listing in message.listings:
-            self._compare_versions(listing, message.actors, replica)
+        if message.listings:
+            refs = [Ref[Any](*actor) for actor in message.actors]
+            for listing in message.listings:
+                self._compare_versions(listing, refs, replica)
 
     def _compare_versions(
-        self, listing: Listing, actors: tuple[Writer, ...], replica: Replica
+        self, listing: Listing, refs: Sequence[Ref[Any]], replica: Replica
     ) -> None:
-        refs = [Ref[Any](*actor) for actor in actors]
         theirs = dict(
             zip(listing.keys, zip(listing.stamps, listing.writers, strict=True), strict=True)
         )
         for key, (stamp, place) in theirs.items():
             record = replica.records.find(key)
             if record is None or record.is_before(stamp, refs[place]):
-                self.wants[key] = None
+                if self._is_room_for(key, self.wants):
+                    self.wants[key] = None
             elif record.stamp != stamp or record.writer != refs[place]:
                 self.repairs[key] = None
         is_whole = listing.after is None and listing.until is None
-        if is_whole and replica.records.tree.count(listing.node) > max(
-            LISTED_AT_ONCE, MUCH_MORE * len(theirs)
-        ):
+        if (is_whole or listing.node < FIRST_LEAF) and replica.records.tree.count(
+            listing.node
+        ) > max(LISTED_AT_ONCE, MUCH_MORE * len(theirs)):
             self.streams[listing.node] = None  # to send it all costs less than to look at it all
             return
         for key, _ in replica.records.below(listing.node):
@@ -191,6 +222,7 @@ class Peer:
             _add(writing, key, replica)
         fresh = len(writing.rows)
         for key in _taken(self.kills, writing):
+            self._unproven_bytes -= ROW_BYTES + len(key)
             writing.add(self.kills.pop(key))
         for key in _taken(self.repairs, writing):
             del self.repairs[key]
@@ -198,6 +230,7 @@ class Peer:
         wants = []
         for key in _taken(self.wants, writing):
             del self.wants[key]
+            self._unproven_bytes -= ROW_BYTES + len(key)
             wants.append(key)
             writing.bytes += LISTED_BYTES + len(key)
         nodes = []
@@ -210,7 +243,9 @@ class Peer:
         while self.streams and not writing.is_full:
             self._stream(next(iter(self.streams)), writing, replica)
         rows, tree = writing.rows, replica.records.tree
-        told = ({me.address: me} if self.asks else {}) | self.servers
+        told = {me.address: me} if self.asks else {}
+        for address in list(self.servers)[:SERVERS_AT_ONCE]:
+            told[address] = self.servers.pop(address)
         places = tuple(writing.place(row[3]) for row in rows)
         sync = Sync(
             actors=writing.actors,
@@ -230,7 +265,6 @@ class Peer:
             servers=tuple(told.values()),
         )
         self.asks = self.agrees = False
-        self.servers = {}
         return sync
 
     def _list(self, node: int, writing: Writing, replica: Replica) -> None:

@@ -25,7 +25,7 @@ from trio440.kv.service import (
     write_result,
 )
 from trio440.kv.sync import Replication, SyncTimes
-from trio440.kv.sync_messages import ServerInfo, Sync
+from trio440.kv.sync_messages import MOST_SERVERS, ServerInfo, Sync
 
 __all__ = [
     "BatchResults",
@@ -45,6 +45,8 @@ SWEEP_US: Final = 1_000_000
 """Between looks at what is over, where no client comes by."""
 LONGEST_HOLD_MS: Final = 60_000
 BUCKETS_AT_ONCE: Final = 512
+MOST_MEETING: Final = 16
+"""That wait for servers to be met; who has waited longest is told that they were not."""
 FOLLOWED_BYTES: Final = 1 << 20
 
 
@@ -110,11 +112,13 @@ class Roster:
     """By address, the lives of servers that this one has looked for."""
 
     def note(self, servers: Iterable[ServerInfo]) -> None:
-        """Take note of servers that an actor knows."""
+        """Take note of servers that an actor knows; what was noted first makes room."""
         for server in servers:
             known = self.servers.get(server.address)
             if known is None or known.incarnation < server.incarnation:
                 self.servers[server.address] = server
+            if len(self.servers) > MOST_SERVERS:
+                del self.servers[next(iter(self.servers))]
 
 
 @attrs.define
@@ -273,6 +277,8 @@ class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | 
     async def meet(self, message: Meet) -> Any:
         """Begin to sync."""
         self._join()
+        if len(self._meeting) == MOST_MEETING:
+            self._meeting.pop(0).answer(value=False)
         self._meeting.append(reply := self.context.hold_reply(message))
         self._go_on()
         return reply
@@ -280,7 +286,9 @@ class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | 
     @actors.handler
     async def tick(self, _: Tick) -> None:
         """Do what is due."""
-        self._tick = None
+        if self._tick is not None:
+            self._tick.cancel()  # it may be somebody else's tick
+            self._tick = None
         self._ticked_us = self._now_us()
         self._replica.sweep(self._now_ms())
         self._go_on()

@@ -34,11 +34,13 @@ from trio440.kv.replica_limits import ReplicaLimits, ReplicaStatistics
 from trio440.kv.siblings import (
     DOT_BYTES,
     HIDDEN,
+    HIDDEN_BYTES,
     Dot,
     dot_of,
     dots_of_context,
     hidden_dot,
     hidden_key,
+    is_hidden_record,
     latest_stamp,
     write_context,
 )
@@ -139,6 +141,9 @@ class Replica:
         for key, value, stamp, writer, expires_ms in rows:
             if not clock.observe(stamp, now_ms):
                 continue
+            if not self._is_allowed(key, value, stamp, writer):
+                self._full += 1
+                continue
             if (len(records) >= most_keys or records.bytes >= most_bytes) and (
                 records.find(key) is None
             ):
@@ -159,6 +164,15 @@ class Replica:
                 self._late += 1
                 late.append((key, None, stamp + 1, self.ref, 0))
         return news, late
+
+    def _is_allowed(self, key: bytes, value: bytes | None, stamp: int, writer: Ref[Any]) -> bool:
+        """Whether some replica may have taken a write: none here keeps what nobody could read."""
+        most = self.limits.key_bytes
+        if value is not None and len(value) > self.limits.value_bytes:
+            return False
+        if not key.startswith(HIDDEN):
+            return len(key) <= most
+        return len(key) <= most + HIDDEN_BYTES and is_hidden_record(key, value, stamp, writer)
 
     def sweep(self, now_ms: int, most: int | None = SWEEP_AT_ONCE) -> None:
         """Let go what is over, some of it at a time."""

@@ -83,6 +83,6 @@ class ReplicaStatistics:
     refused_ahead: int
     """Stamps that were too far ahead of the time of day."""
     refused_full: int
-    """Writes of other replicas for which there was no room."""
+    """Writes of other replicas for which there was no room, or that none may have."""
     refused_late: int
     """Writes of other replicas that came after the grace period."""

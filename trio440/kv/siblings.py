@@ -21,12 +21,14 @@ from trio440.actors.ref import Ref
 __all__ = [
     "DOT_BYTES",
     "HIDDEN",
+    "HIDDEN_BYTES",
     "Dot",
     "dot_of",
     "dots_of_context",
     "hidden_dot",
     "hidden_key",
     "hidden_prefix",
+    "is_hidden_record",
     "latest_stamp",
     "write_context",
 ]
@@ -39,6 +41,8 @@ HIDDEN: Final = b"\x00trio440.siblings\x00"
 DOT_BYTES: Final = 16
 STAMP_BYTES: Final = 8
 LENGTH_BYTES: Final = 4
+HIDDEN_BYTES: Final = len(HIDDEN) + LENGTH_BYTES + DOT_BYTES
+"""By which a hidden key is longer than its key."""
 
 
 def dot_of(stamp: int, writer: Ref[Any]) -> Dot:
@@ -60,6 +64,23 @@ def hidden_key(key: bytes, dot: Dot) -> bytes:
 def hidden_dot(hidden: bytes) -> Dot:
     """Return the dot of a hidden key."""
     return hidden[-DOT_BYTES:]
+
+
+def is_hidden_record(hidden: bytes, value: bytes | None, stamp: int, writer: Ref[Any]) -> bool:
+    """Whether a record is one that some replica has made.
+
+    Args:
+        hidden: its key, which begins with ``HIDDEN``.
+        value: of a sibling; None: it was replaced.
+        stamp: of the write.
+        writer: who took it.
+    """
+    start = len(HIDDEN) + LENGTH_BYTES
+    length = int.from_bytes(hidden[len(HIDDEN) : start], "big")
+    if not length or len(hidden) != start + length + DOT_BYTES:
+        return False
+    dot = hidden_dot(hidden)
+    return latest_stamp([dot]) <= stamp if value is None else dot == dot_of(stamp, writer)
 
 
 def write_context(dots: Iterable[Dot]) -> bytes:

@@ -50,8 +50,9 @@ async def meet_strangers(
         raise AssertionError("the roster is not complete")
     while True:
         await clock.sleep(LOOK_SECONDS)
-        await book.note(roster.servers)
         members = system.members
+        # Of what others have told of, only that is worth remembering which is there.
+        await book.note(node.address for node in members if node.address in roster.servers)
         for address in roster.sought.keys() - {node.address for node in members}:
             del roster.sought[address]
         strangers = [node for node in members if _is_stranger(node, roster)]

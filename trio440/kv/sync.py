@@ -27,6 +27,9 @@ from trio440.kv.sync_messages import MOST_SERVERS, NO_ROOT, ServerInfo, Sync
 
 __all__ = ["Replication", "SyncTimes", "gateway"]
 
+MOST_UNHEARD: Final = 128
+"""Servers that others have told of, and that were not heard of themselves: for one more, that of
+which was told first is forgotten. If it is there, it will introduce itself."""
 RECENT_MS: Final = 5000
 """A server that has just been met is told what its new acquaintance took in this time: what it is
 told by others may be older than that."""
@@ -76,6 +79,11 @@ class _Questions:
     """Comparisons in a row of which nothing came."""
 
 
+def _before(now_ms: int) -> int:
+    """Return the stamp behind which a write is recent."""
+    return pack(max(0, now_ms - RECENT_MS))
+
+
 @final
 class Replication:
     """What one query actor does so that others learn what it knows."""
@@ -109,6 +117,8 @@ class Replication:
         self._remotes: list[Peer] = []
         self._servers: dict[str, ServerInfo] = {}
         self._met: set[str] = set()
+        self._unheard: dict[str, None] = {}
+        """The addresses of servers that only others have told of, in that order."""
 
     # Who there is
 
@@ -129,7 +139,7 @@ class Replication:
                 self._add_peer(sibling, now_us, is_asked=counter == following)
         due_us = now_us
         for server in servers:
-            self._learn(server, due_us, ())
+            self._learn(server, due_us, (), is_certain=True)
             due_us = now_us + self.times.second_us
 
     @property
@@ -149,28 +159,61 @@ class Replication:
             peer.ref.address for peer in self._remotes if peer.ref.address not in self._met
         )
 
-    def _learn(self, server: ServerInfo, due_us: int, recent: Iterable[bytes]) -> None:
-        """Know a server, or a later life of it."""
+    def _learn(
+        self, server: ServerInfo, due_us: int, recent: Iterable[bytes], *, is_certain: bool
+    ) -> None:
+        """Know a server, or another life of it; where it is certain, not by hearsay alone."""
         me, address = self._me, server.address
         if me is None or address == me.address:
             return
         known = self._servers.get(address)
-        if known is not None and known.incarnation >= server.incarnation:
+        if known is None:
+            if not self._make_room():
+                return
+        elif known.incarnation >= server.incarnation and not (
+            # Somebody has made a later life up.
+            is_certain and known.incarnation != server.incarnation and self._is_silent(address)
+        ):
             return
-        if known is None and len(self._servers) >= MOST_SERVERS:
-            return
+        self._forget(address)
         self._servers[address] = server
+        if not is_certain:
+            self._unheard[address] = None
+        for peer in self._peers.values():
+            if peer.is_sibling or peer.ref.address in self._met:
+                peer.servers[address] = server
+        if gateway(me, address) == self.replica.ref:
+            peer = Peer(gateway(server, me.address), is_sibling=False)
+            peer.servers = {me.address: me}  # of the others once it is there
+            peer.pending.update(dict.fromkeys(recent))
+            self._add_peer(peer, due_us, is_asked=True)
+
+    def _make_room(self) -> bool:
+        """Forget a server for one more, where there are as many as may be."""
+        if len(self._unheard) >= MOST_UNHEARD:
+            self._forget(next(iter(self._unheard)))
+        if len(self._servers) >= MOST_SERVERS:
+            silent = next(filter(self._is_silent, self._servers), None)
+            if silent is None:
+                return False
+            self._forget(silent)
+        return True
+
+    def _is_silent(self, address: str) -> bool:
+        """Whether a server that this actor speaks with is not heard of."""
+        return any(
+            self._questions[peer.ref].is_away or address not in self._met
+            for peer in self._remotes
+            if peer.ref.address == address
+        )
+
+    def _forget(self, address: str) -> None:
+        self._servers.pop(address, None)
+        self._unheard.pop(address, None)
         self._met.discard(address)
         for peer in [peer for peer in self._remotes if peer.ref.address == address]:
             self._remotes.remove(peer)
             del self._peers[peer.ref], self._questions[peer.ref]
-        for peer in self._peers.values():
-            peer.servers[address] = server
-        if gateway(me, address) == self.replica.ref:
-            peer = Peer(gateway(server, me.address), is_sibling=False)
-            peer.servers = {me.address: me, **self._servers}
-            peer.pending.update(dict.fromkeys(recent))
-            self._add_peer(peer, due_us, is_asked=True)
 
     def _add_peer(self, peer: Peer, due_us: int, *, is_asked: bool) -> None:
         self._peers[peer.ref] = peer
@@ -196,11 +239,14 @@ class Replication:
         me, sender, replica = self._me, message.sender, self.replica
         if me is None:
             return []
-        for server in message.servers:
+        strangers = [each for each in message.servers if self._servers.get(each.address) != each]
+        recent = list(replica.feed.recent(_before(now_ms))) if strangers else ()
+        for server in strangers:
             # Of two that meet the newcomer asks, which has looked for the other one.
             is_sought = self._sought.get(server.address) == server.incarnation
             due_us = now_us + (0 if is_sought else self._jitter(self.times.longest_us))
-            self._learn(server, due_us, replica.feed.recent(pack(max(0, now_ms - RECENT_MS))))
+            is_own = (server.address, server.incarnation) == (sender.address, sender.incarnation)
+            self._learn(server, due_us, recent, is_certain=is_own)
         replica.clock.observe(message.clock, now_ms)
         rows = message.rows()
         news, late = replica.merge(rows[: message.fresh], now_ms)
@@ -220,9 +266,8 @@ class Replication:
         for key in (*news, *gaps):
             peer.pending.pop(key, None)
         for row in (*late, *more_late):
-            peer.kills[row[0]] = row
-        for key in message.wants:
-            peer.repairs[key] = None
+            peer.kill(row)
+        peer.repair(message.wants, replica)
         peer.compare(message, replica)
         return news + gaps
 
@@ -254,7 +299,12 @@ class Replication:
 
     def _hear(self, peer: Peer, questions: _Questions, message: Sync, now_us: int) -> None:
         """Note that a peer is there, and what it says of being the same."""
-        self._met.add(peer.ref.address)
+        address = peer.ref.address
+        if not peer.is_sibling and address not in self._met:
+            peer.servers |= self._servers
+            peer.servers.pop(address, None)
+        self._met.add(address)
+        self._unheard.pop(address, None)
         if questions.is_away:
             questions.is_away = False
             questions.due_us = now_us

@@ -5,10 +5,12 @@ all that is due goes out in one: writes, digests, versions, and who is there. It
 on purpose: between actors of one system it is encoded, too, and its bytes are counted.
 """
 
+from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
 import attrs
 
+from trio440.actors.cluster.messages import MAX_ADDRESS_BYTES
 from trio440.actors.messages import message
 from trio440.actors.ref import Ref
 from trio440.errors import BadMessage
@@ -19,16 +21,22 @@ __all__ = ["MOST_SERVERS", "Listing", "ServerInfo", "Sync", "Writer"]
 Writer: TypeAlias = tuple[str, int, int]
 """A reference: address, counter, incarnation."""
 
-MOST_SERVERS: Final = 1000
+MOST_SERVERS: Final = 256
 """That a server knows."""
-MOST_ACTORS: Final = 1000
+MOST_ACTORS: Final = 256
 """Query actors of one server."""
+LATEST_MS: Final = 1 << 47
+"""No time to live ends later: it is the year 6429."""
 NO_ROOT: Final = -1
 
 
 def _require(condition: object, what: str) -> None:
     if not condition:
         raise BadMessage(what)
+
+
+def _differ(nodes: Sequence[int]) -> bool:
+    return len(nodes) < 2 or len({*nodes}) == len(nodes)  # noqa: PLR2004 - one alone does
 
 
 @attrs.frozen
@@ -44,9 +52,12 @@ class ServerInfo:
         """Refuse what is no server.
 
         Raises:
-            BadMessage: it has no actors, or too many.
+            BadMessage: no system has such an address, life or actors, or these are too many.
         """
-        _require(1 <= len(self.counters) <= MOST_ACTORS, "a server has 1 to 1000 query actors")
+        counters = self.counters
+        _require(1 <= len(counters) <= MOST_ACTORS, f"a server has 1 to {MOST_ACTORS} query actors")
+        _require(min(counters) >= 1 and self.incarnation >= 1, "no life of a server")
+        _require(1 <= len(self.address.encode()) <= MAX_ADDRESS_BYTES, "no address")
 
     def ref(self, counter: int) -> Ref[Any]:
         """Return the reference of one of its actors."""
@@ -116,7 +127,10 @@ class Sync:
             BadMessage: so it is.
         """
         count, actors = len(self.keys), len(self.actors)
-        _require(actors, "no sender")
+        listed = sum(len(each.keys) for each in self.listings)
+        _require(1 <= actors <= 1 + count + listed, "a sender, and writers of what follows")
+        longest = max(len(address) for address, _, _ in self.actors)
+        _require(longest <= MAX_ADDRESS_BYTES, "no address")
         _require(
             len(self.values) == len(self.stamps) == len(self.writers) == count
             and len(self.expiries) in (0, count),
@@ -126,9 +140,12 @@ class Sync:
         _require(not places or 0 <= min(places) <= max(places) < actors, "no such writer")
         _require(b"" not in self.keys, "an empty key")
         _require(not count or min(self.stamps) >= 0, "a negative stamp")
+        _require(all(0 <= each <= LATEST_MS for each in self.expiries), "no time of an end")
         _require(0 <= self.fresh <= count, "more news than writes")
         _require(len(self.nodes) == len(self.digests), "digests of each node")
         _require(all(0 <= node < FIRST_LEAF for node in self.nodes), "no inner node")
+        _require(_differ(self.nodes), "a node twice")
+        _require(_differ([each.node for each in self.listings]), "two listings of a node")
         _require(all(len(each) == FAN_OUT for each in self.digests), "digests of all children")
         _require(len(self.servers) <= MOST_SERVERS, "too many servers")
 
