@@ -28,6 +28,7 @@ from trio440.kv.discovery import (
     Offered,
     WhatIsThere,
     join_offers,
+    readable_offers,
 )
 from trio440.kv.linearizable import open_linearizable
 from trio440.kv.namespace import Namespace
@@ -166,7 +167,7 @@ async def _ask(
             problems[address] = f"nobody listens at {address}"
             return
         await ports.clock.sleep(REST_SECONDS)
-    while not (answer := await Discovery(client).offers(WhatIsThere())).offers:
+    while not (answer := readable_offers(await Discovery(client).offers(WhatIsThere()))).offers:
         problems[address] = f"the server at {address} has not begun yet"
         if answers:
             return

@@ -15,6 +15,7 @@ __all__ = [
     "CLUSTER",
     "DEFAULT",
     "IDENTITY",
+    "MOST_NAME",
     "Discovery",
     "Offer",
     "Offered",
@@ -22,6 +23,7 @@ __all__ = [
     "WhatIsThere",
     "join_offers",
     "read_store_description",
+    "readable_offers",
 ]
 
 CLUSTER: Final = "kv"
@@ -31,6 +33,10 @@ DEFAULT: Final = "default"
 """The namespace where none is named."""
 VERSION: Final = 1
 LONGEST: Final = 200_000
+MOST_OFFERS: Final = 16
+MOST_ADDRESSES: Final = 256
+"""Of one namespace at one server."""
+MOST_NAME: Final = 100
 
 
 @attrs.frozen
@@ -56,6 +62,28 @@ class Offered:
     offers: tuple[Offer, ...]
     description: str = ""
     """Of the server, for those that join it."""
+
+
+def readable_offers(answer: Offered) -> Offered:
+    """Return what a server offers, without that which is not there yet.
+
+    Raises:
+        BadMessage: no store offers this.
+    """
+    if len(answer.offers) > MOST_OFFERS:
+        raise BadMessage(f"it offers {len(answer.offers)} namespaces, a store has {MOST_OFFERS}")
+    for offer in answer.offers:
+        for text in (offer.name, offer.engine):
+            if not 1 <= len(text) <= MOST_NAME or not text.isprintable():
+                raise BadMessage("it offers what has no name")
+        if len(offer.addresses) > MOST_ADDRESSES:
+            raise BadMessage(f"it offers {len(offer.addresses)} addresses of one namespace")
+        try:
+            for address in offer.addresses:
+                parse_address(address)
+        except InvalidParameter:
+            raise BadMessage("it offers what has no address") from None
+    return attrs.evolve(answer, offers=tuple(each for each in answer.offers if each.addresses))
 
 
 class Discovery(Service, name="kv.discovery"):

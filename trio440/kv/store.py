@@ -29,6 +29,7 @@ from trio440.kv.discovery import (
     CLUSTER,
     DEFAULT,
     IDENTITY,
+    MOST_NAME,
     Discovery,
     Offer,
     Offered,
@@ -46,7 +47,6 @@ from trio440.kv.voters import Voters, become_voter, note_places, read_places
 
 __all__ = ["Store", "StoreConfig", "open_store"]
 
-MOST_NAME: Final = 100
 PEERS: Final = "peers"
 """The file with the addresses of other Raft peers."""
 ENGINES: Final[tuple[Engine, ...]] = get_args(Engine)

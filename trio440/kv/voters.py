@@ -5,7 +5,7 @@ gets what there is, and then as a voter. The leader decides by the members that 
 moment, so peers that join at the same time do not undo each other's change.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any, Final, final
@@ -16,6 +16,7 @@ from trio440 import raft, rpc
 from trio440.core.host import Host, format_address, parse_address
 from trio440.errors import (
     AnswerLost,
+    BadMessage,
     CallTimedOut,
     ChangeRefused,
     HandshakeRefused,
@@ -35,6 +36,7 @@ __all__ = [
     "Joined",
     "Joining",
     "Voters",
+    "add_places",
     "become_voter",
     "note_places",
     "read_places",
@@ -43,6 +45,8 @@ __all__ = [
 REST_SECONDS: Final = 0.2
 ASK_SECONDS: Final = 5.0
 NOTE_SECONDS: Final = 1.0
+MOST_PLACES: Final = 128
+"""That are asked in turn."""
 
 
 @attrs.frozen
@@ -111,10 +115,26 @@ async def become_voter(peer: raft.Peer[Any], places: Sequence[raft.Place], ports
             answer = await _ask(peer.id, place, ports)
             if answer is not None and answer.is_voter:
                 return
-            for other in () if answer is None else answer.places:
-                if other.id != peer.id:
-                    known[other.id] = other
+            if answer is not None:
+                add_places(known, peer.id, answer.places)
         await ports.clock.sleep(REST_SECONDS * (1 + ports.rng.random()))
+
+
+def add_places(known: dict[str, raft.Place], name: str, places: Iterable[raft.Place]) -> None:
+    """Add places that somebody has told of, as far as they are some and there is room."""
+    for place in places:
+        has_room = len(known) < MOST_PLACES or place.id in known
+        if place.id != name and has_room and _is_place(place):
+            known[place.id] = place
+
+
+def _is_place(place: raft.Place) -> bool:
+    """Whether a peer may be there: who answers may be no peer."""
+    try:
+        parse_address(format_address((place.host, place.port)))
+    except InvalidParameter:
+        return False
+    return is_id(place.id)
 
 
 def read_places(book: AddressBook) -> list[raft.Place]:
@@ -151,6 +171,6 @@ async def _ask(name: str, place: raft.Place, ports: Host) -> Joined | None:
                 place.host, place.port, identity=IDENTITY, ports=ports
             ) as client:
                 return await Joining(client).join(Join(name))
-        except (AnswerLost, CallTimedOut, HandshakeRefused, RemoteError):
+        except (AnswerLost, BadMessage, CallTimedOut, HandshakeRefused, RemoteError):
             pass
     return None
