@@ -15,6 +15,8 @@ __all__ = ["AddressBook"]
 
 MOST: Final = 128
 """Lines; the one that was noted first makes room for one more."""
+MOST_NOTED: Final = 10_000
+"""In one life; anybody may make up more."""
 LONGEST: Final = 1000
 NEW: Final = ".new"
 
@@ -55,7 +57,7 @@ class AddressBook:
         What had to make room is not new: else many lines would take turns, and the file no rest.
         """
         new = [line for line in lines if line not in self._noted]
-        if new:
+        if new and len(self._noted) < MOST_NOTED:
             self._noted.update(new)
             await self.replace([*(line for line in self._lines if line not in new), *new])
 
