@@ -260,6 +260,7 @@ MODULES = {
     "trio440.kv.strangers": SHELL,
     "trio440.kv.voters": SHELL,
     "trio440.kv.namespace": SHELL,
+    "trio440.kv.operation_types": PURE,
     "trio440.kv.operations": PURE,
     "trio440.kv.packing": PURE,
     "trio440.kv.peers": PURE,

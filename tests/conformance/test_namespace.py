@@ -487,6 +487,27 @@ async def atomic(request: pytest.FixtureRequest) -> AsyncIterator[AtomicNamespac
         yield one.space
 
 
+WRONG_TYPES: list[tuple[Operation, str]] = [
+    (Get("k"), "key of Get must be bytes, not 'k'"),  # type: ignore[arg-type]
+    (Put(b"k", "v" * 99), "value of Put must be bytes, not 'v{50}'$"),  # type: ignore[arg-type]
+    (Put(b"k", b"v", 1.5), "ttl_ms of Put must be a whole number or None, not 1.5"),  # type: ignore[arg-type]
+    (List("k"), "prefix of List must be bytes, not 'k'"),  # type: ignore[arg-type]
+    (PutSibling(b"k", b"v", "c"), "context of PutSibling must be bytes"),  # type: ignore[arg-type]
+    (Transaction((), (Delete("k"),)), "key of Delete must be bytes"),  # type: ignore[arg-type]
+    (Transaction((Condition("k"),)), "key of Condition must be bytes"),  # type: ignore[arg-type]
+    (Transaction(None), "part of a transaction must be a sequence, not None"),  # type: ignore[arg-type]
+]
+
+
+async def test_fields_of_a_wrong_type_are_named_and_nothing_is_done(
+    space: Namespace, autojump_clock: MockClock
+) -> None:
+    for operation, problem in WRONG_TYPES:
+        with pytest.raises(InvalidParameter, match=problem):
+            await space.execute([Put(b"before", b""), operation])
+    assert await space.count() == 0
+
+
 async def test_compare_and_set(atomic: AtomicNamespace, autojump_clock: MockClock) -> None:
     assert await atomic.compare_and_set(b"k", b"x", b"y") is False
     assert await atomic.compare_and_set(b"k", None, b"1") is True

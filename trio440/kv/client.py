@@ -25,6 +25,7 @@ from trio440.errors import (
 from trio440.kv.discovery import IDENTITY
 from trio440.kv.following import follow_replica
 from trio440.kv.namespace import EventualNamespace
+from trio440.kv.operation_types import check_types
 from trio440.kv.operations import (
     Change,
     Count,
@@ -97,7 +98,11 @@ class EventualClient(EventualNamespace):
         """Carry out operations in their order; see :meth:`Namespace.execute`.
 
         Operations of one batch see those before it; two batches may meet different replicas.
+
+        Raises:
+            InvalidParameter: an operation holds something of a wrong type; nothing was done.
         """
+        check_types(operations)
         rows = [write_operation(operation) for operation in operations]
         known = tuple(row for row in rows if row is not None)
         is_read = all(isinstance(operation, READS) for operation in operations)

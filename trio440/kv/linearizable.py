@@ -35,6 +35,7 @@ from trio440.errors import (
 )
 from trio440.kv.lanes import Lane
 from trio440.kv.namespace import AtomicNamespace
+from trio440.kv.operation_types import check_types
 from trio440.kv.operations import Change, Count, Get, List, Operation, Refused, Result
 from trio440.kv.packing import decode_answer, encode_batch, pack
 from trio440.kv.positions import decode_position, encode_position
@@ -88,6 +89,7 @@ class LinearizableNamespace(AtomicNamespace):
 
         Where none of them changes anything they cost no entry of the log.
         """
+        check_types(operations)
         packed = [_pack(operation) for operation in operations]
         fit = [data for data in packed if not isinstance(data, Refused)]
         if not fit:

@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, final
 
-import msgspec
 import trio
 
 from trio440 import actors
@@ -26,7 +25,6 @@ from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import (
     ActorError,
     ActorFailed,
-    InvalidParameter,
     JournalFailed,
     LimitReached,
     MailboxFull,
@@ -36,9 +34,10 @@ from trio440.kv.client import READS
 from trio440.kv.following import follow_replica
 from trio440.kv.keeper import Keeper
 from trio440.kv.namespace import EventualNamespace
-from trio440.kv.operations import Change, Get, Operation, Put, Result
+from trio440.kv.operation_types import check_types
+from trio440.kv.operations import Change, Operation, Result
 from trio440.kv.query_actor import Batches
-from trio440.kv.service import Follow, Followed, OperationRow, write_operation
+from trio440.kv.service import Follow, Followed
 from trio440.raft.waiting import Waiter
 
 __all__ = ["LocalNamespace", "open_local"]
@@ -105,7 +104,7 @@ class LocalNamespace(EventualNamespace):
         Raises:
             InvalidParameter: an operation holds something of a wrong type; nothing was done.
         """
-        _check_types(operations)
+        check_types(operations)
         if not operations or self._is_closed or len(self._calls) >= MOST_CALLS:
             await trio.lowlevel.checkpoint()
             self._check_open()
@@ -233,35 +232,6 @@ def _reason(error: ActorError | JournalFailed) -> str:
 
 def _only_reads(operations: Sequence[Operation]) -> bool:
     return all(isinstance(operation, READS) for operation in operations)
-
-
-def _check_types(operations: Sequence[Operation]) -> None:
-    """Refuse operations that hold what has no wire form: the actor, and others, would fail at it.
-
-    What is no operation at all, or not one of this engine, is left to the actor, which refuses it.
-
-    Raises:
-        InvalidParameter: one does.
-    """
-    for operation in operations:
-        if isinstance(operation, Get):
-            is_well = type(operation.key) is bytes
-        elif isinstance(operation, Put) and operation.ttl_ms is None and not operation.keep_ttl:
-            is_well = type(operation.key) is type(operation.value) is bytes
-        else:
-            is_well = False
-        if not is_well:
-            _check_row(operation)
-
-
-def _check_row(operation: Operation) -> None:
-    try:
-        row = write_operation(operation)
-        if row is not None:
-            msgspec.convert(row, OperationRow, builtin_types=(bytes,))
-    except (TypeError, msgspec.ValidationError):
-        allowed = "made of bytes and whole numbers, as its class says"
-        raise InvalidParameter("an operation", operation, allowed) from None
 
 
 @asynccontextmanager

@@ -21,6 +21,7 @@ from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
 from trio440.errors import HistoryCompacted, InvalidParameter
 from trio440.kv.namespace import AtomicNamespace
+from trio440.kv.operation_types import check_types
 from trio440.kv.operations import Change, Operation, Result
 from trio440.kv.positions import decode_position, encode_position
 from trio440.kv.table import Table
@@ -61,7 +62,11 @@ class MemoryNamespace(AtomicNamespace):
         """Carry out operations in their order, at one moment; see :meth:`Namespace.execute`.
 
         Cancelled: none of them was carried out.
+
+        Raises:
+            InvalidParameter: an operation holds something of a wrong type; nothing was done.
         """
+        check_types(operations)
         await trio.lowlevel.checkpoint()
         return self.execute_nowait(operations)
 
@@ -71,7 +76,10 @@ class MemoryNamespace(AtomicNamespace):
         return self._table.revision
 
     def execute_nowait(self, operations: Sequence[Operation]) -> list[Result]:
-        """Carry out operations in their order and return one result for each; no checkpoint."""
+        """Carry out operations in their order and return one result for each; no checkpoint.
+
+        That their fields hold what their classes say is left to the caller.
+        """
         return self._do(operations)
 
     def watch(

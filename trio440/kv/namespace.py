@@ -70,6 +70,7 @@ class Namespace(ABC):
         checkpoint. Cancelled: each of them has been carried out, or not, in their order.
 
         Raises:
+            InvalidParameter: a field holds what its class does not say; nothing was done.
             StoreUnavailable: nobody has answered; its ``may_have_happened`` says whether the same
                 holds as for a cancellation, or nothing was done.
         """

@@ -30,6 +30,7 @@ from trio440.errors import (
 from trio440.kv.discovery import IDENTITY
 from trio440.kv.memory import MemoryNamespace
 from trio440.kv.namespace import AtomicNamespace, Engine
+from trio440.kv.operation_types import check_types
 from trio440.kv.operations import Change, Count, Get, List, Operation, Refused, Result
 from trio440.kv.packing import decode_answer, decode_batch, encode_answer, encode_batch, pack
 from trio440.kv.positions import decode_position, encode_position
@@ -151,6 +152,7 @@ class ServedNamespace(AtomicNamespace):
 
     async def execute(self, operations: Sequence[Operation]) -> Sequence[Result]:
         """Carry out operations in their order, at one moment; see :meth:`Namespace.execute`."""
+        check_types(operations)
         packed = [_pack(operation) for operation in operations]
         fit = [data for data in packed if isinstance(data, bytes)]
         is_read = all(isinstance(operation, READS) for operation in operations)
