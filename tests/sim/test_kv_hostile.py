@@ -24,6 +24,7 @@ from trio440.kv.discovery import (
     WhatIsThere,
     readable_offers,
 )
+from trio440.kv.operations import Get
 from trio440.kv.query_actor import Meet, Tick
 from trio440.kv.sync_messages import ServerInfo, Sync
 from trio440.kv.voters import MOST_PLACES, Joined, Joining, add_places
@@ -161,3 +162,17 @@ def test_places_that_somebody_makes_up_are_few() -> None:
     add_places(known, "me", [moved, raft.Place("me", "10.9.9.9", 3)])
     assert known["made up 1"] == moved
     assert len(known) == MOST_PLACES
+
+
+async def test_a_batch_that_is_far_too_long_is_refused_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[object] = []
+    monkeypatch.setattr("trio440.kv.query_actor.read_operation", read.append)
+    async with open_kv_world((1,), latency_ms=1) as world:
+        results = await world.clients[0][0].execute([Get(b"k")] * 20_000)
+        assert {getattr(result, "reason", None) for result in results} == {
+            "a batch has at most 10000 operations"
+        }
+        assert len(results) == 20_000
+        assert not read

@@ -25,12 +25,14 @@ from trio440.kv.operations import (
     Operation,
     Page,
     Put,
+    PutSibling,
     Refused,
     Result,
 )
 from trio440.kv.records import Record
 from trio440.kv.replica import Replica
 from trio440.kv.replica_limits import ReplicaLimits
+from trio440.kv.siblings import DOT_BYTES
 
 NOW = 1_700_000_000_000
 ME = Ref[Any]("10.0.0.1:9", 1, 1)
@@ -218,6 +220,25 @@ def test_a_long_batch_is_refused_as_a_whole() -> None:
     assert {reason(result) for result in results} == {"limit: a batch has at most 2 operations"}
     assert len(results) == 3
     assert len(one.records) == 0
+
+
+def test_what_lists_of_tiny_entries_take_is_bounded() -> None:
+    """Ten thousand lists in one batch would be ten million entries."""
+    one = replica(batch_bytes=10_000)
+    do(one, *[Put(b"%02d" % number, b"") for number in range(50)])
+    results = do(one, *[List()] * 100, Get(b"01"))
+    pages = [result for result in results if isinstance(result, Page)]
+    assert len(pages) == 2
+    assert reason(results[-1]).startswith("limit: a batch gets back about 10000 bytes")
+
+
+def test_how_many_siblings_a_batch_replaces_is_bounded() -> None:
+    one = replica(operations=20)
+    contexts = [number.to_bytes(DOT_BYTES, "big") * 8 for number in range(3)]
+    results = do(one, *[PutSibling(b"k", b"v", context) for context in contexts])
+    assert reason(results[2]) == "limit: a batch replaces at most 20 siblings"
+    assert [type(result) for result in results[:2]] == [Changed, Changed]
+    assert isinstance(do(one, PutSibling(b"k", b"v", contexts[2]))[0], Changed)
 
 
 # The client's clock

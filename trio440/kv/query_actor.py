@@ -204,6 +204,9 @@ class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | 
     @actors.handler
     async def execute(self, message: Execute) -> Executed:
         """Answer a client's batch at once."""
+        count = len(message.operations)
+        if (refused := self._replica.refuse(count)) is not None:
+            return Executed(self._replica.clock.last, (write_result(refused),) * count)
         now_ms = self._now_ms()
         operations = [read_operation(row) for row in message.operations]
         known = [operation for operation in operations if operation is not None]

@@ -53,6 +53,8 @@ Row: TypeAlias = tuple[bytes, bytes | None, int, Ref[Any], int]
 MOST_TTL_MS: Final = 1 << 46
 """Two thousand years: a moment so far from now is still an int64."""
 SWEEP_AT_ONCE: Final = 1000
+ENTRY_BYTES: Final = 100
+"""What an entry of a list that a batch gets back counts beside its key and value."""
 AHEAD: Final = Refused("the clock of the client or of this server is too far ahead", "limit")
 FULL: Final = Refused("the store is full", "limit")
 HIDDEN_KEY: Final = Refused(f"a key that begins with {HIDDEN!r} is the store's own", "malformed")
@@ -94,7 +96,9 @@ class Replica:
         }
         self._written: list[bytes] = []
         self._answered = 0
-        """Bytes of values in the answers of the present batch."""
+        """Bytes of entries in the answers of the present batch."""
+        self._replaced = 0
+        """Siblings that the present batch is to replace."""
 
     def execute(
         self, seen: int, operations: Sequence[Operation], now_ms: int
@@ -109,12 +113,11 @@ class Replica:
         Returns:
             A result for each, and the keys that were written to.
         """
-        if len(operations) > self.limits.operations:
-            reason = f"a batch has at most {self.limits.operations} operations"
-            return [Refused(reason)] * len(operations), []
+        if (refused := self.refuse(len(operations))) is not None:
+            return [refused] * len(operations), []
         is_ahead = not self.clock.observe(seen, now_ms) or self.clock.is_ahead(now_ms)
         self.sweep(now_ms)
-        self._written, self._answered = [], 0
+        self._written, self._answered, self._replaced = [], 0, 0
         results: list[Result] = []
         for operation in operations:
             kind = type(operation)
@@ -126,6 +129,11 @@ class Replica:
                 results.append(UNSUPPORTED)
         self._writes += len(self._written)
         return results, self._written
+
+    def refuse(self, count: int) -> Refused | None:
+        """Say why a batch of so many operations is not looked at; None: it is."""
+        most = self.limits.operations
+        return Refused(f"a batch has at most {most} operations") if count > most else None
 
     def merge(self, rows: Iterable[Row], now_ms: int) -> tuple[list[bytes], list[Row]]:
         """Take the writes of another replica.
@@ -254,7 +262,7 @@ class Replica:
             if entries and is_full:
                 break
             entries.append(_entry(key, record.value, record, now_ms))
-        self._answered += size
+        self._answered += size + ENTRY_BYTES * len(entries)
         return Siblings(tuple(entries), write_context(dot for dot, _ in found[: len(entries)]))
 
     def _list(self, operation: List, now_ms: int) -> Result:
@@ -271,10 +279,10 @@ class Replica:
                 continue
             size += len(key) + len(record.value)
             if len(entries) == most or (entries and size > self.limits.list_bytes):
-                self._answered += size
+                self._answered += size + ENTRY_BYTES * len(entries)
                 return Page(tuple(entries), more=True)
             entries.append(_entry(key, record.value, record, now_ms))
-        self._answered += size
+        self._answered += size + ENTRY_BYTES * len(entries)
         return Page(tuple(entries))
 
     def _count(self, operation: Count, now_ms: int) -> Result:
@@ -312,10 +320,10 @@ class Replica:
         record = self.records.find(key)
         if (refused := self._check(key, len(value), record) or _check_ttl(ttl_ms)) is not None:
             return refused
-        replaced = dots_of_context(operation.context)
+        replaced = self._read_context(operation.context)
+        if isinstance(replaced, Refused):
+            return replaced
         most, records = self.limits.siblings, self.records
-        if replaced is None or len(replaced) > self.limits.list_entries:
-            return NO_CONTEXT
         kept = {*map(hidden_dot, records.siblings_of(key))}.difference(replaced)
         if len(kept) >= most:
             return Refused(f"a key has {most} siblings at most: read and replace them")
@@ -330,6 +338,16 @@ class Replica:
         self._keep(key, value, changed.version, expires_ms)
         self._replace(key, replaced, now_ms)
         return changed
+
+    def _read_context(self, context: bytes) -> list[Dot] | Refused:
+        """Return which siblings a write replaces, or why it does not."""
+        dots = dots_of_context(context)
+        if dots is None or len(dots) > self.limits.list_entries:
+            return NO_CONTEXT
+        self._replaced += len(dots)
+        if self._replaced > self.limits.operations:
+            return Refused(f"a batch replaces at most {self.limits.operations} siblings")
+        return dots
 
     def _keep(self, key: bytes, value: bytes, stamp: int, expires_ms: int) -> None:
         """Let the value of a write stay until somebody replaces it who knows of it."""

@@ -36,13 +36,14 @@ class ReplicaLimits:
     """Of one key: a PutSibling that would leave more is refused; what other replicas have taken is
     let in."""
     operations: int = attrs.field(default=10_000, validator=_positive)
-    """In one batch: of a longer one all are refused."""
+    """In one batch: of a longer one all are refused. As many siblings may a batch replace."""
     list_entries: int = attrs.field(default=1000, validator=_positive)
     """Entries of one List; it says that there are more."""
     list_bytes: int = attrs.field(default=1 << 20, validator=_positive)
     """Keys and values of one List, likewise; one entry is always given."""
     batch_bytes: int = attrs.field(default=8 << 20, validator=_positive)
-    """Keys and values that one batch gets back, about: what reads behind it is refused."""
+    """Keys and values that one batch gets back, about, and 100 for each entry of a list: what reads
+    behind it is refused."""
     history_changes: int = attrs.field(default=10_000, validator=_positive)
     """Changes that are remembered for watches; the oldest are given up."""
     history_bytes: int = attrs.field(default=16 << 20, validator=_positive)
