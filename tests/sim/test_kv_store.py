@@ -159,6 +159,22 @@ async def test_how_replicas_are() -> None:
         assert [(lag.number, lag.unit) for lag in found.lags] == [(0, "ms"), (0, "ms")]
 
 
+async def test_each_server_has_its_own_memory_and_shows_it() -> None:
+    only = {"namespaces": {"default": "memory"}}
+    async with (
+        open_kv_world() as world,
+        store_on(world, **only) as (one, _),
+        store_on(world, **only) as (two, ports),
+    ):
+        await two.namespaces["default"].put(b"k", b"v")
+        addresses = [*addresses_of(one), *addresses_of(two)]
+        found = await kv.look(addresses, ports=ports)
+        assert [(row.address, row.keys) for row in found.replicas] == [
+            (addresses[0], 0),
+            (addresses[1], 1),
+        ]
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [

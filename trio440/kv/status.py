@@ -1,6 +1,7 @@
 """How a store is, as its servers say: a row for each replica of each namespace."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -9,7 +10,15 @@ import trio
 from trio440 import raft, rpc
 from trio440.core.host import Host, format_address, parse_address
 from trio440.core.real import REAL_HOST
-from trio440.errors import AnswerLost, BadMessage, CallTimedOut, HandshakeRefused, RemoteError
+from trio440.errors import (
+    AnswerLost,
+    BadMessage,
+    CallTimedOut,
+    HandshakeRefused,
+    InvalidParameter,
+    RemoteError,
+    StoreUnavailable,
+)
 from trio440.kv.connect import connect, discover
 from trio440.kv.discovery import CLUSTER, IDENTITY, Offer
 from trio440.kv.hlc import ms_of
@@ -164,8 +173,18 @@ async def _look_at_peers(offer: Offer, ports: Host) -> StoreStatus:
 
 
 async def _look_at_memory(offer: Offer, ports: Host) -> StoreStatus:
-    (address, *_) = offer.addresses
-    async with connect([address], offer.name, ports=ports) as namespace:
-        keys = await namespace.count()
-    row = ReplicaStatus(offer.name, offer.engine, address, None, "memory", keys, 0)
-    return StoreStatus((row,), ())
+    """Ask each server for its own keys, which no other one has."""
+    rows = {
+        address: ReplicaStatus(offer.name, offer.engine, address) for address in offer.addresses
+    }
+
+    async def ask(address: str) -> None:
+        with suppress(StoreUnavailable, InvalidParameter):
+            async with connect([address], offer.name, ports=ports) as namespace:
+                keys = await namespace.count()
+                rows[address] = attrs.evolve(rows[address], role="memory", keys=keys, lag=0)
+
+    async with trio.open_nursery() as nursery:
+        for address in offer.addresses:
+            nursery.start_soon(ask, address)
+    return StoreStatus((*rows.values(),), ())
