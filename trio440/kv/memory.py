@@ -112,14 +112,10 @@ class MemoryNamespace(AtomicNamespace):
         had_ends = table.has_ends
         if had_ends:  # else nobody needs to know the time, which costs as much as an operation
             self._let_time_pass()
-        execute = table.execute
-        if watching:
-            before = table.revision
-            results = [execute(operation) for operation in operations]
-            if table.revision != before:
-                watching.unpark_all()
-        else:
-            results = [execute(operation) for operation in operations]
+        before = table.revision
+        results = table.execute_all(operations)
+        if watching and table.revision != before:
+            watching.unpark_all()
         if had_ends:
             self._plan()
         elif table.has_ends:

@@ -15,7 +15,7 @@ own form is wrong; where one of its operations is refused, that is the result of
 alone, and the others are done.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, final
 
 from trio440.kv.operations import (
@@ -92,6 +92,20 @@ class Table(TableCore):
             return do(operation)
         except OperationStopped as refusal:
             return refusal.answer
+
+    def execute_all(self, operations: Sequence[Operation]) -> list[Result]:
+        """Carry out one operation after the other, as :meth:`execute` does, in less time."""
+        results: list[Result] = []
+        for operation in operations:
+            do = self._do.get(type(operation))
+            if do is None:
+                results.append(self.execute(operation))
+                continue
+            try:
+                results.append(do(operation))
+            except OperationStopped as refusal:
+                results.append(refusal.answer)
+        return results
 
     def _get(self, operation: Get) -> Found:
         key = operation.key

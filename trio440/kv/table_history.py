@@ -53,7 +53,8 @@ class History:
         changes.append(change)
         self._bytes += len(key) + CHANGE_BYTES + (0 if value is None else len(value))
         while len(changes) > self._most_changes or self._bytes > self._most_bytes:
-            self._bytes -= _cost(changes.popleft())
+            key, old, _ = changes.popleft()
+            self._bytes -= len(key) + CHANGE_BYTES + (0 if old is None else len(old))
         return change
 
     def since(
