@@ -70,19 +70,20 @@ async def hold(stack: AsyncExitStack, count: str, keys: str) -> dict[str, Any]:
     server = await stack.enter_async_context(kv.open_server(count=actors))
     before = _resident()
 
-    async def fill(space: kv.Namespace, share: range) -> None:
-        for start in range(share.start, share.stop, BATCH):
-            part = range(start, min(start + BATCH, share.stop))
-            await space.execute([kv.Put(b"key:%06d" % at, b"%010d" % at) for at in part])
-
-    async with AsyncExitStack() as clients, trio.open_nursery() as nursery:
-        for place, address in enumerate(server.client_addresses):
-            share = range(number * place // actors, number * (place + 1) // actors)
+    async def fill(place: int, address: str) -> None:
+        async with AsyncExitStack() as inner:
             space: kv.Namespace = server.namespace
             if place:
                 opening = kv.open_client([address], timeout_seconds=60)
-                space = await clients.enter_async_context(opening)
-            nursery.start_soon(fill, space, share)
+                space = await inner.enter_async_context(opening)
+            last = number * (place + 1) // actors
+            for start in range(number * place // actors, last, BATCH):
+                part = range(start, min(start + BATCH, last))
+                await space.execute([kv.Put(b"key:%06d" % at, b"%010d" % at) for at in part])
+
+    async with trio.open_nursery() as nursery:
+        for place, address in enumerate(server.client_addresses):
+            nursery.start_soon(fill, place, address)
     while True:
         if all(each.replica.keys == number for each in await server.inspect()):
             break
