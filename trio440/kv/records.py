@@ -97,8 +97,9 @@ class Records:
         self._tree = DigestTree()
         self._unhashed: dict[bytes, tuple[int, Ref[Any]] | None] = {}
         """Keys whose records have changed, with the versions that the tree has of them."""
-        self._buckets: list[list[bytes] | None] = [None] * LEAVES
-        """The keys of each leaf of the tree."""
+        self._buckets: list[dict[bytes, None] | None] = [None] * LEAVES
+        """The keys of each leaf of the tree. The garbage collector passes over such dictionaries,
+        and would go through lists."""
         self._keys: SortedList[bytes] = SortedList()
         """Those that have a value, without the hidden ones."""
         self._hidden: SortedList[bytes] = SortedList()
@@ -211,8 +212,8 @@ class Records:
             place = leaf(key) - FIRST_LEAF
             bucket = self._buckets[place]
             if bucket is None:
-                bucket = self._buckets[place] = []
-            bucket.append(key)
+                bucket = self._buckets[place] = {}
+            bucket[key] = None
             self.bytes += RECORD_BYTES + len(key) + len(value or b"")
             if value is not None:
                 self._list_of(key).add(key)
@@ -283,7 +284,7 @@ class Records:
         bucket = self._buckets[place]
         assert bucket is not None  # noqa: S101 - the key is in it
         del self._records[key]
-        bucket.remove(key)
+        del bucket[key]
         if not bucket:
             self._buckets[place] = None
         if key not in self._unhashed:
