@@ -115,8 +115,10 @@ class _Game:
             total_bytes=64 << 20,
         )
         self._is_kept = not self.is_durable
-        self.acknowledged: dict[bytes, int] = {}
+        self._acknowledged: dict[bytes, int] = {}
         """The greatest version of each key of those that are never deleted."""
+        self._promised: dict[bytes, int] = {}
+        """The same, at a moment before all replicas were equal."""
         self._servers: dict[str, tuple[int, kv.Server]] = {}
         """The last server of each machine, and in which of its lives."""
         self.written: dict[bytes, set[bytes]] = {}
@@ -148,7 +150,9 @@ class _Game:
         self._is_calm = True
         missing = "it was not looked at"
         for _ in range(round(END_SECONDS / REST_SECONDS)):
+            promised = dict(self._acknowledged)  # what comes later need not be everywhere
             if not (missing := await self._missing()):
+                self._promised = promised
                 break
             await trio.sleep(REST_SECONDS)
         world.require(not missing, "after the faults all replicas are equal", missing)
@@ -156,7 +160,7 @@ class _Game:
         with trio.move_on_after(WATCH_SECONDS):
             while self._is_waiting():  # noqa: ASYNC110 - there is no event
                 await trio.sleep(REST_SECONDS)
-        world.require(self._is_kept, "what is kept can be read", f"{self.acknowledged}")
+        world.require(self._is_kept, "what is kept can be read", f"{self._promised}")
         for each in self.watched:
             shown = f"{each.address}: {each.wrong}"
             world.require(each.is_right, "a watch misses nothing", shown)
@@ -282,7 +286,7 @@ class _Game:
                     with suppress(StoreUnavailable):
                         page = await client.list(b"d")
                         kept = {entry.key: entry.version for entry in page.entries}
-                        for key, version in self.acknowledged.items():
+                        for key, version in self._promised.items():
                             shown = f"{key!r}: {version} has become {kept.get(key)}"
                             is_there = kept.get(key, 0) >= version
                             self.world.require(is_there, "nothing acknowledged is lost", shown)
@@ -313,8 +317,8 @@ class _Game:
             wins = result.version > seen or not is_write
             self.world.require(wins, "a write wins over what its client had seen", shown)
             if isinstance(operation, Put) and operation.key.startswith(b"d"):
-                latest = max(result.version, self.acknowledged.get(operation.key, 0))
-                self.acknowledged[operation.key] = latest
+                latest = max(result.version, self._acknowledged.get(operation.key, 0))
+                self._acknowledged[operation.key] = latest
             return result.version if is_write else seen
         if isinstance(result, Counted):
             most = KEYS + len(self.watched)
