@@ -43,7 +43,7 @@ from trio440.kv.operations import Changed, Committed, Counted, Found
 
 ATOMIC = [
     pytest.param(open_memory, id="memory"),
-    pytest.param(open_served, id="served"),
+    pytest.param(open_served, id="served", marks=pytest.mark.slow),
     pytest.param(open_linearizable, id="linearizable"),
 ]
 ENGINES = [

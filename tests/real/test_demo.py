@@ -131,6 +131,7 @@ def test_the_raft_part() -> None:
     assert directories_of(pid) == []
 
 
+@pytest.mark.slow
 def test_the_help_has_a_line_for_each_part() -> None:
     status, out, _ = finished([*TRIO440, "demo", "--help"])
     assert status == 0

@@ -34,6 +34,7 @@ def ask(client: Program, *commands: str) -> list[str]:
     return [client.line() for _ in commands]
 
 
+@pytest.mark.slow
 def test_two_servers_and_their_clients() -> None:
     with ExitStack() as stack:
         one = stack.enter_context(started([*SRUNNER, "-count", "2", "-port", "0"]))

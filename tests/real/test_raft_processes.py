@@ -34,6 +34,7 @@ sys.exit(run_command_line())
 """The command, with a map that remembers three revisions."""
 
 
+@pytest.mark.slow
 def test_the_commands_do_what_they_say(tmp_path: Path) -> None:
     with cluster_in(tmp_path) as cluster:
         cluster.run("put", "k", "v 1")

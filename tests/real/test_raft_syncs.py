@@ -80,6 +80,7 @@ def stop(tracer: Program) -> None:
     tracer.end()
 
 
+@pytest.mark.slow
 def test_pysyncobj_84_nothing_leaves_before_the_sync_that_covers_it(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path)
     found = Findings(trace_of(cluster, [sys.executable, "-m", "trio440"]), cluster.ports)

@@ -154,9 +154,7 @@ WORKLOADS = [
     compactions,
     truncations,
     installations,
-    pipelines,
-    branches,
-    lone_writers,
+    *(pytest.param(each, marks=pytest.mark.slow) for each in (pipelines, branches, lone_writers)),
 ]
 Workload = Callable[[Host, Model], Awaitable[None]]
 

@@ -161,6 +161,7 @@ async def test_an_actor_that_fails_goes_on_with_what_it_had(
     assert len(await world.kept()) == 50
 
 
+@pytest.mark.slow
 async def test_snapshots_take_the_place_of_the_log(world: World) -> None:
     async with (
         world.server(2, limits=SMALL) as server,

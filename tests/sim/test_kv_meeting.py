@@ -92,6 +92,7 @@ async def test_servers_that_start_together_with_old_descriptions_meet(
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_a_durable_server_looks_for_those_that_it_knew() -> None:
     """Nobody is told of anybody the second time."""
     async with open_kv_world() as world:
@@ -112,6 +113,7 @@ async def test_a_durable_server_looks_for_those_that_it_knew() -> None:
             assert len((await clients[0].list()).entries) == 6
 
 
+@pytest.mark.slow
 async def test_a_durable_server_finds_one_that_was_told_of_it_and_never_of_this_life() -> None:
     async with open_kv_world() as world:
         one, two = places_in(world, 2)
@@ -124,6 +126,7 @@ async def test_a_durable_server_finds_one_that_was_told_of_it_and_never_of_this_
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.slow
 async def test_what_is_no_server_is_asked_ever_more_seldom() -> None:
     """A system of actors of the same cluster may be anybody's."""
     async with open_kv_world() as world:
@@ -139,6 +142,7 @@ async def test_what_is_no_server_is_asked_ever_more_seldom() -> None:
             assert 5 <= system.statistics().dead_letters <= 15
 
 
+@pytest.mark.slow
 async def test_a_voter_finds_the_others_though_it_is_told_of_none() -> None:
     """The one by which the two had joined does not come back."""
     async with open_kv_world() as world:
@@ -192,6 +196,7 @@ async def test_a_peer_has_joined_when_it_is_a_voter_and_that_is_committed() -> N
                 assert not opened.peer.is_changing
 
 
+@pytest.mark.slow
 async def test_a_peer_whose_cluster_is_away_has_not_joined() -> None:
     async with open_kv_world() as world:
         one, two = places_in(world, 2)
@@ -209,6 +214,7 @@ async def test_a_peer_whose_cluster_is_away_has_not_joined() -> None:
             await store.wait_joined()  # there is no peer
 
 
+@pytest.mark.slow
 async def test_a_store_needs_those_whom_it_joins_for_its_first_start_only() -> None:
     async with open_kv_world() as world:
         one, two = places_in(world, 2)

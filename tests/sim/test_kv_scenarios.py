@@ -296,6 +296,7 @@ async def test_what_is_written_on_both_sides_of_a_join_is_kept(count: int) -> No
         assert all(each == everything[0] for each in everything)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 4])
 async def test_four_servers_join_one_by_one(count: int) -> None:
     async with open_kv_world() as world:

@@ -35,6 +35,7 @@ async def test_each_engine_has_its_ports_and_is_found_by_its_name() -> None:
             assert entry.value == name.encode()
 
 
+@pytest.mark.slow
 async def test_peers_that_join_at_the_same_time_all_become_voters() -> None:
     async with (
         open_kv_world() as world,

@@ -104,6 +104,7 @@ async def test_without_loss_no_epoch_has_to_pass(seed: int, count: int, epoch_mi
         assert len(sent) == len(set(sent)) == 2 * 6 * count
 
 
+@pytest.mark.slow
 @seeds(4)
 @pytest.mark.parametrize("window", [1, 2, 5, 10])
 @pytest.mark.parametrize(("count", "messages"), [(1, 10), (3, 15), (5, 10)])

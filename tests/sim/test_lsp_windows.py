@@ -89,6 +89,7 @@ either_direction = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @seeds(3)
 @either_direction
 @pytest.mark.parametrize(
@@ -197,6 +198,7 @@ async def test_half_of_the_datagrams_come_half_a_second_late(
         assert len(world.data(from_server=False)) == count * messages
 
 
+@pytest.mark.slow
 @seeds(4)
 @either_direction
 @pytest.mark.parametrize(("count", "messages"), [(1, 10), (10, 15)])

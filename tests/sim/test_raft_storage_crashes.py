@@ -219,6 +219,7 @@ async def test_a_power_cut_at_every_operation_of_the_recovery(workload: Workload
 # Failing disks
 
 
+@pytest.mark.slow
 @workloads
 @IMAGES
 async def test_an_error_at_every_operation(workload: Workload, images: int) -> None:
@@ -275,6 +276,7 @@ async def damaged(workload: Workload) -> tuple[SimDisk, Model, dict[str, int]]:
     return left, model, sizes
 
 
+@pytest.mark.slow
 @workloads
 async def test_flipped_bits_are_refused_or_lose_the_last_write_at_most(workload: Workload) -> None:
     """A clean end puts on record that everything was synced, so nothing may be lost."""

@@ -402,6 +402,7 @@ class Cluster(RuleBasedStateMachine):
         raise AssertionError("they go on for ever")
 
 
+@pytest.mark.slow
 def test_all_come_to_see_the_same() -> None:
     run_state_machine_as_test(
         Cluster, settings=settings(max_examples=60, stateful_step_count=40, deadline=None)
