@@ -66,7 +66,7 @@ test: lint
 simulate: setup
 	@set -e; for run in 'lsp A 80' 'lsp B 12' 'miner A 80' 'miner B 12' 'linekv A 80' 'linekv B 12' \
 	  'core B 100' 'raft A 40' 'raft B 8' 'actors A 40' 'actors B 8' \
-  'kv A 60' 'kv B 8'; do set -- $$run; \
+  'kv A 40' 'kv B 8'; do set -- $$run; \
 	  $(BIN)/trio440 sim run $$1 --level $$2 --seeds 0:$$3 --profile hostile --no-shrink; done
 	$(BIN)/trio440 sim ablations
 

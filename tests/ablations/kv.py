@@ -222,9 +222,11 @@ def later_lives_of_servers_are_not_learnt() -> Any:
     """A server is known as what it was first."""
 
     def make(real: Any) -> Any:
-        def learn(self: Replication, server: Any, due_us: int, recent: Any) -> None:
+        def learn(
+            self: Replication, server: Any, due_us: int, recent: Any, *, is_certain: bool
+        ) -> None:
             if server.address not in self._servers:
-                real(self, server, due_us, recent)
+                real(self, server, due_us, recent, is_certain=is_certain)
 
         return learn
 
