@@ -19,6 +19,7 @@ def read(path: Path) -> Model:
     return model
 
 
+@pytest.mark.slow
 def test_a_peer_tells_of_all_its_lives_in_one_file(tmp_path: Path) -> None:
     trace = tmp_path / "traces" / "n1.ndjson"
     serve = [*TRIO440, "raft", "serve", "--id", "n1", "--data", str(tmp_path / "n1"), "--new"]

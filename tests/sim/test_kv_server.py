@@ -506,6 +506,7 @@ def test_a_router_needs_addresses() -> None:
 # Faults of others
 
 
+@pytest.mark.slow
 async def test_overwrites_arrive_in_their_order() -> None:
     """Whoever watches on another server sees a key go forward only."""
     async with open_kv_world((2, 2)) as world:
@@ -521,6 +522,7 @@ async def test_overwrites_arrive_in_their_order() -> None:
         assert len(heard) > 10
 
 
+@pytest.mark.slow
 async def test_nothing_is_kept_of_clients_that_have_gone() -> None:
     async with open_kv_world((2,)) as world:
         (server,) = world.servers

@@ -167,6 +167,7 @@ async def test_bytes_that_are_not_utf_8(world: World) -> None:
         assert await client.get(b"\xff\x00") == [value]
 
 
+@pytest.mark.slow
 async def test_a_client_that_reads_gets_an_answer_longer_than_the_queue(world: World) -> None:
     world.network.weather(delay=50_000)
     async with world.server() as server, world.client() as client:

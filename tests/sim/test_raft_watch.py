@@ -62,6 +62,7 @@ async def take(changes: object, count: int) -> list[Change]:
     return [await anext(changes) for _ in range(count)]  # type: ignore[call-overload]
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="calm", hosts=ALL, duration_seconds=90)
 async def test_changes_come_in_order_and_a_watch_goes_on_where_another_ended(world: World) -> None:
     cluster_of(world)
@@ -203,6 +204,7 @@ async def test_watches_live_through_everything(world: World) -> None:
     await survive(world, cluster_of(world, snapshot_entries=20), world.healed)
 
 
+@pytest.mark.slow
 @simulated(seeds=1, profile="calm", hosts=[*ALL, "watcher"], duration_seconds=300)
 async def test_a_peer_that_is_cut_off_from_the_others_is_left(world: World) -> None:
     """Each in its turn hears nothing of the others, but is there for its clients as before."""

@@ -338,6 +338,7 @@ async def test_one_way_messages_past_the_queue_are_dropped_and_counted(world: Wo
         assert Shop(client).note(Number(1))
 
 
+@pytest.mark.slow
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
 async def test_calls_past_the_queue_wait(world: World) -> None:
     limits = rpc.ClientLimits(queued_bytes=50_000)

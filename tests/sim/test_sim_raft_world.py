@@ -12,6 +12,7 @@ IN_CAMPAIGNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "profile", ["hostile", pytest.param("disks", marks=pytest.mark.slow), *IN_CAMPAIGNS]
 )

@@ -437,7 +437,7 @@ def test_ctrl_c_is_not_a_failure() -> None:
 # Sameness
 
 
-@pytest.mark.parametrize("level", ["A", "B"])
+@pytest.mark.parametrize("level", ["A", pytest.param("B", marks=pytest.mark.slow)])
 def test_one_seed_is_one_history(level: str) -> None:
     setups = [Setup("lsp", seed, level, "hostile") for seed in (1, 1, 2)]  # type: ignore[arg-type]
     digests = [run(setup)[0].digest for setup in setups]
