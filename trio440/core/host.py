@@ -228,6 +228,42 @@ class ByteStream(Protocol):
         """
 
 
+class StreamGroup(Protocol):
+    """Connections of which one task receives, whichever of them has something.
+
+    For thousands that say little: a task each costs more than what they say. What is sent on a
+    stream of the group is sent as on any other.
+    """
+
+    def add(self, stream: ByteStream) -> None:
+        """Receive from this stream, too: an open one of the same network, as that made it.
+
+        Nobody else may receive from it until it is taken out. It is to be taken out before it is
+        closed.
+        """
+
+    def remove(self, stream: ByteStream) -> None:
+        """Receive from this stream no more; idempotent."""
+
+    async def receive(self, max_bytes: int, limit: int = 64) -> list[tuple[ByteStream, bytes]]:
+        """Wait until a stream has something, and return what there is, of each at most once.
+
+        A stream whose other side has sent its end, or that broke, gives ``b""`` once, and is
+        out of the group then. Where more than ``limit`` streams have something each has its turn.
+        Always a checkpoint. Cancelled: nothing was taken.
+
+        Args:
+            max_bytes: of one stream; at least 1.
+            limit: streams that are received from; at least 1.
+
+        Raises:
+            trio.BusyResourceError: another task is already waiting.
+        """
+
+    def close(self) -> None:
+        """Let go of all streams, which stay open; idempotent. Nobody may be waiting."""
+
+
 class StreamListener(Protocol):
     """A listening TCP socket."""
 
@@ -305,6 +341,9 @@ class Net(Protocol):
             ResolutionFailed: ``host`` has no address.
             InvalidParameter: the port is out of range.
         """
+
+    def open_stream_group(self) -> StreamGroup:
+        """Return an empty group, which its maker closes."""
 
 
 class AppendFile(Protocol):

@@ -14,6 +14,7 @@ and questions.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import chain, islice
 from typing import Final, Self, TypeAlias, final
 
 import trio
@@ -101,6 +102,17 @@ class LinearizableNamespace(AtomicNamespace):
             return results
         carried = iter(results)
         return [data if isinstance(data, Refused) else next(carried) for data in packed]
+
+    async def execute_batches(
+        self, batches: Sequence[Sequence[Operation]]
+    ) -> Sequence[Sequence[Result]]:
+        """Carry out several batches as :meth:`execute` does each, in their order.
+
+        Raises:
+            StoreUnavailable: as for one batch, of any of them.
+        """
+        results = iter(await self.execute([*chain.from_iterable(batches)]))
+        return [list(islice(results, len(operations))) for operations in batches]
 
     def watch(
         self, prefix: bytes = b"", *, after: bytes | None = None

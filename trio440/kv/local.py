@@ -15,6 +15,7 @@ process would answer no sooner, and not know of it before the next sync.
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import islice
 from typing import Any, Final, final
 
 import trio
@@ -55,17 +56,19 @@ NOT_HANDLED: Final = (MailboxFull, LimitReached)
 
 @final
 class _Call:
-    """One batch, and the task that waits for its results."""
+    """Batches, and the task that waits for their results."""
 
-    __slots__ = ("operations", "waiter", "was_sent")
+    __slots__ = ("batches", "operations", "waiter", "was_sent")
 
-    def __init__(self, operations: tuple[Operation, ...]) -> None:
-        self.operations = operations
+    def __init__(self, batches: Sequence[Sequence[Operation]]) -> None:
+        self.batches = [tuple(operations) for operations in batches]
+        self.operations = sum(map(len, batches))
+        """How many there are."""
         self.waiter = Waiter()
         self.was_sent = False
 
     def fail(self, reason: str) -> None:
-        may_have_happened = self.was_sent and not _only_reads(self.operations)
+        may_have_happened = self.was_sent and not _only_reads(self.batches)
         self.waiter.fail(StoreUnavailable(reason, may_have_happened=may_have_happened))
 
 
@@ -104,20 +107,32 @@ class LocalNamespace(EventualNamespace):
         Raises:
             InvalidParameter: an operation holds something of a wrong type; nothing was done.
         """
-        check_types(operations)
-        if not operations or self._is_closed or len(self._calls) >= MOST_CALLS:
+        (results,) = await self.execute_batches([operations])
+        return results
+
+    async def execute_batches(
+        self, batches: Sequence[Sequence[Operation]]
+    ) -> Sequence[Sequence[Result]]:
+        """Carry out batches as :meth:`execute` does each, with the limits of one.
+
+        Raises:
+            InvalidParameter: as for one batch; nothing was done.
+        """
+        for operations in batches:
+            check_types(operations)
+        if not any(batches) or self._is_closed or len(self._calls) >= MOST_CALLS:
             await trio.lowlevel.checkpoint()
             self._check_open()
-            if not operations:
-                return []
+            if not any(batches):
+                return [[] for _ in batches]
             reason = f"{MOST_CALLS} calls wait for an answer, which is the limit"
             raise StoreUnavailable(reason, may_have_happened=False)
-        call = _Call(tuple(operations))
+        call = _Call(batches)
         if not self._queue:
             self._idle.unpark()
         self._queue[call] = self._calls[call] = None
         try:
-            results: Sequence[Result] = await call.waiter.wait()
+            results: Sequence[Sequence[Result]] = await call.waiter.wait()
         finally:
             del self._calls[call]
             if not call.was_sent:
@@ -163,7 +178,7 @@ class LocalNamespace(EventualNamespace):
                 if not (calls := self._take()):
                     continue
                 self.messages += 1
-                question = Batches(tuple([call.operations for call in calls]))
+                question = Batches(tuple([batch for call in calls for batch in call.batches]))
                 try:
                     answer = await self._system.ask(
                         self._ref, question, timeout_seconds=TIMEOUT_SECONDS
@@ -184,7 +199,7 @@ class LocalNamespace(EventualNamespace):
             call, _ = queue.popitem(last=False)
             if not call.waiter.is_waiting:
                 continue  # cancelled meanwhile
-            number += len(call.operations)
+            number += call.operations
             if calls and number > MOST_OPERATIONS:
                 queue[call] = None
                 queue.move_to_end(call, last=False)
@@ -216,8 +231,9 @@ class LocalNamespace(EventualNamespace):
 
 
 def _hand_out(calls: Sequence[_Call], results: Sequence[Sequence[Result]]) -> None:
-    for call, its_own in zip(calls, results, strict=True):
-        call.waiter.wake(its_own)
+    rest = iter(results)
+    for call in calls:
+        call.waiter.wake(list(islice(rest, len(call.batches))))
 
 
 def _fail(calls: Sequence[_Call], error: ActorError | JournalFailed) -> None:
@@ -230,8 +246,8 @@ def _reason(error: ActorError | JournalFailed) -> str:
     return "its query actor failed" if isinstance(error, ActorFailed) else str(error)
 
 
-def _only_reads(operations: Sequence[Operation]) -> bool:
-    return all(isinstance(operation, READS) for operation in operations)
+def _only_reads(batches: Sequence[Sequence[Operation]]) -> bool:
+    return all(isinstance(operation, READS) for batch in batches for operation in batch)
 
 
 @asynccontextmanager

@@ -24,6 +24,7 @@ from trio440.core.host import (
     Datagram,
     Host,
     Net,
+    StreamGroup,
     StreamListener,
     UdpSocket,
 )
@@ -273,6 +274,10 @@ class FaultyNet(Net):
     async def connect_tcp(self, host: str, port: int) -> ByteStream:
         """Pass on to the wrapped network."""
         return await self._ports.net.connect_tcp(host, port)
+
+    def open_stream_group(self) -> StreamGroup:
+        """Pass on to the wrapped network."""
+        return self._ports.net.open_stream_group()
 
 
 @asynccontextmanager

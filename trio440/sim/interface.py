@@ -13,6 +13,7 @@ from trio440.core.host import (
     ByteStream,
     Datagram,
     Net,
+    StreamGroup,
     StreamListener,
     UdpSocket,
     format_address,
@@ -37,6 +38,7 @@ from trio440.sim.addressing import (
 )
 from trio440.sim.packets import Packet
 from trio440.sim.power import PowerCut
+from trio440.sim.stream_group import SimStreamGroup
 from trio440.sim.tcp import OnEnd, SimByteStream
 from trio440.sim.tcp_table import TcpTable
 from trio440.sim.trace import Trace
@@ -199,6 +201,10 @@ class SimNet(Net):
                 return connected
             reasons.append(connected.broken)
         raise ConnectionRefused(host, port, f"cannot be reached: {reasons[0]}")
+
+    def open_stream_group(self) -> StreamGroup:
+        """Return an empty group; see :class:`trio440.core.host.Net`."""
+        return SimStreamGroup(self.check_power)
 
     # What sockets and the network need
 

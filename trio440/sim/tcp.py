@@ -91,6 +91,8 @@ class SimByteStream(ByteStream):
         self._broken = ""
         self._sending = self._receiving = False
         self._changed = trio.lowlevel.ParkingLot()
+        self._on_change: Callable[[], None] | None = None
+        """Called, too, while a group receives from this end."""
         self._watching = self._again_planned = False
         self._progress_at = 0
         self._again_wait = FIRST_AGAIN
@@ -184,11 +186,8 @@ class SimByteStream(ByteStream):
             finally:
                 self._receiving = False
             self._check_open()
-        data = bytes(self._incoming[: max_bytes or RECEIVE_SIZE])
-        if data:
-            del self._incoming[: len(data)]
-            self._was_read(len(data))
-        elif self._broken:
+        data = self._take_incoming(max_bytes or RECEIVE_SIZE)
+        if not data and self._broken:
             raise trio.BrokenResourceError(self._broken)
         await trio.lowlevel.cancel_shielded_checkpoint()
         self._wire.check_power()
@@ -205,7 +204,7 @@ class SimByteStream(ByteStream):
         if self._closed:
             return
         self._closed = True
-        self._changed.unpark_all()
+        self._tell()
         if self._broken:
             return
         if self.established and (reset or self._incoming):
@@ -213,6 +212,27 @@ class SimByteStream(ByteStream):
         elif self.established and not self._end_sent:
             self._send_end()
         self._on_end(self, "closed")
+
+    # A group's side
+
+    def join(self, on_change: Callable[[], None]) -> None:
+        """Let a group receive from this end: it is told when there may be something."""
+        self._check_open()
+        if self._receiving:
+            raise trio.BusyResourceError("another task is receiving on this stream")
+        self._receiving = True
+        self._on_change = on_change
+
+    def leave(self) -> None:
+        """Let tasks receive from this end again."""
+        self._receiving = False
+        self._on_change = None
+
+    def receive_nowait(self, max_bytes: int) -> bytes | None:
+        """Return what there is; ``b""`` at the end, None where nothing has come."""
+        if not (self._incoming or self._broken or self._end_received):
+            return None
+        return self._take_incoming(max_bytes)
 
     # The network's side
 
@@ -224,7 +244,7 @@ class SimByteStream(ByteStream):
             return
         if not self.established:
             self.established = True
-            self._changed.unpark_all()
+            self._tell()
         self._acknowledge(packet)
         if packet.kind == "data":
             self._received = packet.end
@@ -235,13 +255,13 @@ class SimByteStream(ByteStream):
             self._received = packet.end
             self._end_received = True
             self._transmit("ack")
-            self._changed.unpark_all()
+            self._tell()
 
     def fail(self, reason: str) -> None:
         """Break this end."""
         if not (self._broken or self._closed):
             self._broken = reason
-            self._changed.unpark_all()
+            self._tell()
             self._on_end(self, reason)
 
     async def wait_established(self) -> None:
@@ -256,20 +276,29 @@ class SimByteStream(ByteStream):
             self._progress_at = self._wire.now()
         if packet.read > self._read_by_peer:
             self._read_by_peer = packet.read
-            self._changed.unpark_all()
+            self._tell()
 
     def _wake_reader(self) -> None:
         rng = self._rng
         if rng is not None and rng.random() < MERGE_SHARE:
             delay = 1 + int(rng.random() * MERGE_DELAY)
-            self._wire.later(delay, self._wake)
+            self._wire.later(delay, self._tell)
         else:
-            self._changed.unpark_all()
-
-    def _wake(self) -> None:
-        self._changed.unpark_all()
+            self._tell()
 
     # Within
+
+    def _tell(self) -> None:
+        self._changed.unpark_all()
+        if self._on_change is not None:
+            self._on_change()
+
+    def _take_incoming(self, max_bytes: int) -> bytes:
+        data = bytes(self._incoming[:max_bytes])
+        if data:
+            del self._incoming[: len(data)]
+            self._was_read(len(data))
+        return data
 
     def _send_data(self, segment: bytes) -> None:
         rng, length = self._rng, len(segment)

@@ -18,6 +18,7 @@ from trio440.core.host import (
     Datagram,
     Host,
     Net,
+    StreamGroup,
     StreamListener,
     UdpSocket,
 )
@@ -92,6 +93,9 @@ class _Net(Net):
         await self._partition.wait_passable(self._machine, port)
         stream = await REAL_HOST.net.connect_tcp(host, port)
         return _Stream(stream, self._partition, self._machine)
+
+    def open_stream_group(self) -> StreamGroup:
+        return REAL_HOST.net.open_stream_group()
 
 
 class _Socket(UdpSocket):

@@ -9,7 +9,16 @@ from typing import Final, Literal
 
 import trio
 
-from trio440.core.host import Address, ByteStream, Datagram, Net, StreamListener, UdpSocket
+from trio440.core.host import (
+    Address,
+    ByteStream,
+    Datagram,
+    Net,
+    StreamGroup,
+    StreamListener,
+    UdpSocket,
+)
+from trio440.core.real.stream_group import KernelStreamGroup
 from trio440.errors import (
     AddressInUse,
     AddressUnavailable,
@@ -95,7 +104,7 @@ class _KernelByteStream(ByteStream):
     def __init__(self, stream: trio.SocketStream, remote: Address | None = None) -> None:
         self._stream = stream
         self._sending = False
-        self._handle = stream.socket.fileno()
+        self.handle = stream.socket.fileno()
         """The descriptor, -1 once this side has closed; asking the socket for it takes long."""
         self._has_sent_eof = False
         try:
@@ -121,12 +130,12 @@ class _KernelByteStream(ByteStream):
     def send_nowait(self, data: bytes | bytearray | memoryview) -> int:
         if self._sending:
             raise trio.BusyResourceError("another task is sending on this stream")
-        if self._handle < 0 or self._has_sent_eof:
+        if self.handle < 0 or self._has_sent_eof:
             raise trio.ClosedResourceError("this stream is closed for sending")
         if not data:
             return 0
         try:
-            return os.write(self._handle, data)
+            return os.write(self.handle, data)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -144,9 +153,9 @@ class _KernelByteStream(ByteStream):
         if max_bytes is not None and max_bytes < 1:
             _check_at_least_1("max_bytes", max_bytes)
         # Not the stream's own: that tries first, in vain whenever the other side is waited for.
-        while (handle := self._handle) >= 0:
+        while (handle := self.handle) >= 0:
             await trio.lowlevel.wait_readable(handle)
-            if self._handle != handle:
+            if self.handle != handle:
                 break  # closed, and the number may be another's by now
             try:
                 return os.read(handle, max_bytes or RECEIVE_BYTES)
@@ -157,7 +166,7 @@ class _KernelByteStream(ByteStream):
         raise trio.ClosedResourceError("this stream is closed")
 
     async def aclose(self) -> None:
-        self._handle = -1
+        self.handle = -1
         await self._stream.aclose()
 
     @contextmanager
@@ -276,6 +285,10 @@ class KernelNet(Net):
             return _KernelByteStream(await trio.open_tcp_stream(host, port))
         except OSError as error:
             raise ConnectionRefused(host, port, f"cannot be reached: {_reason(error)}") from None
+
+    def open_stream_group(self) -> StreamGroup:
+        """Return an empty group; see :class:`trio440.core.host.Net`."""
+        return KernelStreamGroup()
 
 
 def _family(address: Address) -> socket.AddressFamily:

@@ -7,7 +7,17 @@ from typing import Final, Protocol, TypeAlias, runtime_checkable
 
 from trio440.errors import KvError
 from trio440.kv.namespace import Namespace
-from trio440.kv.operations import Changed, Committed, Entry, Found, Operation, Page, Refused, Result
+from trio440.kv.operations import (
+    Changed,
+    Committed,
+    Entry,
+    Found,
+    Get,
+    Operation,
+    Page,
+    Refused,
+    Result,
+)
 from trio440.kv.resp.calls import Call, words
 from trio440.kv.resp.limits import Counters
 from trio440.kv.resp.outbox import Outbox
@@ -18,10 +28,7 @@ __all__ = [
     "Asking",
     "Batch",
     "Step",
-    "all_changed",
-    "all_found",
-    "changed",
-    "found",
+    "answers_alike",
     "next_changed",
     "next_found",
 ]
@@ -44,6 +51,16 @@ class _ExecutesNow(Protocol):
         """As :meth:`Namespace.execute`, at once."""
 
 
+@runtime_checkable
+class _ExecutesBatches(Protocol):
+    """A namespace that is asked for several batches as cheaply as for one."""
+
+    async def execute_batches(
+        self, batches: Sequence[Sequence[Operation]]
+    ) -> Sequence[Sequence[Result]]:
+        """Carry out each batch by itself, as :meth:`Namespace.execute` does."""
+
+
 class Asking:
     """Asks a namespace, and counts."""
 
@@ -52,26 +69,68 @@ class Asking:
         self._counters = counters
         self.now: Callable[[Sequence[Operation]], Sequence[Result]] | None = None
         """Asks without waiting, where the namespace can."""
+        self._execute_batches: (
+            Callable[[Sequence[Sequence[Operation]]], Awaitable[Sequence[Sequence[Result]]]] | None
+        ) = None
         if isinstance(namespace, _ExecutesNow):
             self.now = namespace.execute_nowait
+        elif isinstance(namespace, _ExecutesBatches):
+            self._execute_batches = namespace.execute_batches
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether :meth:`ask_batches` is open: not where others would pay for one batch."""
+        return self.now is not None or self._execute_batches is not None
 
     async def ask(self, operations: Sequence[Operation]) -> Sequence[Result]:
         """Return the results of operations; where the store fails each of them is refused.
 
         A checkpoint only where the namespace has to be waited for.
         """
-        counters = self._counters
-        counters.batches += 1
-        counters.operations += len(operations)
+        self._count((operations,))
         try:
             if self.now is not None:
                 return self.now(operations)
             return await self._namespace.execute(operations)
         except KvError as problem:
-            return [Refused(str(problem), "limit")] * len(operations)
+            return _refusals(problem, operations)
+
+    def ask_now(self, batches: Sequence[Sequence[Operation]]) -> Sequence[Sequence[Result]]:
+        """Return the results of several batches at once, where :attr:`now` does."""
+        now = self.now
+        assert now is not None  # noqa: S101 - what the caller has looked at
+        self._count(batches)
+        results: list[Sequence[Result]] = []
+        for operations in batches:
+            try:
+                results.append(now(operations))
+            except KvError as problem:
+                results.append(_refusals(problem, operations))
+        return results
+
+    async def ask_batches(
+        self, batches: Sequence[Sequence[Operation]]
+    ) -> Sequence[Sequence[Result]]:
+        """Return the results of several batches, each as :meth:`ask` does."""
+        execute = self._execute_batches
+        if execute is None:
+            return self.ask_now(batches)
+        self._count(batches)
+        try:
+            return await execute(batches)
+        except KvError as problem:
+            return [_refusals(problem, operations) for operations in batches]
+
+    def _count(self, batches: Sequence[Sequence[Operation]]) -> None:
+        self._counters.batches += len(batches)
+        self._counters.operations += sum(map(len, batches))
 
 
-def found(encoding: Encoding, result: Result) -> bytes:
+def _refusals(problem: KvError, operations: Sequence[Operation]) -> list[Result]:
+    return [Refused(str(problem), "limit")] * len(operations)
+
+
+def _found(encoding: Encoding, result: Result) -> bytes:
     """Answer a GET."""
     if type(result) is Found:
         entry = result.entry
@@ -82,7 +141,7 @@ def found(encoding: Encoding, result: Result) -> bytes:
     return _refused(result)
 
 
-def changed(result: Result) -> bytes:
+def _changed(result: Result) -> bytes:
     """Answer a SET."""
     return OK if type(result) is Changed else _refused(result)
 
@@ -94,17 +153,7 @@ def _refused(result: Result) -> bytes:
     raise AssertionError(f"{result} answers no such operation")
 
 
-def next_found(encoding: Encoding, results: Iterator[Result]) -> bytes:
-    """Answer a GET with the next result."""
-    return found(encoding, next(results))
-
-
-def next_changed(results: Iterator[Result]) -> bytes:
-    """Answer a SET with the next result."""
-    return changed(next(results))
-
-
-def all_found(encoding: Encoding, results: Sequence[Result]) -> bytes:
+def _all_found(encoding: Encoding, results: Sequence[Result]) -> bytes:
     """Answer GETs."""
     null = encoding.null
     return b"".join(
@@ -121,9 +170,29 @@ def all_found(encoding: Encoding, results: Sequence[Result]) -> bytes:
     )
 
 
-def all_changed(results: Sequence[Result]) -> bytes:
+def _all_changed(results: Sequence[Result]) -> bytes:
     """Answer SETs."""
     return b"".join([OK if type(result) is Changed else _refused(result) for result in results])
+
+
+def answers_alike(
+    encoding: Encoding, operations: Sequence[Operation], results: Sequence[Result]
+) -> bytes:
+    """Answer nothing but GETs, or nothing but SETs."""
+    is_get = type(operations[0]) is Get
+    if len(results) == 1:
+        return _found(encoding, results[0]) if is_get else _changed(results[0])
+    return _all_found(encoding, results) if is_get else _all_changed(results)
+
+
+def next_found(encoding: Encoding, results: Iterator[Result]) -> bytes:
+    """Answer a GET with the next result."""
+    return _found(encoding, next(results))
+
+
+def next_changed(results: Iterator[Result]) -> bytes:
+    """Answer a SET with the next result."""
+    return _changed(next(results))
 
 
 class Batch:

@@ -17,6 +17,7 @@ from trio440.kv.resp.calls import Cursors, Facts
 from trio440.kv.resp.limits import Counters, Limits, Statistics
 from trio440.kv.resp.memory import Memory
 from trio440.kv.resp.notifications import Hub
+from trio440.kv.resp.reactor import Reactor
 from trio440.kv.resp.replies import error
 from trio440.kv.resp.session import Session, Shared
 
@@ -85,12 +86,18 @@ async def open_resp_server(
     )
     try:
         async with open_service_nursery() as nursery:
+            asking = Asking(namespace, counters)
+            reactor = None
+            if asking.takes_batches and limits.idle_seconds is None:
+                reactor = Reactor(ports.net.open_stream_group(), asking, limits, counters)
+                nursery.start_soon(reactor.run)
             shared = Shared(
                 facts,
-                Asking(namespace, counters),
+                asking,
                 Hub(namespace, counters, nursery),
                 Memory(limits.memory_bytes, counters),
                 ports,
+                reactor,
             )
             front = _Front(listener, shared)
             nursery.start_soon(front.run)

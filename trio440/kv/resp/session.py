@@ -2,7 +2,8 @@
 
 Everything that one ``recv`` brings becomes one batch, and its answers one ``send``, as far as the
 commands allow it: those that have to see a result before the next one is understood end a batch.
-GET and SET alone take a shorter way than the rest.
+GET and SET alone take a shorter way than the rest, and a client that asks for nothing else is left
+to the :mod:`~trio440.kv.resp.reactor`.
 """
 
 from collections.abc import Sequence
@@ -18,10 +19,7 @@ from trio440.kv.resp.batch import (
     Asking,
     Batch,
     Step,
-    all_changed,
-    all_found,
-    changed,
-    found,
+    answers_alike,
     next_changed,
     next_found,
 )
@@ -30,7 +28,15 @@ from trio440.kv.resp.limits import Counters, Limits
 from trio440.kv.resp.memory import Memory
 from trio440.kv.resp.notifications import Hub
 from trio440.kv.resp.outbox import Outbox, SlowReader
-from trio440.kv.resp.parser import LONE_BYTES, Request, RequestParser, parse_lone
+from trio440.kv.resp.parser import Request, RequestParser
+from trio440.kv.resp.plain import (
+    BATCH_OPERATIONS,
+    GETS,
+    SETS,
+    lone_operation,
+    plain_operations,
+)
+from trio440.kv.resp.reactor import Member, Reactor
 from trio440.kv.resp.replies import OK, array, bulk, error, simple
 from trio440.kv.resp.subscriptions import Subscriptions
 from trio440.kv.resp.sweeping import list_keys, remove_all
@@ -40,14 +46,12 @@ from trio440.kv.resp.transacting import Transacting
 __all__ = ["Session", "Shared"]
 
 READ_BYTES: Final = 65_536
-BATCH_OPERATIONS: Final = 128
-"""More are asked for in several batches, so that no client has others wait for long, or has many
-answers made that it does not take."""
 GOODBYE_SECONDS: Final = 1.0
 """How long a client that is told why it is closed may take to read it."""
 
-GETS: Final = (b"GET", b"get")
-SETS: Final = (b"SET", b"set")
+ALIKE_IN_A_ROW: Final = 8
+"""So often a client that has asked for something else asks for nothing but GETs, or nothing but
+SETs, before it is left to the reactor again."""
 NEVER_QUEUED: Final = ("multi", "exec", "discard", "watch", "quit", "reset")
 
 
@@ -60,6 +64,8 @@ class Shared:
     hub: Hub
     memory: Memory
     ports: Host
+    reactor: Reactor | None
+    """Where many clients are asked for at once; None: each client has its own task for all."""
 
     @property
     def limits(self) -> Limits:
@@ -97,6 +103,9 @@ class Session:
         self._nursery: trio.Nursery | None = None
         self._receiving = False
         self._ending = False
+        self._member: Member | None = None
+        """While the reactor has it."""
+        self._alike = ALIKE_IN_A_ROW
         self._is_plain = True
         """Nothing is kept for the client: a GET is a GET, and nothing waits to be sent."""
 
@@ -107,7 +116,9 @@ class Session:
     def finish(self) -> None:
         """Read no more requests."""
         self._ending = True
-        if self._receiving:
+        if self._member is not None and self._member.is_asking:
+            self._member.is_leaving = True
+        elif self._receiving:
             self._scope.cancel()
 
     async def run(self) -> None:
@@ -134,29 +145,29 @@ class Session:
             self._nursery.start_soon(self._outbox.drain)
 
     async def _serve(self) -> None:
-        stream, feed, counters = self._stream, self._parser.feed, self._counters
-        idle_seconds = self._shared.limits.idle_seconds
+        feed, counters = self._parser.feed, self._counters
         while not self._ending:
             self._receiving = True
-            if idle_seconds is None:
-                data = await stream.receive_some(READ_BYTES)
-            else:
-                data = await self._receive_in_time(idle_seconds)
+            data = await self._receive()
             self._receiving = False
+            if data is None:
+                continue
             if not data:
                 return
             operations: Sequence[Operation] = ()
             requests: Sequence[Request] = ()
-            if self._is_plain and len(data) <= LONE_BYTES:
-                operations = _lone(data)
-            if not operations:
+            if self._is_plain and (operation := lone_operation(data)):
+                operations = (operation,)
+            else:
                 requests = feed(data)
                 if self._is_plain and not self._parser.is_unfinished:
-                    operations = _alike(requests)
+                    operations = plain_operations(requests)
             if operations:
+                self._alike += 1
                 counters.commands += len(operations)
                 await self._answer(operations)
                 continue
+            self._alike = 0
             counters.commands += len(requests)
             await self._carry_out(requests)
             self._take_stock()
@@ -171,6 +182,22 @@ class Session:
         parser, transacting, subscriptions = self._parser, self._transacting, self._subscriptions
         self._account.keep(parser.held_bytes + transacting.held_bytes + subscriptions.held_bytes)
         self._is_plain = not (parser.is_unfinished or self._account.kept) and self._may_ask()
+
+    async def _receive(self) -> bytes | bytearray | None:
+        """Return the next bytes that are for this task; none at the end, None: look again."""
+        shared = self._shared
+        if shared.limits.idle_seconds is not None:
+            return await self._receive_in_time(shared.limits.idle_seconds)
+        if shared.reactor is None or not self._is_plain or self._alike < ALIKE_IN_A_ROW:
+            return await self._stream.receive_some(READ_BYTES)
+        self._member = Member(self._stream, self._outbox, self._client.encoding)
+        try:
+            data = await shared.reactor.attend(self._member)
+        finally:
+            self._member, self._alike = None, 0
+        self._receiving = False
+        await self._outbox.drain()
+        return data
 
     async def _receive_in_time(self, idle_seconds: float) -> bytes | bytearray:
         """Return the next bytes, none at the end, or when the client has been idle for too long."""
@@ -187,16 +214,7 @@ class Session:
         For a client for whom nothing is kept.
         """
         results = await self._shared.asking.ask(operations)
-        encoding = self._client.encoding
-        if len(results) == 1:
-            (result,) = results
-            is_get = type(operations[0]) is Get
-            answers = found(encoding, result) if is_get else changed(result)
-        elif type(operations[0]) is Get:
-            answers = all_found(encoding, results)
-        else:
-            answers = all_changed(results)
-        await self._outbox.send(answers)
+        await self._outbox.send(answers_alike(self._client.encoding, operations, results))
 
     async def _say_goodbye(self) -> None:
         """Read until the client has closed: closing with bytes unread, it might lose the last."""
@@ -281,31 +299,3 @@ class Session:
             self._batch.answers.append(await list_keys(asking, request[1], limits))
         else:
             self._batch.answers.append(await remove_all(asking, request))
-
-
-def _lone(data: bytes | bytearray) -> Sequence[Operation]:
-    """Return the one short GET or SET that is all of the bytes; none for others."""
-    request = parse_lone(data)
-    if request is None:
-        return ()
-    key, value = request
-    return (Get(key),) if value is None else (Put(key, value),)
-
-
-def _alike(requests: Sequence[Request]) -> Sequence[Operation]:
-    """Return the operations of nothing but GETs, or nothing but SETs; none for others."""
-    number = len(requests)
-    if not number or number > BATCH_OPERATIONS:
-        return ()
-    first = requests[0]
-    size, name = len(first), first[0]
-    is_get = size == 2 and name in GETS  # noqa: PLR2004 - the shape
-    if not is_get and (size != 3 or name not in SETS):  # noqa: PLR2004 - the shape
-        return ()
-    try:
-        names, *columns = zip(*requests, strict=True)
-    except ValueError:  # they have not all the same shape
-        return ()
-    if names.count(name) != number:
-        return ()
-    return [*(map(Get, *columns) if is_get else map(Put, *columns))]
