@@ -72,6 +72,21 @@ class WaitingNamespace(AtomicNamespace):
                 raise self.watch_failure
 
 
+class BatchesNamespace(WaitingNamespace):
+    """One that is asked for several batches at once; each waits for itself."""
+
+    def __init__(self, inner: MemoryNamespace) -> None:
+        super().__init__(inner)
+        self.questions: list[int] = []
+        """How many batches each had."""
+
+    async def execute_batches(
+        self, batches: Sequence[Sequence[Operation]]
+    ) -> Sequence[Sequence[Result]]:
+        self.questions.append(len(batches))
+        return [await self.execute(operations) for operations in batches]
+
+
 class PlainNamespace(EventualNamespace):
     """A namespace that can do what the eventual engine can, and no more."""
 

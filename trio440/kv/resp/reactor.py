@@ -29,7 +29,7 @@ from trio440.raft.waiting import Waiter
 
 __all__ = ["Member", "Reactor"]
 
-READ_BYTES: Final = 16 << 10
+READ_BYTES: Final = 65_536
 """Of one client in one turn; who sends more asks for more than is answered here."""
 ASKED_AT_ONCE: Final = 256
 """Operations of one question, unless one client has more."""
@@ -80,6 +80,7 @@ class Reactor:
             data: bytes | None = await member.waiter.wait()
         finally:
             self._dismiss(member)
+            member.outbox.account.keep(0)
         return data
 
     def _dismiss(self, member: Member) -> None:
@@ -109,6 +110,7 @@ class Reactor:
                 continue  # its task has been woken, to end
             if member.is_asking:
                 member.ahead = data
+                member.outbox.account.keep(len(data))
                 self._group.remove(stream)
                 continue
             operations = self._understand(data) if data else ()

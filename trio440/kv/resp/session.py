@@ -197,7 +197,7 @@ class Session:
             self._member, self._alike = None, 0
         self._receiving = False
         await self._outbox.drain()
-        return data
+        return None if self._ending else data
 
     async def _receive_in_time(self, idle_seconds: float) -> bytes | bytearray:
         """Return the next bytes, none at the end, or when the client has been idle for too long."""
