@@ -28,6 +28,7 @@ __all__ = [
     "Host",
     "Net",
     "Scope",
+    "StreamGroup",
     "StreamListener",
     "UdpSocket",
     "WallClock",
