@@ -129,23 +129,6 @@ async def test_a_batch_is_one_message() -> None:
         assert world.servers[0].statistics().sent_from_outside == before + 1
 
 
-async def test_a_router_is_asked_before_each_call() -> None:
-    async with open_kv_world((3,)) as world:
-        _, ports = world.machine()
-        asked = []
-
-        class Counting(kv.RoundRobin):  # type: ignore[misc]  # final for users
-            def next_address(self) -> str:
-                asked.append(address := super().next_address())
-                return address
-
-        router = Counting(world.servers[0].client_addresses)
-        async with kv.open_client(router, ports=ports) as client:
-            for _ in range(4):
-                await client.get(b"k")
-        assert asked == [*world.servers[0].client_addresses, world.servers[0].client_addresses[0]]
-
-
 async def test_what_a_client_writes_is_later_than_what_it_has_read_anywhere() -> None:
     """Though the second server's clock is a minute behind, and has not heard of the first write."""
     async with open_kv_world((1,)) as world:
@@ -159,70 +142,6 @@ async def test_what_a_client_writes_is_later_than_what_it_has_read_anywhere() ->
             await client.put(b"k", b"second")
         await trio.sleep(2)
         assert [await value_of(each, b"k") for each in world.every_client] == [b"second"] * 2
-
-
-async def test_a_lost_server_is_an_error_and_a_router_leads_to_another() -> None:
-    async with open_kv_world((1,)) as world:
-        address, ports = world.machine()
-        _, near = world.machine()
-        async with kv.open_server(
-            PORT, 1, host=address, descriptions=[world.servers[0].description], ports=ports
-        ) as second:
-            addresses = [*second.client_addresses, *world.servers[0].client_addresses]
-        async with kv.open_client(addresses, ports=near) as client:
-            with pytest.raises(StoreUnavailable, match=r"10\.0\.0\.2:7001") as caught:
-                await client.put(b"k", b"v")
-            assert not caught.value.may_have_happened
-            await client.put(b"k", b"v")
-
-
-@pytest.mark.parametrize("alone", [False, True])
-async def test_where_nobody_listens_a_client_waits_only_if_it_has_no_other_address(
-    *, alone: bool
-) -> None:
-    async with open_kv_world((1,)) as world:
-        _, ports = world.machine()
-        nobody, somebody = "10.0.0.1:7009", world.servers[0].client_addresses[0]
-        async with kv.open_client([nobody] if alone else [nobody, somebody], ports=ports) as client:
-            for _ in range(2):
-                began = trio.current_time()
-                with pytest.raises(StoreUnavailable, match=r"10\.0\.0\.1:7009") as caught:
-                    await client.put(b"k", b"v")
-                assert not caught.value.may_have_happened
-                took = trio.current_time() - began
-                assert took == pytest.approx(2.0) if alone else took < 0.5
-                if not alone:
-                    await client.put(b"k", b"v")
-            with pytest.raises(StoreUnavailable):
-                async with client.watch():
-                    raise AssertionError("not reached")  # pragma: no cover
-
-
-async def test_a_call_without_an_answer_may_have_happened() -> None:
-    async with open_kv_world((1,)) as world:
-        _, ports = world.machine()
-        async with kv.open_client(world.servers[0].client_addresses, ports=ports) as client:
-            await client.put(b"k", b"v")
-            world.network.link("10.0.0.1", "10.0.0.2", Weather(loss=1.0))
-            began = trio.current_time()
-            with pytest.raises(StoreUnavailable) as caught:
-                await client.put(b"k", b"w")
-            assert caught.value.may_have_happened
-            assert trio.current_time() - began < 8
-            with pytest.raises(StoreUnavailable) as caught:
-                await client.get(b"k")
-            assert not caught.value.may_have_happened
-        assert await value_of(world.clients[0][0], b"k") == b"w"
-
-
-async def test_a_client_that_is_left_takes_no_calls() -> None:
-    async with open_kv_world((1,)) as world:
-        async with kv.open_client(
-            world.servers[0].client_addresses, ports=world.hosts[0]
-        ) as client:
-            await client.get(b"k")
-        with pytest.raises(trio.ClosedResourceError):
-            await client.get(b"k")
 
 
 async def test_siblings_are_seen_by_clients_of_other_servers() -> None:

@@ -1,7 +1,7 @@
 """The client of the eventual engine: each call goes to the query actor that its router names."""
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final, TypeVar, final
 
@@ -39,8 +39,10 @@ from trio440.kv.operations import (
 from trio440.kv.router import RoundRobin, Router
 from trio440.kv.service import (
     Execute,
+    Executed,
     Follow,
     Followed,
+    OperationRow,
     Queries,
     read_results,
     write_operation,
@@ -58,6 +60,12 @@ READS: Final = (Get, GetSiblings, List, Count)
 UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
+MOST_TRIES: Final = 3
+"""Addresses that one call tries where its router does not say how many it knows."""
+MOST_NAMED: Final = 8
+"""Addresses whose problems an error tells; of more it gives the number."""
+LONGEST_PROBLEM: Final = 200
+"""Characters of the problem of one address."""
 LIMITS: Final = rpc.ClientLimits(longest_wait_seconds=0.5)
 """A server that has come back is soon asked again."""
 
@@ -65,6 +73,10 @@ LIMITS: Final = rpc.ClientLimits(longest_wait_seconds=0.5)
 @final
 class EventualClient(EventualNamespace):
     """A namespace on the servers of a store; :func:`open_client` opens one.
+
+    A call that has certainly not been carried out, since there is no connection to its actor, goes
+    to the next address that the router names, and so does one that only reads where its answer is
+    lost. A write that may have happened is never repeated.
 
     Any number of calls may be under way. The client tells each actor the greatest stamp that it has
     seen, so that what it writes is later than all that it has read, wherever that was.
@@ -76,12 +88,13 @@ class EventualClient(EventualNamespace):
         nursery: trio.Nursery,
         timeout_seconds: float,
         ports: Host,
-        *,
-        has_others: bool,
     ) -> None:
+        known = router.addresses if isinstance(router, RoundRobin) else None
         self._router = router
-        self._has_others = has_others
-        """Whether the router may lead to another address than the present one."""
+        self._round = MOST_TRIES if known is None else len(known)
+        """How often the router is asked until it has named all addresses that it may."""
+        self._has_others = known is None or len({*known}) > 1
+        """Whether it may lead to another address than the present one."""
         self._nursery = nursery
         self._timeout_seconds = timeout_seconds
         self._ports = ports
@@ -106,24 +119,33 @@ class EventualClient(EventualNamespace):
         rows = [write_operation(operation) for operation in operations]
         known = tuple(row for row in rows if row is not None)
         is_read = all(isinstance(operation, READS) for operation in operations)
-        address = self._router.next_address()
-        request = Execute(self._clock, known)
-        connection = await self._connect(address)
+
+        async def ask(address: str, until: float) -> Sequence[Result]:
+            answer = await self._execute(address, known, until, is_read=is_read)
+            results = read_results(answer.results)
+            if results is None or len(results) != len(known):
+                problem = f"{address}: its answer cannot be read"
+                raise StoreUnavailable(problem, may_have_happened=not is_read)
+            return results
+
         try:
-            store = await self._store(address, connection, waits=not self._has_others)
-            answer = await self._call(
-                address, store.execute, request, self._timeout_seconds, is_read=is_read
-            )
+            rest = iter(await self._somewhere(ask))
         except MessageTooLarge as error:
             return [Refused(f"the batch takes too many bytes: {error}")] * len(operations)
+        return [UNSUPPORTED if row is None else next(rest) for row in rows]
+
+    async def _execute(
+        self, address: str, known: tuple[OperationRow, ...], until: float, *, is_read: bool
+    ) -> Executed:
+        connection = await self._connect(address)
+        try:
+            store = await self._store(address, connection, until, waits=not self._has_others)
+            request = Execute(self._clock, known)
+            answer = await self._call(address, store.execute, request, until, is_read=is_read)
         finally:
             connection.calls -= 1
         self._clock = max(self._clock, answer.clock)
-        results = read_results(answer.results)
-        if results is None or len(results) != len(known):
-            raise StoreUnavailable(f"{address}: its answer cannot be read")
-        rest = iter(results)
-        return [UNSUPPORTED if row is None else next(rest) for row in rows]
+        return answer
 
     def watch(
         self, prefix: bytes = b"", *, after: bytes | None = None
@@ -133,26 +155,74 @@ class EventualClient(EventualNamespace):
         The order is that of one replica, and its positions lead back to it, as long as it lives.
 
         Raises:
-            StoreUnavailable: its query actor does not answer; the iterator raises it, too, and a
-                watch after the last position goes on.
+            StoreUnavailable: no query actor answers; the iterator raises it where its own does
+                not, and a watch after the last position goes on.
             HistoryCompacted: as of :meth:`Namespace.watch`; the replica has begun anew, too.
             OperationRefused: as many wait there as may.
             InvalidParameter: ``after`` is no position of this engine.
         """
-        return follow_replica(self.follow, self._router.next_address, prefix, after)
+        return follow_replica(self.follow, self._begin, prefix, after)
 
     async def follow(self, address: str, request: Follow) -> Followed:
         """Ask the query actor at an address for changes."""
-        is_first = not request.life  # the numbers of a life mean nothing elsewhere
-        waits = not (is_first and self._has_others)
-        seconds = self._timeout_seconds + request.wait_ms / 1000
+        until = self._ports.clock.now() + self._timeout_seconds
+        return await self._follow(address, request, until, waits=True)
+
+    async def _begin(self, request: Follow) -> tuple[str, Followed]:
+        """Ask any query actor where it is; return its address, too."""
+
+        async def ask(address: str, until: float) -> tuple[str, Followed]:
+            waits = not self._has_others
+            return address, await self._follow(address, request, until, waits=waits)
+
+        return await self._somewhere(ask)
+
+    async def _follow(
+        self, address: str, request: Follow, until: float, *, waits: bool
+    ) -> Followed:
         connection = await self._connect(address)
         try:
-            store = await self._store(address, connection, waits=waits)
-            answer = await self._call(address, store.follow, request, seconds, is_read=True)
+            store = await self._store(address, connection, until, waits=waits)
+            until += request.wait_ms / 1000
+            return await self._call(address, store.follow, request, until, is_read=True)
         finally:
             connection.calls -= 1
-        return answer
+
+    # Addresses
+
+    async def _somewhere(self, ask: Callable[[str, float], Awaitable[R]]) -> R:
+        """Ask where the router says, and elsewhere as long as nothing can have happened.
+
+        Args:
+            ask: asks at an address, until a moment of the machine's clock.
+
+        Raises:
+            StoreUnavailable: of the last one where it may have happened; otherwise of all.
+        """
+        clock = self._ports.clock
+        until = clock.now() + self._timeout_seconds
+        problems: dict[str, str] = {}
+        address: str | None = self._router.next_address()
+        while address is not None:
+            try:
+                return await ask(address, until)
+            except StoreUnavailable as error:
+                if error.may_have_happened or self._is_closed:
+                    raise
+                problems[address] = error.reason
+            address = self._next_address(problems) if clock.now() < until else None
+        raise StoreUnavailable(_joined(problems), may_have_happened=False)
+
+    def _next_address(self, tried: Mapping[str, str]) -> str | None:
+        """Return one that a call has not tried; None: there is none, or it has tried enough.
+
+        Calls of other tasks ask the router, too, so it may name one again that was tried.
+        """
+        if self._has_others and len(tried) < self._round:
+            for _ in range(self._round):
+                if (address := self._router.next_address()) not in tried:
+                    return address
+        return None
 
     # Connections
 
@@ -182,13 +252,18 @@ class EventualClient(EventualNamespace):
                     del self._connections[address]
                     return
 
-    async def _store(self, address: str, connection: "_Connection", *, waits: bool) -> Queries:
+    async def _store(
+        self, address: str, connection: "_Connection", until: float, *, waits: bool
+    ) -> Queries:
         """Wait until there is a connection; nothing was sent where there is none.
 
-        Who does not wait for somebody to listen there is told at once that nobody does.
+        Who does not wait for somebody to listen there is told at once that nobody does. Where
+        there are other addresses half of the time is theirs.
         """
-        problem = f"{address} did not answer within {CONNECT_SECONDS:g} s"
-        with self._ports.clock.move_on_after(min(CONNECT_SECONDS, self._timeout_seconds)):
+        left = until - self._ports.clock.now()
+        seconds = max(0.0, min(CONNECT_SECONDS, left if waits else left / 2))
+        problem = f"{address} did not answer within {_shown(seconds)} s"
+        with self._ports.clock.move_on_after(seconds):
             client = await connection.client()
             try:
                 if client.is_connected or await _connected(client, waits=waits):
@@ -204,17 +279,37 @@ class EventualClient(EventualNamespace):
         address: str,
         call: BoundMethod[A, R],
         request: A,
-        seconds: float,
+        until: float,
         *,
         is_read: bool,
     ) -> R:
+        seconds = until - self._ports.clock.now()
+        if seconds <= 0:  # and nothing was sent
+            reason = f"no time was left to ask {address}"
+            raise StoreUnavailable(reason, may_have_happened=False)
         try:
             return await call(request, timeout_seconds=seconds)
-        except (AnswerLost, CallTimedOut, RemoteError, BadMessage) as error:
+        except CallTimedOut as error:
+            shown = f"{error.method} was not answered within {_shown(seconds)} s"
+            problem, may_have_happened = f"{address}: {shown}", not is_read
+        except (AnswerLost, RemoteError, BadMessage) as error:
             problem, may_have_happened = f"{address}: {error}", not is_read
-        except (HandshakeRefused, RpcClosed) as error:
+        except RpcClosed as error:
+            problem, may_have_happened = str(error), not is_read
+        except HandshakeRefused as error:
             problem, may_have_happened = str(error), False
         raise StoreUnavailable(problem, may_have_happened=may_have_happened)
+
+
+def _shown(seconds: float) -> str:
+    return f"{round(seconds, 2):g}"
+
+
+def _joined(problems: Mapping[str, str]) -> str:
+    """Say in one line why nobody was reached."""
+    said = [" ".join(problem.split())[:LONGEST_PROBLEM] for problem in problems.values()]
+    rest = len(said) - MOST_NAMED
+    return "; ".join(said[:MOST_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
 
 
 async def _connected(client: rpc.Client, *, waits: bool) -> bool:
@@ -261,19 +356,21 @@ async def open_client(
     """Be a client of a store for as long as the body runs; nothing is connected before a call.
 
     Args:
-        router: asked for an address before each call; addresses are taken in turn.
-        timeout_seconds: for each call; one that finds no connection for 2 s ends then. Where
-            nobody listens it ends at once, unless there is one address only.
+        router: asked for an address before each call, and for another one where a call has come
+            to nothing there; addresses are taken in turn. A call tries each of them at most once,
+            and three of a router of another class.
+        timeout_seconds: for each call, wherever it is asked; one that finds no connection for 2 s
+            ends, or goes elsewhere. Where nobody listens it does so at once, unless there is one
+            address only.
         ports: the machine to run on.
 
     Raises:
         InvalidParameter: the time is none, or there is no address, or one that is none.
     """
     check_seconds("timeout_seconds", timeout_seconds)
-    has_others = not isinstance(router, Sequence) or len({*router}) > 1
     chosen = RoundRobin(router) if isinstance(router, Sequence) else router
     async with open_service_nursery() as nursery:
-        client = EventualClient(chosen, nursery, timeout_seconds, ports, has_others=has_others)
+        client = EventualClient(chosen, nursery, timeout_seconds, ports)
         try:
             yield client
         finally:

@@ -12,7 +12,7 @@ from trio440.errors import HistoryCompacted, InvalidParameter, OperationRefused
 from trio440.kv.operations import Change
 from trio440.kv.service import Follow, Followed
 
-__all__ = ["FOLLOW_MS", "Ask", "follow_replica"]
+__all__ = ["FOLLOW_MS", "Ask", "Begin", "follow_replica"]
 
 FOLLOW_MS: Final = 20_000
 """A question for changes is answered after so long where there are none."""
@@ -22,11 +22,13 @@ MOST_DIGITS: Final = 18
 
 Ask: TypeAlias = Callable[[str, Follow], Awaitable[Followed]]
 """Asks the query actor that answers clients at an address."""
+Begin: TypeAlias = Callable[[Follow], Awaitable[tuple[str, Followed]]]
+"""Asks any query actor, and returns its address, too."""
 
 
 @asynccontextmanager
 async def follow_replica(
-    ask: Ask, choose: Callable[[], str], prefix: bytes, after: bytes | None
+    ask: Ask, begin: Begin, prefix: bytes, after: bytes | None
 ) -> AsyncIterator[AsyncIterator[Change]]:
     """Hear of the changes of one replica, as :meth:`Namespace.watch` says.
 
@@ -34,7 +36,7 @@ async def follow_replica(
 
     Args:
         ask: asks for changes; what it raises comes from entering, or from the iterator.
-        choose: returns the address of the actor where there is no ``after``.
+        begin: asks for the number of now, where there is no ``after``.
         prefix: of the keys.
         after: the position of a change, or None.
 
@@ -44,8 +46,8 @@ async def follow_replica(
         InvalidParameter: ``after`` is no position of this engine.
     """
     if after is None:
-        address = choose()
-        first = await _ask(ask, address, Follow(prefix, "", 0, 0))
+        address, first = await begin(Follow(prefix, "", 0, 0))
+        _check_taken(first)
         life, number = first.life, first.number
     else:
         address, life, number = _read_position(after)
@@ -81,9 +83,13 @@ class _Changes(AsyncIterator[Change]):
 
 async def _ask(ask: Ask, address: str, request: Follow) -> Followed:
     answer = await ask(address, request)
+    _check_taken(answer)
+    return answer
+
+
+def _check_taken(answer: Followed) -> None:
     if answer.is_refused:
         raise OperationRefused("as many watches wait at this replica as may")
-    return answer
 
 
 def _check(answer: Followed, life: str, number: int) -> None:

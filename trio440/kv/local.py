@@ -146,7 +146,10 @@ class LocalNamespace(EventualNamespace):
 
         A position of another server's replica is one of changes that are not remembered here.
         """
-        return follow_replica(self.follow, lambda: self._address, prefix, after)
+        return follow_replica(self.follow, self._begin, prefix, after)
+
+    async def _begin(self, request: Follow) -> tuple[str, Followed]:
+        return self._address, await self.follow(self._address, request)
 
     async def follow(self, address: str, request: Follow) -> Followed:
         """Ask a query actor of this server for changes."""

@@ -10,7 +10,10 @@ __all__ = ["RoundRobin", "Router"]
 
 
 class Router(Protocol):
-    """Knows addresses of query actors; asked before each call."""
+    """Knows addresses of query actors; asked before each call, and once more for another try.
+
+    One that names the same address again lets a call that came to nothing there fail.
+    """
 
     def next_address(self) -> str:
         """Return ``HOST:PORT`` of the query actor for the next call."""
@@ -32,6 +35,11 @@ class RoundRobin:
             parse_address(address)
         self._addresses = tuple(addresses)
         self._next = 0
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """All of them, as they were given."""
+        return self._addresses
 
     def next_address(self) -> str:
         """Return the one whose turn it is."""

@@ -219,7 +219,9 @@ class ServedNamespace(AtomicNamespace):
                 return await call(request, timeout_seconds=seconds)
         except (AnswerLost, CallTimedOut, RemoteError, BadMessage) as error:
             problem, happened = f"{self._address}: {error}", not is_read
-        except (HandshakeRefused, RpcClosed) as error:
+        except RpcClosed as error:
+            problem, happened = str(error), not is_read
+        except HandshakeRefused as error:
             problem = str(error)
         raise StoreUnavailable(problem, may_have_happened=happened)
 

@@ -43,6 +43,7 @@ __all__ = [
     "Executed",
     "Follow",
     "Followed",
+    "OperationRow",
     "Queries",
     "Seen",
     "read_operation",
