@@ -259,6 +259,7 @@ MODULES = {
     "trio440.kv.status": SHELL,
     "trio440.kv.store": SHELL,
     "trio440.kv.strangers": SHELL,
+    "trio440.kv.unanswered": PURE,
     "trio440.kv.voters": SHELL,
     "trio440.kv.namespace": SHELL,
     "trio440.kv.operation_types": PURE,

@@ -190,6 +190,7 @@ class AddressError(Trio440Error, OSError):
         super().__init__(f"{shown}:{port} {problem}")
         self.host = host
         self.port = port
+        self.problem = problem
 
 
 class AddressInUse(AddressError):
@@ -205,7 +206,15 @@ class ResolutionFailed(AddressError):
 
 
 class ConnectionRefused(AddressError):
-    """A stream could not be opened to this address: refused, unreachable or timed out."""
+    """A stream could not be opened to this address: refused, unreachable or timed out.
+
+    ``nobody_listens`` says whether the machine is there and has refused it.
+    """
+
+    def __init__(self, host: str, port: int, problem: str, *, nobody_listens: bool = False) -> None:
+        """Say which address, the problem, and whether it is that nobody listens there."""
+        super().__init__(host, port, problem)
+        self.nobody_listens = nobody_listens
 
 
 class ConnectionBroken(Trio440Error, BrokenResourceError):

@@ -470,6 +470,7 @@ async def test_a_port_where_nobody_listens_refuses(ports: Host) -> None:
         await ports.net.connect_tcp(host, port)
     assert str(caught.value) == f"{host}:{port} cannot be reached: connection refused"
     assert (caught.value.host, caught.value.port) == (host, port)
+    assert caught.value.nobody_listens
 
 
 async def test_a_name_whose_addresses_all_refuse_says_why_once(ports: Host) -> None:

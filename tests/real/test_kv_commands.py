@@ -127,6 +127,26 @@ def test_siblings_from_a_terminal(capfdbinary: pytest.CaptureFixture[bytes]) -> 
             assert problem in err
 
 
+def test_the_status_names_who_does_not_answer(capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    with store_in_a_thread(default="memory") as address, socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and does not listen
+        nobody = f"127.0.0.1:{held.getsockname()[1]}"
+
+        def run(*words: str) -> tuple[int, list[str], str]:
+            status = guard(lambda: command.main(["status", *words], standalone_mode=False))
+            out, err = capfdbinary.readouterr()
+            return status, out.decode().splitlines(), err.decode()
+
+        status, lines, err = run("--at", f"{nobody},{address}")
+        assert (status, len(lines), err) == (0, 3, "")
+        assert lines[-1] == f"{nobody} does not answer: nobody listens there"
+        status, (line,), _ = run("--at", f"{nobody},{address}", "--json")
+        expected = [{"address": nobody, "reason": "nobody listens there"}]
+        assert (status, json.loads(line)["unanswered"]) == (0, expected)
+        problem = f"trio440: error: the store cannot be reached: nobody listens at {nobody}\n"
+        assert run("--at", nobody) == (1, [], problem)
+
+
 @pytest.mark.slow
 def test_clients_of_redis_and_a_directory(tmp_path: Path) -> None:
     require_tool("redis-cli")
@@ -190,7 +210,7 @@ def test_servers_join_by_a_description_or_an_address() -> None:
         (["serve", "--resp", "x"], "'x' is not a port number"),
         (["get", "k"], "'--at'"),
         (["get", "--at", "x", "k"], "is not HOST:PORT"),
-        (["get", "--at", "127.0.0.1:1", "k"], "the store cannot be reached: 127.0.0.1:1"),
+        (["get", "--at", "127.0.0.1:1", "k"], "cannot be reached: nobody listens at 127.0.0.1:1"),
         (["put", "--at", "127.0.0.1:1", "k", "v", "--ttl", "0"], "'--ttl'"),
         (["watch", "--at", "127.0.0.1:1", "--after", "zz"], "127.0.0.1:1|position"),
     ],

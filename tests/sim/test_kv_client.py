@@ -11,9 +11,10 @@ from trio440 import kv, rpc
 from trio440.core.host import Host
 from trio440.errors import RemoteError, StoreUnavailable
 from trio440.kv import Count, Get, GetSiblings, List, Put
-from trio440.kv.client import MOST_NAMED, MOST_TRIES
+from trio440.kv.client import MOST_TRIES
 from trio440.kv.discovery import IDENTITY
 from trio440.kv.service import Execute, Executed, Queries
+from trio440.kv.unanswered import MOST_NAMED
 from trio440.sim.faults import Weather
 
 DEAD = tuple(f"10.0.0.1:{7100 + number}" for number in range(12))
@@ -143,9 +144,18 @@ async def test_where_all_have_failed_each_is_named_with_its_problem() -> None:
     problems = caught.value.reason.split("; ")
     assert problems[0] == f"nobody listens at {DEAD[0]}"
     assert problems[1].startswith(f"{elsewhere} and this side do not belong together: ")
-    assert problems[2].startswith(f"{SILENT} did not answer within 2 s")
+    assert problems[2].startswith(f"{SILENT} did not answer: nothing came within 2 s")
     assert len(problems) == 3
     assert not caught.value.may_have_happened
+
+
+async def test_an_only_address_where_nobody_listens_is_said_to_be_one() -> None:
+    async with (
+        open_kv_world((1,)) as world,
+        kv.open_client(DEAD[:1], ports=world.hosts[0]) as client,
+    ):
+        with pytest.raises(StoreUnavailable, match=f"reached: nobody listens at {DEAD[0]}$"):
+            await client.get(b"k")
 
 
 async def test_what_is_told_of_many_addresses_has_a_bound() -> None:
@@ -194,7 +204,9 @@ async def test_all_tries_of_a_call_share_its_time(seconds: float) -> None:
             with pytest.raises(StoreUnavailable) as caught:
                 await client.get(b"k")
             assert trio.current_time() - began <= seconds + 0.001
-        assert caught.value.reason.startswith(f"{addresses[0]} did not answer within ")
+        assert caught.value.reason.startswith(
+            f"{addresses[0]} did not answer: nothing came within "
+        )
         assert f"; {addresses[1]} did not answer" in caught.value.reason
 
 

@@ -99,8 +99,45 @@ async def test_where_nobody_listens_is_left_out_as_soon_as_another_one_has_answe
         began = trio.current_time()
         assert await kv.discover([nobody, *addresses_of(store)], ports=ports) == store.offers
         assert trio.current_time() - began < 0.2
-        with pytest.raises(StoreUnavailable, match=r"7099 did not answer within 2 s"):
-            await kv.discover([nobody], ports=ports)  # it may start late
+        began = trio.current_time()
+        with pytest.raises(StoreUnavailable, match=f"reached: nobody listens at {nobody}$"):
+            await kv.discover([nobody], ports=ports)
+        assert trio.current_time() - began == pytest.approx(2), "it may start late"
+
+
+async def test_who_has_not_answered_is_named() -> None:
+    async with open_kv_world() as world, store_on(world) as (store, ports):
+        there = addresses_of(store)
+        nobody, silent = there[0].rpartition(":")[0] + ":7099", "10.0.0.99:7000"
+        found = await kv.look([nobody, *there, silent], ports=ports)
+        assert len(found.replicas) == len(there)
+        assert found.unanswered == (
+            kv.Unanswered(nobody, "nobody listens there"),
+            kv.Unanswered(silent, "nothing came within 2 s"),
+        )
+        assert (await kv.look(there, ports=ports)).unanswered == ()
+        said = (
+            f"nobody listens at {nobody}; {silent} did not answer: nothing came within 2 s",
+            "namespace must be one of default, exact, here",
+        )
+        with pytest.raises(InvalidParameter) as caught:
+            async with kv.connect([nobody, *there, silent], "elsewhere", ports=ports):
+                raise AssertionError("not reached")  # pragma: no cover
+        assert str(caught.value) == f"{said[1]} ({said[0]}), not 'elsewhere'"
+        with pytest.raises(StoreUnavailable) as unavailable:
+            await kv.look([nobody, silent], ports=ports)
+        assert unavailable.value.reason == said[0]
+
+
+async def test_a_client_of_a_memory_namespace_says_that_nobody_listens() -> None:
+    async with open_kv_world() as world:
+        address, ports = world.machine()
+        async with kv.open_served(f"{address}:7099", ports=ports) as space:
+            with pytest.raises(
+                StoreUnavailable, match=r"nobody listens at 10\.0\.0\.1:7099"
+            ) as caught:
+                await space.put(b"k", b"v")
+        assert not caught.value.may_have_happened
 
 
 async def test_who_gives_one_address_reads_what_it_has_written() -> None:

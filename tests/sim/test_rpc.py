@@ -24,6 +24,7 @@ from trio440.errors import (
     AnswerLost,
     BadMessage,
     CallTimedOut,
+    ConnectionRefused,
     HandlerFailed,
     HandshakeRefused,
     InvalidParameter,
@@ -376,10 +377,14 @@ async def test_who_may_ask_somebody_else_hears_at_once_that_nobody_listens(world
         for _ in range(3):  # while it tries, and while it waits before it does so again
             assert await client.wait_attempt() is None
         assert trio.current_time() - began < 0.5
+        failure = client.failure
+        assert isinstance(failure, ConnectionRefused)
+        assert failure.nobody_listens
         routes = make_routes(Book(), machine.ports)
         async with rpc.open_server(PORT, routes, host=machine.address, ports=machine.ports):
             await client.wait_connected()
             assert await client.wait_attempt() == client.peer
+            assert client.failure is None
         await client.wait_disconnected()
         assert await client.wait_attempt() is None
     with pytest.raises(RpcClosed):

@@ -24,7 +24,7 @@ def status(addresses: list[str], *, as_json: bool) -> int:
 
     The lag of a query actor is how much later the last write is that another one has heard of, in
     milliseconds; of a Raft peer, the entries that it has not applied. What is not known is a
-    hyphen, or null in JSON.
+    hyphen, or null in JSON. A line follows for each server of --at that does not answer, and why.
     """
 
     async def main() -> None:
@@ -38,7 +38,13 @@ def status(addresses: list[str], *, as_json: bool) -> int:
 
 
 def show_status(found: kv.StoreStatus) -> None:
-    """Print a line for each replica."""
+    """Print a line for each replica, and for each server that has not answered."""
+    _show_replicas(found)
+    for server in found.unanswered:
+        emit(f"{server.address} does not answer: {server.reason}")
+
+
+def _show_replicas(found: kv.StoreStatus) -> None:
     rows = [_row(replica) for replica in found.replicas]
     titles = [*_row(found.replicas[0])] if rows else []
     if is_terminal():

@@ -48,6 +48,7 @@ from trio440.kv.store import Store, StoreConfig, open_store
 from trio440.kv.table import Table
 from trio440.kv.table_limits import TableLimits
 from trio440.kv.table_machine import TableMachine
+from trio440.kv.unanswered import Unanswered
 
 __all__ = [
     "Append",
@@ -96,6 +97,7 @@ __all__ = [
     "TableLimits",
     "TableMachine",
     "Transaction",
+    "Unanswered",
     "connect",
     "describe",
     "discover",

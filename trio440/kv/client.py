@@ -21,6 +21,7 @@ from trio440.errors import (
     RemoteError,
     RpcClosed,
     StoreUnavailable,
+    Trio440Error,
 )
 from trio440.kv.discovery import IDENTITY
 from trio440.kv.following import follow_replica
@@ -47,6 +48,7 @@ from trio440.kv.service import (
     read_results,
     write_operation,
 )
+from trio440.kv.unanswered import explain, join_problems
 from trio440.rpc import BoundMethod
 
 __all__ = ["EventualClient", "open_client"]
@@ -62,10 +64,6 @@ DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 CONNECT_SECONDS: Final = 2.0
 MOST_TRIES: Final = 3
 """Addresses that one call tries where its router does not say how many it knows."""
-MOST_NAMED: Final = 8
-"""Addresses whose problems an error tells; of more it gives the number."""
-LONGEST_PROBLEM: Final = 200
-"""Characters of the problem of one address."""
 LIMITS: Final = rpc.ClientLimits(longest_wait_seconds=0.5)
 """A server that has come back is soon asked again."""
 
@@ -211,7 +209,7 @@ class EventualClient(EventualNamespace):
                     raise
                 problems[address] = error.reason
             address = self._next_address(problems) if clock.now() < until else None
-        raise StoreUnavailable(_joined(problems), may_have_happened=False)
+        raise StoreUnavailable(join_problems(problems.values()), may_have_happened=False)
 
     def _next_address(self, tried: Mapping[str, str]) -> str | None:
         """Return one that a call has not tried; None: there is none, or it has tried enough.
@@ -262,17 +260,16 @@ class EventualClient(EventualNamespace):
         """
         left = until - self._ports.clock.now()
         seconds = max(0.0, min(CONNECT_SECONDS, left if waits else left / 2))
-        problem = f"{address} did not answer within {_shown(seconds)} s"
-        with self._ports.clock.move_on_after(seconds):
+        with self._ports.clock.move_on_after(seconds) as scope:
             client = await connection.client()
             try:
                 if client.is_connected or await _connected(client, waits=waits):
                     return Queries(client)
             except (HandshakeRefused, RpcClosed) as error:
-                problem = str(error)
-            else:
-                problem = f"nobody listens at {address}"
-        raise StoreUnavailable(problem, may_have_happened=False)
+                raise StoreUnavailable(str(error), may_have_happened=False) from None
+        had = seconds if scope.cancelled_caught else None
+        problem = explain(address, connection.failure, had)
+        raise StoreUnavailable(str(problem), may_have_happened=False)
 
     async def _call(
         self,
@@ -305,13 +302,6 @@ def _shown(seconds: float) -> str:
     return f"{round(seconds, 2):g}"
 
 
-def _joined(problems: Mapping[str, str]) -> str:
-    """Say in one line why nobody was reached."""
-    said = [" ".join(problem.split())[:LONGEST_PROBLEM] for problem in problems.values()]
-    rest = len(said) - MOST_NAMED
-    return "; ".join(said[:MOST_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
-
-
 async def _connected(client: rpc.Client, *, waits: bool) -> bool:
     if waits:
         await client.wait_connected()
@@ -338,6 +328,11 @@ class _Connection:
                 self._client = client
                 self._is_open.set()
                 await trio.Event().wait()
+
+    @property
+    def failure(self) -> Trio440Error | None:
+        """Of the last attempt to connect."""
+        return None if self._client is None else self._client.failure
 
     async def client(self) -> rpc.Client:
         if self._client is None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
+import attrs
 import trio
 
 from trio440 import rpc
@@ -33,8 +34,9 @@ from trio440.kv.discovery import (
 from trio440.kv.linearizable import open_linearizable
 from trio440.kv.namespace import Namespace
 from trio440.kv.served import open_served
+from trio440.kv.unanswered import Unanswered, explain, join_problems
 
-__all__ = ["connect", "describe", "discover"]
+__all__ = ["Found", "connect", "describe", "discover", "find"]
 
 ASK_SECONDS: Final = 2.0
 REST_SECONDS: Final = 0.05
@@ -64,12 +66,11 @@ async def connect(
 
     Raises:
         StoreUnavailable: nobody has answered within two seconds.
-        InvalidParameter: there is no such namespace, or an address is none.
+        InvalidParameter: no server that has answered has such a namespace, and the error names
+            those that have not; or an address is none.
     """
-    offers = await discover(addresses, ports=ports)
-    if (offer := offers.get(namespace)) is None:
-        allowed = f"one of {', '.join(sorted(offers)) or 'none, since there is none'}"
-        raise InvalidParameter("namespace", namespace, allowed)
+    found = await find(addresses, ports=ports)
+    offer = found.offer(namespace)
     async with AsyncExitStack() as stack:
         yield await _open(stack, offer, addresses, timeout_seconds, ports)
 
@@ -101,6 +102,38 @@ async def _open(
     raise InvalidParameter("namespace", offer.name, f"of a known engine, not {offer.engine!r}")
 
 
+@attrs.frozen
+class Found:
+    """What servers have said that were asked."""
+
+    offers: dict[str, Offer]
+    """Namespaces, by their names."""
+    unanswered: tuple[Unanswered, ...]
+    """Of the servers that were asked those that have said nothing."""
+
+    def offer(self, namespace: str) -> Offer:
+        """Return the one of a name.
+
+        Raises:
+            InvalidParameter: there is none.
+        """
+        if (offer := self.offers.get(namespace)) is None:
+            allowed = f"one of {', '.join(sorted(self.offers)) or 'none, since there is none'}"
+            if self.unanswered:
+                allowed += f" ({join_problems(self.unanswered)})"
+            raise InvalidParameter("namespace", namespace, allowed)
+        return offer
+
+
+async def find(addresses: Sequence[str], *, ports: Host = REAL_HOST) -> Found:
+    """Ask servers which namespaces there are, and return who has not answered, too.
+
+    Args and errors are those of :func:`discover`.
+    """
+    answers, unanswered = await _ask_all(addresses, ports)
+    return Found(join_offers(answers), tuple(unanswered))
+
+
 async def discover(addresses: Sequence[str], *, ports: Host = REAL_HOST) -> dict[str, Offer]:
     """Ask servers which namespaces there are, and return those by name; always a checkpoint.
 
@@ -112,7 +145,7 @@ async def discover(addresses: Sequence[str], *, ports: Host = REAL_HOST) -> dict
         StoreUnavailable: nobody has answered within two seconds.
         InvalidParameter: an address is none.
     """
-    return join_offers(await _ask_all(addresses, ports))
+    return (await find(addresses, ports=ports)).offers
 
 
 async def describe(address: str, *, ports: Host = REAL_HOST) -> str:
@@ -122,53 +155,55 @@ async def describe(address: str, *, ports: Host = REAL_HOST) -> str:
         StoreUnavailable: it has not answered within two seconds.
         InvalidParameter: the address is none.
     """
-    (answer,) = await _ask_all([address], ports)
-    return answer.description
+    answers, _ = await _ask_all([address], ports)
+    return answers[0].description
 
 
-async def _ask_all(addresses: Sequence[str], ports: Host) -> list[Offered]:
-    """Ask all at once, and return the answers of those that give one; there is one at least."""
+async def _ask_all(addresses: Sequence[str], ports: Host) -> tuple[list[Offered], list[Unanswered]]:
+    """Ask all at once, and return the answers, one at least, and who has not given any."""
     if isinstance(addresses, str) or not 1 <= len(addresses) <= MOST_ADDRESSES:
         raise InvalidParameter("addresses", addresses, f"1 to {MOST_ADDRESSES} of HOST:PORT")
     places = {address: parse_address(address) for address in addresses}
     answers: dict[str, Offered] = {}
-    problems: dict[str, str] = {}
+    problems = {address: explain(address, None, ASK_SECONDS) for address in places}
 
     async def ask(address: str) -> None:
         host, port = places[address]
         with ports.clock.move_on_after(ASK_SECONDS):
-            problems[address] = f"{address} did not answer within {ASK_SECONDS:g} s"
             try:
                 async with rpc.open_client(host, port, identity=IDENTITY, ports=ports) as client:
                     await _ask(client, address, answers, problems, ports)
             except (HandshakeRefused, RemoteError) as error:
-                problems[address] = f"{address} is no port for clients of a store: {error}"
+                problems[address] = explain(address, error, ASK_SECONDS)
             except (AnswerLost, CallTimedOut, BadMessage) as error:
-                problems[address] = f"{address}: {error}"
+                problems[address] = Unanswered(address, str(error))
 
     async with trio.open_nursery() as nursery:
         for address in places:
             nursery.start_soon(ask, address)
     if not answers:
-        raise StoreUnavailable("; ".join(problems.values()), may_have_happened=False)
-    return [answers[address] for address in places if address in answers]
+        raise StoreUnavailable(join_problems(problems.values()), may_have_happened=False)
+    answered = [answers[address] for address in places if address in answers]
+    return answered, [problems[address] for address in places if address not in answers]
 
 
 async def _ask(
     client: rpc.Client,
     address: str,
     answers: dict[str, Offered],
-    problems: dict[str, str],
+    problems: dict[str, Unanswered],
     ports: Host,
 ) -> None:
     """Ask one until it answers, or another one's answer is enough; it may start late."""
+    silent = problems[address]
     while await client.wait_attempt() is None:
+        problems[address] = explain(address, client.failure, None)
         if answers:
-            problems[address] = f"nobody listens at {address}"
             return
         await ports.clock.sleep(REST_SECONDS)
+    problems[address] = silent
     while not (answer := readable_offers(await Discovery(client).offers(WhatIsThere()))).offers:
-        problems[address] = f"the server at {address} has not begun yet"
+        problems[address] = Unanswered(address, "it has not begun yet")
         if answers:
             return
         await ports.clock.sleep(REST_SECONDS)

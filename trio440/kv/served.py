@@ -34,6 +34,7 @@ from trio440.kv.operation_types import check_types
 from trio440.kv.operations import Change, Count, Get, List, Operation, Refused, Result
 from trio440.kv.packing import decode_answer, decode_batch, encode_answer, encode_batch, pack
 from trio440.kv.positions import decode_position, encode_position
+from trio440.kv.unanswered import explain
 from trio440.rpc.service import BoundMethod, Service, method
 
 __all__ = [
@@ -210,19 +211,21 @@ class ServedNamespace(AtomicNamespace):
     async def _call(
         self, call: BoundMethod[A, R], request: A, seconds: float, *, is_read: bool
     ) -> R:
-        problem, happened = f"{self._address} did not answer within {CONNECT_SECONDS:g} s", False
+        seconds_to_connect = min(CONNECT_SECONDS, self._seconds)
         try:
-            with self._clock.move_on_after(min(CONNECT_SECONDS, self._seconds)) as scope:
+            with self._clock.move_on_after(seconds_to_connect) as scope:
                 if not self._client.is_connected:
                     await self._client.wait_connected()
             if not scope.cancelled_caught:
                 return await call(request, timeout_seconds=seconds)
+            absent = explain(self._address, self._client.failure, seconds_to_connect)
+            problem, happened = str(absent), False
         except (AnswerLost, CallTimedOut, RemoteError, BadMessage) as error:
             problem, happened = f"{self._address}: {error}", not is_read
         except RpcClosed as error:
             problem, happened = str(error), not is_read
         except HandshakeRefused as error:
-            problem = str(error)
+            problem, happened = str(error), False
         raise StoreUnavailable(problem, may_have_happened=happened)
 
 

@@ -19,10 +19,11 @@ from trio440.errors import (
     RemoteError,
     StoreUnavailable,
 )
-from trio440.kv.connect import connect, discover
+from trio440.kv.connect import connect, find
 from trio440.kv.discovery import CLUSTER, IDENTITY, Offer
 from trio440.kv.hlc import ms_of
 from trio440.kv.service import AskStatus, Queries, Seen
+from trio440.kv.unanswered import Unanswered
 
 __all__ = ["Lag", "ReplicaStatus", "StoreStatus", "look"]
 
@@ -64,6 +65,8 @@ class StoreStatus:
 
     replicas: tuple[ReplicaStatus, ...]
     lags: tuple[Lag, ...]
+    unanswered: tuple[Unanswered, ...] = ()
+    """Of the servers that were named those that have not answered."""
 
 
 async def look(addresses: Sequence[str], *, ports: Host = REAL_HOST) -> StoreStatus:
@@ -77,7 +80,8 @@ async def look(addresses: Sequence[str], *, ports: Host = REAL_HOST) -> StoreSta
         StoreUnavailable: nobody has answered within two seconds.
         InvalidParameter: an address is none.
     """
-    offers = await discover(addresses, ports=ports)
+    asked = await find(addresses, ports=ports)
+    offers = asked.offers
     lookers: dict[str, Callable[[Offer, Host], Coroutine[Any, Any, StoreStatus]]] = {
         "eventual": _look_at_actors,
         "linearizable": _look_at_peers,
@@ -96,6 +100,7 @@ async def look(addresses: Sequence[str], *, ports: Host = REAL_HOST) -> StoreSta
     return StoreStatus(
         tuple(row for part in parts for row in part.replicas),
         tuple(lag for part in parts for lag in part.lags),
+        asked.unanswered,
     )
 
 

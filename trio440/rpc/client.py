@@ -31,6 +31,7 @@ from trio440.errors import (
     MessageTooLarge,
     RemoteError,
     RpcClosed,
+    Trio440Error,
 )
 from trio440.rpc.backoff import Backoff
 from trio440.rpc.envelope import DEADLINE_EXCEEDED, NO_DEADLINE, Answer, Failure
@@ -74,6 +75,7 @@ class Client:
         self._counters = ClientCounters()
         self._link: Link | None = None
         self._refusal: HandshakeRefused | None = None
+        self._failure: Trio440Error | None = None
         self._closed = False
         self._is_trying = True
         """Whether an attempt to connect is under way, of which nothing is known yet."""
@@ -96,6 +98,15 @@ class Client:
     def peer(self) -> Peer | None:
         """Who is at the other end of the connection; None while there is none."""
         return None if self._link is None else self._link.peer
+
+    @property
+    def failure(self) -> Trio440Error | None:
+        """What came of the last attempt to connect that has ended; None: a connection, or nothing.
+
+        An ``AddressError``, a ``HandshakeRefused``, or ``BadMessage`` where another protocol is
+        spoken. While an attempt is under way it is that of the one before.
+        """
+        return self._failure
 
     @property
     def largest_request(self) -> int:
@@ -313,8 +324,10 @@ class Client:
         try:
             with clock.move_on_after(self._limits.connect_seconds):
                 stream = await self._ports.net.connect_tcp(self._host, self._port)
-        except AddressError:
-            pass
+        except AddressError as error:
+            self._failure = error
+        else:
+            self._failure = None
         if stream is None:
             self._refused(None)
             return None
@@ -346,9 +359,12 @@ class Client:
                 )
         except HandshakeRefused as error:
             self._counters.refusals += 1
+            self._failure = error
             if error.reason != "busy":
                 refusal = error
-        except (BadMessage, trio.BrokenResourceError):
+        except BadMessage as error:
+            self._failure = error
+        except trio.BrokenResourceError:
             pass
         self._refused(refusal)
         return None

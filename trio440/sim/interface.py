@@ -39,7 +39,7 @@ from trio440.sim.addressing import (
 from trio440.sim.packets import Packet
 from trio440.sim.power import PowerCut
 from trio440.sim.stream_group import SimStreamGroup
-from trio440.sim.tcp import OnEnd, SimByteStream
+from trio440.sim.tcp import REFUSED, OnEnd, SimByteStream
 from trio440.sim.tcp_table import TcpTable
 from trio440.sim.trace import Trace
 from trio440.sim.udp import SimUdpSocket
@@ -200,7 +200,8 @@ class SimNet(Net):
             if not connected.broken:
                 return connected
             reasons.append(connected.broken)
-        raise ConnectionRefused(host, port, f"cannot be reached: {reasons[0]}")
+        problem = f"cannot be reached: {reasons[0]}"
+        raise ConnectionRefused(host, port, problem, nobody_listens=reasons[0] == REFUSED)
 
     def open_stream_group(self) -> StreamGroup:
         """Return an empty group; see :class:`trio440.core.host.Net`."""

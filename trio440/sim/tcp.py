@@ -16,7 +16,7 @@ from trio440.core.host import Address, ByteStream
 from trio440.errors import InvalidParameter
 from trio440.sim.packets import Packet, PacketKind
 
-__all__ = ["STREAM_TIMEOUT", "OnEnd", "SimByteStream", "Wire"]
+__all__ = ["REFUSED", "STREAM_TIMEOUT", "OnEnd", "SimByteStream", "Wire"]
 
 STREAM_TIMEOUT: Final = 15_000_000
 """Microseconds after which a stream breaks whose data no machine takes."""
@@ -29,6 +29,8 @@ MERGE_SHARE: Final = 0.125
 """The share of segments that wait a little for the next before the reader is woken."""
 MERGE_DELAY: Final = 1_000
 """Up to so many microseconds."""
+REFUSED: Final = "connection refused"
+"""What breaks a stream to where nobody listens."""
 
 
 class Wire(Protocol):
@@ -240,7 +242,7 @@ class SimByteStream(ByteStream):
         """Take a packet that arrived for this connection; this end is open."""
         if packet.kind == "rst":
             refused = not self.established
-            self.fail("connection refused" if refused else "the other side reset the connection")
+            self.fail(REFUSED if refused else "the other side reset the connection")
             return
         if not self.established:
             self.established = True

@@ -284,7 +284,9 @@ class KernelNet(Net):
         try:
             return _KernelByteStream(await trio.open_tcp_stream(host, port))
         except OSError as error:
-            raise ConnectionRefused(host, port, f"cannot be reached: {_reason(error)}") from None
+            nobody = _first(error).errno == errno.ECONNREFUSED
+            problem = f"cannot be reached: {_reason(error)}"
+            raise ConnectionRefused(host, port, problem, nobody_listens=nobody) from None
 
     def open_stream_group(self) -> StreamGroup:
         """Return an empty group; see :class:`trio440.core.host.Net`."""
@@ -295,12 +297,17 @@ def _family(address: Address) -> socket.AddressFamily:
     return socket.AF_INET6 if len(address) > 2 else socket.AF_INET  # noqa: PLR2004 - the shape
 
 
-def _reason(error: OSError) -> str:
-    """Give the first errno's words, also where trio wrapped several attempts in one error."""
+def _first(error: OSError) -> OSError:
+    """Return the first error where trio wrapped several attempts in one."""
     cause: BaseException | None = error.__cause__
     while isinstance(cause, BaseExceptionGroup):
         cause = cause.exceptions[0]
-    found = cause if isinstance(cause, OSError) else error
+    return cause if isinstance(cause, OSError) else error
+
+
+def _reason(error: OSError) -> str:
+    """Give the first errno's words."""
+    found = _first(error)
     return os.strerror(found.errno).lower() if found.errno else str(found)
 
 
