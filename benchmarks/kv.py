@@ -6,12 +6,13 @@
 
 ``resp``: ``redis-benchmark`` with 50 connections asks this project's server, over the engine in
 memory and over the eventual one, and a redis-server that writes nothing to a disk, each a process
-of its own on loopback, in turn (A B C A B C). ``durable``: the same with 500 connections, of three
-servers of the linearizable engine, which sync their directories, here in the present directory,
-and of one redis-server with ``appendfsync always`` beside them. No process is pinned to a core, and
-redis-benchmark keeps a core busy itself. A ratio is that of the medians, with the least and the
-greatest of one round behind it. Processor time is in microseconds for each command, of the server
-that is asked; what other processes of the machine take does not count in it.
+of its own on loopback, in turn (A B C A B C). ``durable``: 500 SETs on their way, of 500
+connections, and of 50 with ten each, to three servers of the linearizable engine, which sync their
+directories, here in the present one, and to one redis-server with ``appendfsync always`` beside
+them. No process is pinned to a core, and redis-benchmark keeps a core busy itself. A ratio is that
+of the medians, with the least and the greatest of one round behind it. Processor time is in
+microseconds for each command, of the server that is asked; what other processes of the machine
+take does not count in it.
 
 ``lists``: a thousand keys with one prefix among a million. ``memory``: a million keys in a server
 of one query actor, and of three. ``visible``: how long after a put was asked for others hear of
@@ -53,8 +54,8 @@ WORKLOADS: Final = (
     ("set", 16, 160_000),
 )
 """What redis-benchmark is to do: the command, how many in one pipeline, how many in all."""
-IN_FLIGHT: Final = 500
-DURABLE: Final = 20_000
+IN_FLIGHT: Final = ((500, 1, 20_000), (50, 10, 40_000))
+"""Connections, how many SETs of each are on their way, how many in all."""
 PEERS: Final = 3
 VOTERS_SECONDS: Final = 30.0
 PREFIXES: Final = 1000
@@ -205,17 +206,23 @@ def durable(rounds: int) -> None:
         theirs = stack.enter_context(
             redis("--appendonly", "yes", "--appendfsync", "always", "--dir", directory)
         )
-        print(f"{IN_FLIGHT} connections, values of 3 bytes; {rounds} rounds")
         sides = {"three": leader, "Redis": theirs}
-        found: dict[str, list[Measured]] = {side: [] for side in sides}
-        for _ in range(rounds):
-            for side, server in sides.items():
-                found[side].append(
-                    server.measure("set", connections=IN_FLIGHT, pipeline=1, number=DURABLE)
-                )
-        print(f"{'':10} {'a second':>9}   {'of Redis':22} {'':22} processor us")
-        print(_row("three", found["three"], compared(found["three"], found["Redis"])))
-        print(_row("Redis", found["Redis"], ""))
+        for connections, pipeline, number in IN_FLIGHT:
+            print(
+                f"{connections} connections with {pipeline} SETs on their way each, "
+                f"values of 3 bytes; {rounds} rounds"
+            )
+            found: dict[str, list[Measured]] = {side: [] for side in sides}
+            for _ in range(rounds):
+                for side, server in sides.items():
+                    found[side].append(
+                        server.measure(
+                            "set", connections=connections, pipeline=pipeline, number=number
+                        )
+                    )
+            print(f"{'':10} {'a second':>9}   {'of Redis':22} {'':22} processor us")
+            print(_row("three", found["three"], compared(found["three"], found["Redis"])))
+            print(_row("Redis", found["Redis"], ""), flush=True)
 
 
 def _peers(stack: ExitStack, directory: str) -> Contender:

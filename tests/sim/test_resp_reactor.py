@@ -13,6 +13,7 @@ from trio440 import kv
 from trio440.errors import StoreUnavailable
 from trio440.kv import Operation, Put
 from trio440.kv.resp import Limits
+from trio440.kv.resp.reactor import QUESTIONS
 from trio440.kv.resp.session import ALIKE_IN_A_ROW
 
 OK = b"+OK\r\n"
@@ -90,6 +91,48 @@ async def test_a_question_is_bounded(world: RespWorld) -> None:
         for client in clients:
             assert await client.answers(100) == [OK] * 100
         assert max(namespace.questions) <= 3
+
+
+async def test_what_comes_while_questions_are_under_way_is_one_question(world: RespWorld) -> None:
+    async with (
+        together(world) as namespace,
+        world.serve(namespace=namespace),
+        crowd(world, QUESTIONS + 8) as clients,
+    ):
+        gate = await held(namespace)
+        for client in clients:
+            await client.stream.send_all(put(1))
+            await trio.sleep(1)
+        assert namespace.questions == [1] * QUESTIONS
+        gate.set()
+        for client in clients:
+            assert await client.answers(1) == [OK]
+        assert namespace.questions == [1] * QUESTIONS + [8]
+
+
+async def test_writes_that_wait_hold_up_no_reads_and_no_other_commands(world: RespWorld) -> None:
+    async with (
+        together(world) as namespace,
+        world.serve(namespace=namespace),
+        crowd(world, QUESTIONS + 4) as clients,
+        world.client() as other,
+    ):
+        gate = trio.Event()
+
+        async def wait(operations: Sequence[Operation]) -> None:
+            if isinstance(operations[0], Put):
+                await gate.wait()
+
+        namespace.before = wait
+        for client in clients:
+            await client.stream.send_all(put(1))
+            await trio.sleep(1)
+        await other.stream.send_all(get(1))
+        assert await other.answers(1) == [b"$-1\r\n"]
+        assert await other.ask("ping") == b"+PONG\r\n"
+        gate.set()
+        for client in clients:
+            assert await client.answers(1) == [OK]
 
 
 async def test_what_is_sent_before_the_answer_is_answered_after_it(world: RespWorld) -> None:

@@ -12,12 +12,13 @@ The clients are answered as each would be alone: its batch is carried out by its
 and the next is read once that is answered.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
 import trio
 
-from trio440.core.host import ByteStream, StreamGroup
+from trio440.core.host import ByteStream, Clock, StreamGroup
 from trio440.kv.operations import Get, Operation, Result
 from trio440.kv.resp.batch import Asking, answers_alike
 from trio440.kv.resp.limits import Counters, Limits
@@ -32,7 +33,11 @@ __all__ = ["Member", "Reactor"]
 READ_BYTES: Final = 65_536
 """Of one client in one turn; who sends more asks for more than is answered here."""
 ASKED_AT_ONCE: Final = 256
-"""Operations of one question, unless one client has more."""
+"""Operations of one question, about."""
+QUESTIONS: Final = 4
+"""That are under way, of reads and of writes each; what comes meanwhile is asked together."""
+REST_SECONDS: Final = 0.001
+"""Before more is read, while what was read has to wait in any case."""
 
 
 class Member:
@@ -58,12 +63,14 @@ class Reactor:
     """The clients of one server that can be answered together."""
 
     def __init__(
-        self, group: StreamGroup, asking: Asking, limits: Limits, counters: Counters
+        self, group: StreamGroup, asking: Asking, limits: Limits, counters: Counters, clock: Clock
     ) -> None:
         self._group = group
         self._asking = asking
         self._limits = limits
         self._counters = counters
+        self._clock = clock
+        self._reads, self._writes = _Queue(), _Queue()
         self._parser = RequestParser(limits)
         self._members: dict[ByteStream, Member] = {}
 
@@ -89,21 +96,26 @@ class Reactor:
 
     async def run(self) -> None:
         """Answer, until cancelled."""
+        queues = self._writes, self._reads
         try:
             async with trio.open_nursery() as nursery:
                 while True:
-                    received = await self._group.receive(READ_BYTES)
-                    for turn in self._read(received):
-                        if self._asking.now is not None:
-                            self._hand_out(turn, self._asking.ask_now(turn.batches))
-                        else:
-                            nursery.start_soon(self._answer, turn)
+                    self._read(await self._group.receive(READ_BYTES))
+                    for queue in queues:
+                        while queue.turns and queue.under_way < QUESTIONS:
+                            if self._asking.now is not None:
+                                turn = queue.turns.popleft()
+                                self._hand_out(turn, self._asking.ask_now(turn.batches))
+                            else:
+                                queue.under_way += 1
+                                nursery.start_soon(self._answer, queue, queue.turns.popleft())
+                    if self._writes.turns or self._reads.turns:
+                        await self._clock.sleep(REST_SECONDS)
         finally:
             self._group.close()
 
-    def _read(self, received: Sequence[tuple[ByteStream, bytes]]) -> Sequence["_Turn"]:
+    def _read(self, received: Sequence[tuple[ByteStream, bytes]]) -> None:
         """Understand what clients have said; those that are not for here go on by themselves."""
-        reads, writes = [_Turn()], [_Turn()]
         for stream, data in received:
             member = self._members.get(stream)
             if member is None:
@@ -119,11 +131,8 @@ class Reactor:
                 member.waiter.wake(data)
                 continue
             member.is_asking = True
-            turns = reads if type(operations[0]) is Get else writes
-            if turns[-1].add(member, operations) >= ASKED_AT_ONCE:
-                turns.append(_Turn())
+            (self._reads if type(operations[0]) is Get else self._writes).add(member, operations)
             self._counters.commands += len(operations)
-        return [turn for turn in (*writes, *reads) if turn.batches]
 
     def _understand(self, data: bytes) -> Sequence[Operation]:
         """Return the operations of nothing but GETs, or nothing but SETs; none for others."""
@@ -135,8 +144,13 @@ class Reactor:
             return ()
         return plain_operations(requests)
 
-    async def _answer(self, turn: "_Turn") -> None:
-        self._hand_out(turn, await self._asking.ask_batches(turn.batches))
+    async def _answer(self, queue: "_Queue", turn: "_Turn") -> None:
+        while True:
+            self._hand_out(turn, await self._asking.ask_batches(turn.batches))
+            if not queue.turns:
+                break
+            turn = queue.turns.popleft()
+        queue.under_way -= 1
 
     def _hand_out(self, turn: "_Turn", results: Sequence[Sequence[Result]]) -> None:
         """Send the answers to those that are still here."""
@@ -161,11 +175,22 @@ class _Turn:
     def __init__(self) -> None:
         self.batches: list[Sequence[Operation]] = []
         self.members: list[Member] = []
-        self._size = 0
+        self.operations = 0
 
-    def add(self, member: Member, operations: Sequence[Operation]) -> int:
-        """Add a client's batch, and return how many operations there are."""
-        self.batches.append(operations)
-        self.members.append(member)
-        self._size += len(operations)
-        return self._size
+
+class _Queue:
+    """Questions of one kind."""
+
+    def __init__(self) -> None:
+        self.turns: deque[_Turn] = deque()
+        """That wait to be asked."""
+        self.under_way = 0
+
+    def add(self, member: Member, operations: Sequence[Operation]) -> None:
+        """Add a client's batch to a question."""
+        if not self.turns or self.turns[-1].operations >= ASKED_AT_ONCE:
+            self.turns.append(_Turn())
+        turn = self.turns[-1]
+        turn.batches.append(operations)
+        turn.members.append(member)
+        turn.operations += len(operations)

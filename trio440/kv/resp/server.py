@@ -89,7 +89,8 @@ async def open_resp_server(
             asking = Asking(namespace, counters)
             reactor = None
             if asking.takes_batches and limits.idle_seconds is None:
-                reactor = Reactor(ports.net.open_stream_group(), asking, limits, counters)
+                group = ports.net.open_stream_group()
+                reactor = Reactor(group, asking, limits, counters, ports.clock)
                 nursery.start_soon(reactor.run)
             shared = Shared(
                 facts,
