@@ -1,6 +1,8 @@
 """Clients that mean no good: they cannot crash a RESP server, grow it, or keep others waiting."""
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 
 import pytest
 import trio
@@ -12,6 +14,7 @@ from tests.support.resp_world import RespClient, RespWorld, open_resp_world, pac
 from trio440.core.refusing import REFUSAL_SECONDS, REFUSALS_AT_A_TIME
 from trio440.kv.resp import Limits
 from trio440.kv.resp.session import GOODBYE_SECONDS
+from trio440.kv.resp.transacting import CALLS_AT_ONCE
 
 
 @pytest.fixture
@@ -255,3 +258,83 @@ def test_no_bytes_crash_a_server(noise: bytes) -> None:
             assert server.statistics().memory_bytes == 0
 
     trio.run(main, clock=MockClock(autojump_threshold=0))
+
+
+async def test_what_is_queued_is_charged_for_each_argument(world: RespWorld) -> None:
+    async with world.serve() as server, world.client() as client:
+        await client.ask("multi")
+        assert await client.ask("mget" + " ab" * 10_000) == b"+QUEUED\r\n"
+        assert server.statistics().memory_bytes > 10_000 * sys.getsizeof(b"ab")
+
+
+async def test_a_transaction_of_endless_operations_is_refused_before_they_are_made(
+    world: RespWorld,
+) -> None:
+    too_long = b"-ERR a transaction is too long, the limit is 10000 operations\r\n"
+    async with world.serve() as server, world.client() as client:
+        for commands in (2, 100):
+            await client.ask("multi")
+            for _ in range(commands):
+                assert await client.ask("mget" + " ab" * 9000) == b"+QUEUED\r\n"
+            assert await client.ask("exec") == too_long
+        assert server.statistics().batches == 0
+
+
+@pytest.mark.parametrize("command", ["config get *", "echo x"])
+async def test_a_long_transaction_lets_others_have_their_turn(
+    world: RespWorld, command: str
+) -> None:
+    async with world.serve(), world.client() as client:
+        await client.stream.send_all(b"multi\r\n" + f"{command}\r\n".encode() * 1000)
+        await client.answers(1001)
+        with turns_counted() as turns:
+            await client.ask("exec")
+        assert turns.count >= 1000 // CALLS_AT_ONCE
+
+
+class Turns(trio.abc.Instrument):
+    """Counts how often all tasks have had their turn."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def before_io_wait(self, timeout: float) -> None:
+        del timeout
+        self.count += 1
+
+
+@contextmanager
+def turns_counted() -> Iterator[Turns]:
+    turns = Turns()
+    trio.lowlevel.add_instrument(turns)
+    try:
+        yield turns
+    finally:
+        trio.lowlevel.remove_instrument(turns)
+
+
+async def test_answers_that_need_no_store_are_bounded_in_a_transaction(world: RespWorld) -> None:
+    async with world.serve(Limits(answer_bytes=100_000)) as server, world.client() as client:
+        await client.ask("multi")
+        for line in ("command info" + " get" * 2000, "set a 1"):
+            assert await client.ask(line) == b"+QUEUED\r\n"
+        assert await client.ask("exec") == b"-ERR the answer is longer than 100000 bytes\r\n"
+        assert server.statistics().batches == 0
+
+
+async def test_what_a_client_says_of_itself_in_a_transaction_that_fails_is_not_said(
+    world: RespWorld,
+) -> None:
+    async with world.serve(), world.client() as client, world.client() as other:
+        await client.ask("watch a")
+        await other.ask("set a 1")
+        await client.stream.send_all(
+            b"multi\r\nhello 3\r\nclient setname me\r\nexec\r\nget b\r\nclient getname\r\n"
+        )
+        assert (await client.answers(6))[3:] == [b"*-1\r\n", b"$-1\r\n", b"$-1\r\n"]
+        await client.stream.send_all(
+            b"multi\r\nhello 3\r\nclient setname me\r\nget b\r\nexec\r\nget b\r\nclient getname\r\n"
+        )
+        answers = await client.answers(7)
+        assert answers[4].endswith(b"+OK\r\n_\r\n")
+        assert answers[5:] == [b"_\r\n", b"$2\r\nme\r\n"]

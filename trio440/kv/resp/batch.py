@@ -39,7 +39,7 @@ SEND_BYTES: Final = 64 << 10
 Answer: TypeAlias = bytes | Callable[[Iterator[Result]], bytes]
 """An answer, or what makes one of the next results."""
 
-Step: TypeAlias = Callable[[], Awaitable[None]]
+Step: TypeAlias = Callable[[], Awaitable[object]]
 """What a command does once the batch before it is carried out."""
 
 

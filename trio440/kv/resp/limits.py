@@ -53,7 +53,8 @@ class Limits:
     pattern_bytes: int = attrs.field(default=1024, validator=_count)
     """Of a pattern; a longer one is an error."""
     queued_commands: int = attrs.field(default=10_000, validator=_count)
-    """In a MULTI; one more is refused, and EXEC aborts."""
+    """In a MULTI; one more is refused, and EXEC aborts. They may come to as many operations: an
+    EXEC of more is an error."""
     watched_keys: int = attrs.field(default=10_000, validator=_count)
     """By WATCH; one more is refused."""
     subscriptions: int = attrs.field(default=1000, validator=_count)

@@ -16,6 +16,7 @@ from typing import Final, TypeAlias
 from trio440.kv.resp.limits import LINE_BYTES, Limits
 
 __all__ = [
+    "ARGUMENT_BYTES",
     "LONE_BYTES",
     "Request",
     "RequestParser",

@@ -5,10 +5,10 @@ from functools import partial
 
 import trio
 
-from trio440.kv.operations import Committed, Found, Get, Result
+from trio440.kv.operations import Committed, Found, Get, Operation, Result, Transaction
 from trio440.kv.resp.batch import Asking, Batch, Step
-from trio440.kv.resp.calls import Call, Client, CommandError, constant, expect
-from trio440.kv.resp.parser import Request
+from trio440.kv.resp.calls import Call, Client, CommandError, constant, expect, too_long
+from trio440.kv.resp.parser import ARGUMENT_BYTES, Request
 from trio440.kv.resp.replies import OK, QUEUED, error
 from trio440.kv.resp.table import Command, find_command, make_call
 from trio440.kv.resp.transactions import ATTEMPTS, Execution, Plan, Queue
@@ -18,6 +18,10 @@ __all__ = ["Transacting"]
 ABORTED = "EXECABORT Transaction discarded because of previous errors."
 KEPT_BYTES = 128
 """What a watched key, or a queued command, is charged beside its bytes."""
+CALLS_AT_ONCE = 16
+"""Queued commands that EXEC looks at before others have their turn."""
+SAYS_OF_CLIENT = ("hello", "client")
+"""Commands that change what is known of the client: not where EXEC does nothing."""
 
 
 class Transacting:
@@ -54,9 +58,7 @@ class Transacting:
             case "watch":
                 return partial(self.watch, request)
             case _:
-                execution = self.execute()
-                if execution is not None:
-                    return partial(self.read_and_execute, execution)
+                return self.execute()
         return None
 
     def multi(self) -> None:
@@ -109,7 +111,7 @@ class Transacting:
             self._spoil()
             raise problem
         queue.commands.append((command, request))
-        self.held_bytes += sum(map(len, request)) + KEPT_BYTES
+        self.held_bytes += sum(map(len, request)) + ARGUMENT_BYTES * len(request) + KEPT_BYTES
         self._batch.answers.append(QUEUED)
 
     def discard(self) -> None:
@@ -125,18 +127,22 @@ class Transacting:
             self.forget()
         self._batch.answers.append(OK)
 
-    def execute(self) -> Execution | None:
-        """Answer EXEC, or return what has to read first."""
+    def execute(self) -> Step | None:
+        """Answer EXEC, or return what is to be done once the batch is carried out."""
         queue, watched = self.queue, self._watched
         if queue is None:
             raise CommandError("ERR EXEC without MULTI")
         self.forget()
         if queue.spoiled or queue.refusal is not None:
             raise CommandError(ABORTED)
-        calls = [self._call(command, request) for command, request in queue.commands]
+        if len(queue.commands) > CALLS_AT_ONCE or any(
+            command.name in SAYS_OF_CLIENT for command, _ in queue.commands
+        ):
+            return partial(self._execute_slowly, queue, watched)
+        calls = list(self._calls(queue))
         execution = Execution(calls, watched, self._client.encoding, self._client.server.limits)
         if execution.keys_to_read():
-            return execution
+            return partial(self.read_and_execute, execution)
         plan = execution.plan({})
         if not plan.transaction.then and not watched:
             self._batch.answers.append(plan.answer(Committed(0, True)) or b"")
@@ -149,6 +155,48 @@ class Transacting:
         self._batch.answers.append(answer)
         return None
 
+    async def _execute_slowly(self, queue: Queue, watched: Mapping[bytes, int]) -> None:
+        """Answer an EXEC of many commands, or of such as change what is known of the client.
+
+        The batch is empty.
+        """
+        client = self._client
+        encoding, name = client.encoding, client.name
+        is_done = False
+        try:
+            calls: list[Call] = []
+            for call in self._calls(queue):
+                calls.append(call)
+                if len(calls) % CALLS_AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
+            execution = Execution(calls, watched, encoding, client.server.limits)
+            is_done = await self.read_and_execute(execution)
+        finally:
+            if not is_done:
+                client.encoding, client.name = encoding, name
+
+    def _calls(self, queue: Queue) -> Iterator[Call]:
+        """Give what queued commands come to.
+
+        Raises:
+            CommandError: it is too much.
+        """
+        limits = self._client.server.limits
+        limit = limits.queued_commands
+        count = size = 0
+        for command, request in queue.commands:
+            call = self._call(command, request)
+            count += sum(map(_length, call.operations))
+            if count > limit:
+                raise CommandError(
+                    f"ERR a transaction is too long, the limit is {limit} operations"
+                )
+            if not call.operations:
+                size += len(call.reply(()))
+                if size > limits.answer_bytes:
+                    raise too_long(limits)
+            yield call
+
     def _call(self, command: Command, request: Request) -> Call:
         """Return what a queued command comes to, be it the error of its arguments."""
         if command.make is None:  # UNWATCH: EXEC has ended every watch
@@ -158,15 +206,22 @@ class Transacting:
         except CommandError as problem:
             return constant(error(str(problem)))
 
-    async def read_and_execute(self, execution: Execution) -> None:
-        """Answer an EXEC that has to read first; the batch is empty."""
+    async def read_and_execute(self, execution: Execution) -> bool:
+        """Answer an EXEC that has to read first, and return whether it was done.
+
+        The batch is empty.
+        """
         for _ in range(ATTEMPTS):
-            plan = execution.plan(await self._versions(execution.keys_to_read()))
-            (result,) = await self._asking.ask([plan.transaction])
+            to_read = execution.keys_to_read()
+            plan = execution.plan(await self._versions(to_read) if to_read else {})
+            if not (to_read or plan.transaction.then or execution.watched):
+                result: Result = Committed(0, succeeded=True)
+            else:
+                (result,) = await self._asking.ask([plan.transaction])
             reply = _answer(plan, result)
             if reply is not None:
                 self._batch.answers.append(reply)
-                return
+                return isinstance(result, Committed) and result.succeeded
             await trio.lowlevel.checkpoint()
         raise CommandError(f"ERR others changed what EXEC had read, {ATTEMPTS} times")
 
@@ -191,6 +246,12 @@ class Transacting:
             key: 0 if entry is None else entry.version
             for key, entry in zip(keys, entries, strict=True)
         }
+
+
+def _length(operation: Operation) -> int:
+    if isinstance(operation, Transaction):
+        return max(len(operation.then), len(operation.otherwise))
+    return 1
 
 
 def _answer(plan: Plan, result: Result) -> bytes | None:
