@@ -272,7 +272,7 @@ async def test_a_transaction_of_endless_operations_is_refused_before_they_are_ma
 ) -> None:
     too_long = b"-ERR a transaction is too long, the limit is 10000 operations\r\n"
     async with world.serve() as server, world.client() as client:
-        for commands in (2, 100):
+        for commands in (2, 20):
             await client.ask("multi")
             for _ in range(commands):
                 assert await client.ask("mget" + " ab" * 9000) == b"+QUEUED\r\n"
@@ -290,6 +290,59 @@ async def test_a_long_transaction_lets_others_have_their_turn(
         with turns_counted() as turns:
             await client.ask("exec")
         assert turns.count >= 1000 // CALLS_AT_ONCE
+
+
+COSTLY = b"*" + b"[a-z]" * 200 + b"b*"
+"""A pattern that is tried at every place of a key, to no avail."""
+
+
+async def put_long_keys(client: RespClient, number: int) -> list[bytes]:
+    keys = [b"%04d" % at + b"a" * 3000 for at in range(number)]
+    await client.stream.send_all(b"".join(packed([b"SET", key, b""]) for key in keys))
+    await client.answers(number)
+    return keys
+
+
+async def test_a_scan_ends_early_where_it_is_costly_to_match(world: RespWorld) -> None:
+    async with world.serve(), world.client() as client:
+        await put_long_keys(client, 20)
+        await client.ask("set " + "0010" + "a" * 3000 + "b 1")
+        cursor, found, scans = b"0", b"", 0
+        while scans == 0 or cursor != b"0":
+            scan = [b"SCAN", cursor, b"COUNT", b"1000", b"MATCH", COSTLY]
+            await client.stream.send_all(packed(scan))
+            (answer,) = await client.answers(1)
+            _, _, cursor, keys = answer.split(b"\r\n", 3)
+            found += keys
+            scans += 1
+        assert found.count(b"a" * 3000 + b"b\r\n") == 1
+        assert scans == 21
+
+
+async def test_keys_lets_others_have_their_turn_where_it_is_costly_to_match(
+    world: RespWorld,
+) -> None:
+    async with world.serve(), world.client() as client:
+        await put_long_keys(client, 20)
+        await client.stream.send_all(packed([b"KEYS", COSTLY]))
+        with turns_counted() as turns:
+            assert await client.answers(1) == [b"*0\r\n"]
+        assert turns.count >= 20
+        await client.ask("multi")
+        await client.stream.send_all(packed([b"KEYS", COSTLY]) + b"exec\r\n")
+        _, answer = await client.answers(2)
+        assert answer.startswith(b"*1\r\n-ERR too many keys for KEYS within a transaction")
+
+
+async def test_costly_patterns_of_a_subscriber_keep_nobody_waiting(world: RespWorld) -> None:
+    async with world.serve(), world.client() as listener, world.client() as client:
+        patterns = [COSTLY + b"%d" % at for at in range(50)]
+        await listener.stream.send_all(packed([b"PSUBSCRIBE", *patterns]))
+        await listener.answers(len(patterns))
+        with turns_counted() as turns:
+            await put_long_keys(client, 1)
+            await wait_all_tasks_blocked()
+        assert turns.count >= 50
 
 
 class Turns(trio.abc.Instrument):

@@ -1,6 +1,8 @@
 """Redis' patterns, beside a matcher that tries everything."""
 
+import re
 import time
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -76,3 +78,33 @@ def test_a_hostile_pattern_takes_no_time() -> None:
     began = time.process_time()
     assert not matches(b"a" * 5000)
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    "pattern", [b"*" + b"[^a]" * 255, b"[a-z]" * 200, b"*a" * 500, b"[^" + bytes(range(93)) + b"]"]
+)
+def test_what_matches_takes_memory_in_proportion_to_the_pattern(pattern: bytes) -> None:
+    re.purge()
+    tracemalloc.start()
+    try:
+        matches = matcher(pattern)
+        re.purge()
+        assert tracemalloc.get_traced_memory()[0] < 250 * len(pattern)
+    finally:
+        tracemalloc.stop()
+    assert not matches(b"")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "chosen"),
+    [
+        (b"[b-dfa]", b"abcdf"),
+        (b"[^b-dfa]", bytes(sorted({*range(256)} - {*b"abcdf"}))),
+        (b"[^]", bytes(range(256))),
+        (b"[]", b""),
+        (b"[\x00-\xff]", bytes(range(256))),
+    ],
+)
+def test_choices(pattern: bytes, chosen: bytes) -> None:
+    matches = matcher(pattern)
+    assert bytes(byte for byte in range(256) if matches(bytes([byte]))) == chosen

@@ -2,14 +2,23 @@
 
 import re
 from collections.abc import Callable
+from typing import Final
 
-__all__ = ["literal_prefix", "matcher"]
+__all__ = ["MATCH_STEPS", "literal_prefix", "match_steps", "matcher"]
+
+MATCH_STEPS: Final = 1 << 20
+"""As many of :func:`match_steps` take about a millisecond or two: others are to have their turn."""
 
 
 def literal_prefix(pattern: bytes) -> bytes:
     """Return what everything that matches begins with."""
     match = re.match(rb"[^*?\[\\]*", pattern)
     return match[0] if match else b""
+
+
+def match_steps(pattern: bytes, text: bytes) -> int:
+    """Return what it takes at most to see whether a text matches."""
+    return (len(pattern) + 1) * (len(text) + 1)
 
 
 def matcher(pattern: bytes) -> Callable[[bytes], bool]:
@@ -90,8 +99,17 @@ def _choice(pattern: bytes, position: int) -> tuple[bytes, int]:
         else:
             chosen.add(pattern[position])
             position += 1
-    if negated:
-        chosen = set(range(256)) - chosen
     if not chosen:
-        return b"(?!).", position + 1
-    return b"[%b]" % b"".join(rb"\x%02x" % byte for byte in sorted(chosen)), position + 1
+        return b"." if negated else b"(?!).", position + 1
+    return b"[%b%b]" % (b"^" * negated, _ranges(sorted(chosen))), position + 1
+
+
+def _ranges(members: list[int]) -> bytes:
+    """Return what stands for bytes within the brackets, as few characters as it takes."""
+    found: list[tuple[int, int]] = []
+    for byte in members:
+        low = found.pop()[0] if found and found[-1][1] == byte - 1 else byte
+        found.append((low, byte))
+    return b"".join(
+        rb"\x%02x" % low if low == high else rb"\x%02x-\x%02x" % (low, high) for low, high in found
+    )

@@ -27,7 +27,7 @@ from trio440.kv.resp.calls import (
     together,
     too_long,
 )
-from trio440.kv.resp.globs import literal_prefix, matcher
+from trio440.kv.resp.globs import MATCH_STEPS, literal_prefix, match_steps, matcher
 from trio440.kv.resp.parser import INT64_MAX, Request
 from trio440.kv.resp.replies import array, bulk, integer
 
@@ -101,7 +101,8 @@ def keys(request: Request, client: Client) -> Call:
 
     def answer(results: Sequence[Result]) -> bytes:
         page = expect(results[0], Page)
-        if page.more:
+        steps = sum(match_steps(request[1], entry.key) for entry in page.entries)
+        if page.more or steps > MATCH_STEPS:
             raise CommandError("ERR too many keys for KEYS within a transaction, use SCAN")
         found = [bulk(entry.key) for entry in page.entries if matches(entry.key)]
         if sum(map(len, found)) > limits.answer_bytes:
@@ -117,6 +118,19 @@ def scan(request: Request, client: Client) -> Call:
     if not cursor.isdigit() or len(cursor) > len(str(INT64_MAX)) + 1:
         raise CommandError("ERR invalid cursor")
     after = client.server.cursors.place(int(cursor))
+    pattern, count, strings = _scan_options(request)
+    check_pattern(pattern, client.server.limits)
+
+    def answer(results: Sequence[Result]) -> bytes:
+        found, last = _fitting(expect(results[0], Page), pattern)
+        following = 0 if last is None else client.server.cursors.keep(last)
+        return array([bulk(b"%d" % following), array(found if strings else [])])
+
+    return Call(answer, (List(literal_prefix(pattern), after, min(count, MAX_PAGE)),))
+
+
+def _scan_options(request: Request) -> tuple[bytes, int, bool]:
+    """Return the pattern, the count, and whether strings are asked for."""
     pattern, count, strings = b"*", 10, True
     options = iter(request[2:])
     for option in options:
@@ -134,18 +148,25 @@ def scan(request: Request, client: Client) -> Call:
                 strings = argument.lower() == b"string"
             case _:
                 raise CommandError(SYNTAX_ERROR)
-    check_pattern(pattern, client.server.limits)
+    return pattern, count, strings
+
+
+def _fitting(page: Page, pattern: bytes) -> tuple[list[bytes], bytes | None]:
+    """Return the keys that match, encoded, of as many as may be looked at at once.
+
+    And the last that was looked at; None where there are none behind it.
+    """
     matches = matcher(pattern)
-
-    def answer(results: Sequence[Result]) -> bytes:
-        page = expect(results[0], Page)
-        found = [bulk(entry.key) for entry in page.entries if strings and matches(entry.key)]
-        following = 0
-        if page.more and page.entries:
-            following = client.server.cursors.keep(page.entries[-1].key)
-        return array([bulk(b"%d" % following), array(found)])
-
-    return Call(answer, (List(literal_prefix(pattern), after, min(count, MAX_PAGE)),))
+    found: list[bytes] = []
+    steps, last = 0, None
+    for entry in page.entries:
+        steps += match_steps(pattern, entry.key)
+        if last is not None and steps > MATCH_STEPS:
+            return found, last
+        last = entry.key
+        if matches(last):
+            found.append(bulk(last))
+    return found, last if page.more else None
 
 
 def delete(request: Request, client: Client) -> Call:

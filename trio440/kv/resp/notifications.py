@@ -18,15 +18,15 @@ import trio
 from trio440.errors import KvError, StoreUnavailable
 from trio440.kv.namespace import Namespace
 from trio440.kv.operations import Change
-from trio440.kv.resp.globs import matcher
+from trio440.kv.resp.globs import MATCH_STEPS, match_steps, matcher
 from trio440.kv.resp.limits import Counters
 
 __all__ = ["Hub", "Subscriber"]
 
 KEYSPACE: Final = b"__keyspace@0__:"
 KEYEVENT: Final = b"__keyevent@0__:"
-PATTERNS_AT_A_TIME: Final = 200
-"""How many patterns are tried before other tasks have their turn."""
+PATTERN_STEPS: Final = 4096
+"""What a pattern takes, be it short: as many steps of matching."""
 
 
 class Subscriber(Protocol):
@@ -97,15 +97,16 @@ class Hub:
             self._watching = None
 
     async def _watch(self, *, task_status: trio.TaskStatus[KvError | None]) -> None:
+        has_begun = False
         with trio.CancelScope() as scope:
             try:
                 async with self._namespace.watch() as changes:
-                    self._watching = scope
+                    self._watching, has_begun = scope, True
                     task_status.started(None)
                     async for change in changes:
                         await self._tell(change)
             except KvError as problem:
-                if self._watching is not scope:
+                if not has_begun:
                     task_status.started(problem)
                     return
             if self._watching is scope:
@@ -125,8 +126,11 @@ class Hub:
             audience = self._channels.get(channel)
             for subscriber in () if audience is None else list(audience.subscribers):
                 subscriber.tell(None, channel, message)
-        for tried, (pattern, audience) in enumerate(list(self._patterns.items()), 1):
-            if tried % PATTERNS_AT_A_TIME == 0:
+        steps = 0
+        for pattern, audience in list(self._patterns.items()):
+            steps += PATTERN_STEPS + 2 * match_steps(pattern, messages[0][0])
+            if steps > MATCH_STEPS:
+                steps = 0
                 await trio.lowlevel.checkpoint()
             for channel, message in messages:
                 if audience.matches(channel):

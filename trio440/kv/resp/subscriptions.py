@@ -12,7 +12,7 @@ from trio440.kv.resp.calls import Client, CommandError, check_pattern
 from trio440.kv.resp.notifications import Hub
 from trio440.kv.resp.outbox import Outbox, SlowReader
 from trio440.kv.resp.parser import Request
-from trio440.kv.resp.replies import RESP2, bulk, integer
+from trio440.kv.resp.replies import RESP2, bulk, error, integer
 from trio440.kv.resp.table import Command
 
 __all__ = ["Subscriptions"]
@@ -23,6 +23,10 @@ ALLOWED: Final = frozenset(
 
 KEPT_BYTES = 256
 """What a subscription is charged beside the bytes of its name."""
+PATTERN_BYTES = 160
+"""What one to a pattern is charged for each byte of it: what matches is much longer."""
+SUBSCRIBED_AT_ONCE = 16
+"""Names that are subscribed to before others have their turn."""
 
 
 class Subscriptions:
@@ -79,23 +83,47 @@ class Subscriptions:
         return partial(self.subscribe, request, pattern=pattern)
 
     async def subscribe(self, request: Request, *, pattern: bool) -> None:
-        """Answer SUBSCRIBE or PSUBSCRIBE; the batch is empty."""
+        """Answer SUBSCRIBE or PSUBSCRIBE; the batch is empty.
+
+        Nothing is waited for between a subscription and the sending of its answer, since a message
+        might overtake it.
+        """
         word = b"psubscribe" if pattern else b"subscribe"
-        limit = self._client.server.limits.subscriptions
-        for name in request[1:]:
-            if name not in self._names[pattern]:
-                if self.count >= limit:
-                    raise CommandError(f"ERR too many subscriptions, the limit is {limit}")
-                if pattern:
-                    check_pattern(name, self._client.server.limits)
-                try:
-                    await self._hub.open()
-                except KvError as problem:
-                    raise CommandError(f"ERR {problem}") from None
-                self._hub.subscribe(self, name, pattern=pattern)
-                self._names[pattern][name] = None
-                self.held_bytes += len(name) + KEPT_BYTES
-            self._say(word, bulk(name))
+        names, said = self._names[pattern], list[bytes]()
+        try:
+            if not names.keys() >= set(request[1:]):
+                await self._open()
+            for name in request[1:]:
+                if name not in names:
+                    self._add(name, pattern=pattern)
+                said.append(self._confirmation(word, bulk(name)))
+                if len(said) == SUBSCRIBED_AT_ONCE:
+                    await self._send(said)
+                    await trio.lowlevel.checkpoint()
+        except CommandError as problem:
+            said.append(error(str(problem)))
+        await self._send(said)
+
+    async def _open(self) -> None:
+        try:
+            await self._hub.open()
+        except KvError as problem:
+            raise CommandError(f"ERR {problem}") from None
+
+    def _add(self, name: bytes, *, pattern: bool) -> None:
+        limits = self._client.server.limits
+        if self.count >= limits.subscriptions:
+            raise CommandError(f"ERR too many subscriptions, the limit is {limits.subscriptions}")
+        if pattern:
+            check_pattern(name, limits)
+        self._hub.subscribe(self, name, pattern=pattern)
+        self._names[pattern][name] = None
+        self.held_bytes += _charge(name, pattern=pattern)
+
+    async def _send(self, said: list[bytes]) -> None:
+        self._batch.answers.append(b"".join(said))
+        said.clear()
+        await self._batch.flush()
 
     def unsubscribe(self, request: Request, *, pattern: bool) -> None:
         """Answer UNSUBSCRIBE or PUNSUBSCRIBE: from those that are named, or from all."""
@@ -105,15 +133,14 @@ class Subscriptions:
         for name in wanted:
             if name in names:
                 del names[name]
-                self.held_bytes -= len(name) + KEPT_BYTES
+                self.held_bytes -= _charge(name, pattern=pattern)
                 self._hub.unsubscribe(self, name, pattern=pattern)
-            self._say(word, bulk(name))
+            self._batch.answers.append(self._confirmation(word, bulk(name)))
         if not wanted:
-            self._say(word, self._client.encoding.null)
+            self._batch.answers.append(self._confirmation(word, self._client.encoding.null))
 
-    def _say(self, word: bytes, name: bytes) -> None:
-        parts = [bulk(word), name, integer(self.count)]
-        self._batch.answers.append(self._client.encoding.push(parts))
+    def _confirmation(self, word: bytes, name: bytes) -> bytes:
+        return self._client.encoding.push([bulk(word), name, integer(self.count)])
 
     def leave(self) -> None:
         """End all of them."""
@@ -143,3 +170,7 @@ class Subscriptions:
         """Close the client, which would miss changes."""
         self.leave()
         self._close()
+
+
+def _charge(name: bytes, *, pattern: bool) -> int:
+    return KEPT_BYTES + len(name) * (PATTERN_BYTES if pattern else 1)

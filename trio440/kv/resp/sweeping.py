@@ -7,7 +7,7 @@ import trio
 from trio440.kv.operations import Changed, Delete, List, Page
 from trio440.kv.resp.batch import Asking
 from trio440.kv.resp.calls import SYNTAX_ERROR, CommandError, check_pattern, expect, too_long
-from trio440.kv.resp.globs import literal_prefix, matcher
+from trio440.kv.resp.globs import MATCH_STEPS, literal_prefix, match_steps, matcher
 from trio440.kv.resp.limits import Limits
 from trio440.kv.resp.parser import Request
 from trio440.kv.resp.replies import OK, array, bulk
@@ -37,14 +37,19 @@ async def list_keys(asking: Asking, pattern: bytes, limits: Limits) -> bytes:
     check_pattern(pattern, limits)
     matches = matcher(pattern)
     found: list[bytes] = []
-    size = 0
+    size = steps = 0
     page = None
     while (page := await _next_page(asking, literal_prefix(pattern), page, PAGE)) is not None:
-        fitting = [bulk(entry.key) for entry in page.entries if matches(entry.key)]
-        size += sum(map(len, fitting))
+        for entry in page.entries:
+            steps += match_steps(pattern, entry.key)
+            if steps > MATCH_STEPS:
+                steps = 0
+                await trio.lowlevel.checkpoint()
+            if matches(entry.key):
+                found.append(bulk(entry.key))
+                size += len(found[-1])
         if size > limits.answer_bytes:
             raise too_long(limits)
-        found += fitting
     return array(found)
 
 
