@@ -22,7 +22,7 @@ from trio440.core.host import ByteStream, Clock, StreamGroup
 from trio440.kv.operations import Get, Operation, Result
 from trio440.kv.resp.batch import Asking, answers_alike
 from trio440.kv.resp.limits import Counters, Limits
-from trio440.kv.resp.outbox import Outbox
+from trio440.kv.resp.outbox import Outbox, SlowReader
 from trio440.kv.resp.parser import RequestParser
 from trio440.kv.resp.plain import lone_operation, plain_operations
 from trio440.kv.resp.replies import Encoding
@@ -80,6 +80,9 @@ class Reactor:
         ``b""``: it is gone. None: it has said nothing, but is to leave, or does not take its
         answers at once. Those may wait in its outbox in any case. Cancelled: what was under way
         is not answered.
+
+        Raises:
+            SlowReader, trio.BrokenResourceError: as of :meth:`Outbox.push`.
         """
         self._group.add(member.stream)
         self._members[member.stream] = member
@@ -96,19 +99,15 @@ class Reactor:
 
     async def run(self) -> None:
         """Answer, until cancelled."""
-        queues = self._writes, self._reads
         try:
             async with trio.open_nursery() as nursery:
                 while True:
                     self._read(await self._group.receive(READ_BYTES))
-                    for queue in queues:
-                        while queue.turns and queue.under_way < QUESTIONS:
-                            if self._asking.now is not None:
-                                turn = queue.turns.popleft()
-                                self._hand_out(turn, self._asking.ask_now(turn.batches))
-                            else:
-                                queue.under_way += 1
-                                nursery.start_soon(self._answer, queue, queue.turns.popleft())
+                    for queue in (self._writes, self._reads):
+                        if self._asking.now is not None:
+                            await self._answer_now(queue)
+                        else:
+                            self._begin_to_ask(queue, nursery)
                     if self._writes.turns or self._reads.turns:
                         await self._clock.sleep(REST_SECONDS)
         finally:
@@ -144,6 +143,18 @@ class Reactor:
             return ()
         return plain_operations(requests)
 
+    async def _answer_now(self, queue: "_Queue") -> None:
+        while queue.turns:
+            turn = queue.turns.popleft()
+            self._hand_out(turn, self._asking.ask_now(turn.batches))
+            if queue.turns:  # others have their turn between two long ones
+                await trio.lowlevel.checkpoint()
+
+    def _begin_to_ask(self, queue: "_Queue", nursery: trio.Nursery) -> None:
+        while queue.turns and queue.under_way < QUESTIONS:
+            queue.under_way += 1
+            nursery.start_soon(self._answer, queue, queue.turns.popleft())
+
     async def _answer(self, queue: "_Queue", turn: "_Turn") -> None:
         while True:
             self._hand_out(turn, await self._asking.ask_batches(turn.batches))
@@ -162,8 +173,10 @@ class Reactor:
         member.is_asking = False
         try:
             waits = member.outbox.push(answers)
-        except trio.BrokenResourceError:
-            waits, member.ahead = False, b""
+        except (SlowReader, trio.BrokenResourceError) as error:
+            self._dismiss(member)
+            member.waiter.fail(error)
+            return
         if waits or member.is_leaving or member.ahead is not None:
             self._dismiss(member)
             member.waiter.wake(member.ahead)
