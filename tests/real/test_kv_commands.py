@@ -1,9 +1,11 @@
 """``trio440 kv`` as a person meets it: a server, and what is put into it, read and watched."""
 
 import json
+import os
 import shlex
 import signal
 import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -145,6 +147,30 @@ def test_the_status_names_who_does_not_answer(capfdbinary: pytest.CaptureFixture
         assert (status, json.loads(line)["unanswered"]) == (0, expected)
         problem = f"trio440: error: the store cannot be reached: nobody listens at {nobody}\n"
         assert run("--at", nobody) == (1, [], problem)
+
+
+@pytest.mark.slow
+def test_a_stdout_that_nobody_reads_ends_every_client_quietly() -> None:
+    """As it ends all commands; one that was started without any writes nowhere."""
+    with store_in_a_thread(default="memory") as address:
+        assert ask(address, "put", "a/1", "one") == (0, "", "")
+        for words in ("get a/1", "list a/", "list --json", "status", "shell", "delete b --json"):
+            name, *rest = words.split()
+            command = [*KV, name, "--at", address, *rest]
+            read_end, write_end = os.pipe()
+            os.close(read_end)
+            with os.fdopen(write_end, "wb") as unread:
+                done = subprocess.run(
+                    command,
+                    input=b"get a/1\nlist\n",
+                    stdout=unread,
+                    stderr=subprocess.PIPE,
+                    timeout=PATIENCE_SECONDS,
+                    check=False,
+                )
+            assert (done.returncode, done.stderr) == (141, b""), words
+            nowhere = ["bash", "-c", f"{shlex.join(command)} <&- >&-"]
+            assert finished(nowhere) == (int(name == "delete"), "", ""), words
 
 
 @pytest.mark.slow
