@@ -3,6 +3,7 @@
     python benchmarks/kv.py                    everything, in some minutes
     python benchmarks/kv.py resp durable       these parts: resp, durable, lists, memory, visible
     python benchmarks/kv.py resp --rounds 9    more rounds, for a quieter median
+    python benchmarks/kv.py lists memory --keys 50000    fewer keys, in less than a minute
 
 ``resp``: ``redis-benchmark`` with 50 connections asks this project's server, over the engine in
 memory and over the eventual one, and a redis-server that writes nothing to a disk, each a process
@@ -58,7 +59,6 @@ IN_FLIGHT: Final = ((500, 1, 20_000), (50, 10, 40_000))
 """Connections, how many SETs of each are on their way, how many in all."""
 PEERS: Final = 3
 VOTERS_SECONDS: Final = 30.0
-PREFIXES: Final = 1000
 KEYS_EACH: Final = 1000
 LISTS: Final = 200
 MOST_LIST_MS: Final = 5.0
@@ -162,7 +162,7 @@ def compared(found: list[Measured], others: list[Measured]) -> str:
 # Redis' protocol
 
 
-def resp(rounds: int) -> None:
+def resp(rounds: int, _: int) -> None:
     """Print what redis-benchmark finds of the engines of one process and of redis-server."""
     if problem := missing_tools():
         print(problem)
@@ -193,7 +193,7 @@ def _row(side: str, measured: list[Measured], ratio: str, other: str = "") -> st
     return f"{side:10} {rate:9,.0f}   {ratio:22} {other:22} {cost:.1f}"
 
 
-def durable(rounds: int) -> None:
+def durable(rounds: int, _: int) -> None:
     """Print the rate of SETs that are on the disks of two servers of three, at least."""
     if problem := missing_tools():
         print(problem)
@@ -264,12 +264,12 @@ def show(name: str, times_ms: list[float], target_ms: float) -> None:
 # Lists
 
 
-def lists(_: int) -> None:
-    """Print how long lists of a thousand keys take, among a million."""
-    trio.run(_lists)
+def lists(_: int, keys: int) -> None:
+    """Print how long lists of a thousand keys take, among many."""
+    trio.run(_lists, max(1, keys // KEYS_EACH))
 
 
-async def _lists() -> None:
+async def _lists(prefixes: int) -> None:
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(kv.open_server())
         spaces: dict[str, kv.Namespace] = {
@@ -277,7 +277,7 @@ async def _lists() -> None:
             "memory": await stack.enter_async_context(kv.open_memory()),
         }
         for space in spaces.values():
-            for number in range(PREFIXES):
+            for number in range(prefixes):
                 await space.execute(
                     [kv.Put(b"%03d/%03d" % (number, at), b"%010d" % at) for at in range(KEYS_EACH)]
                 )
@@ -285,11 +285,11 @@ async def _lists() -> None:
         client = await stack.enter_async_context(kv.open_client(server.client_addresses))
         spaces["eventual, through a client"] = client
         rng = random.Random(1)
-        print(f"lists of {KEYS_EACH} keys of {PREFIXES * KEYS_EACH:,}, values of 10 bytes")
+        print(f"lists of {KEYS_EACH} keys of {prefixes * KEYS_EACH:,}, values of 10 bytes")
         for name, space in spaces.items():
             times, spent = [], []
             for _ in range(LISTS):
-                prefix = b"%03d/" % rng.randrange(PREFIXES)
+                prefix = b"%03d/" % rng.randrange(prefixes)
                 began, used = time.perf_counter(), time.process_time()
                 page = await space.list(prefix)
                 times.append(1000 * (time.perf_counter() - began))
@@ -303,11 +303,11 @@ async def _lists() -> None:
 # Memory
 
 
-def memory(_: int) -> None:
-    """Print what a million keys take in a server of one query actor, and of three."""
-    print(f"{MANY:,} keys and values of 10 bytes, resident memory")
+def memory(_: int, keys: int) -> None:
+    """Print what many keys take in a server of one query actor, and of three."""
+    print(f"{keys:,} keys and values of 10 bytes, resident memory")
     for count in (1, 3):
-        with started("hold", str(count), str(MANY)) as (found, _pid):
+        with started("hold", str(count), str(keys)) as (found, _pid):
             whole = (found["after"] - found["before"]) / 1e6
             print(
                 f"query actors: {count}   the keys {whole:,.0f} MB   "
@@ -320,7 +320,7 @@ def memory(_: int) -> None:
 # How soon others see a put
 
 
-def visible(_: int) -> None:
+def visible(_: int, __: int) -> None:
     """Print how long it takes until others see a put."""
     with (
         started("server", "2") as (one, _one),
@@ -364,7 +364,7 @@ async def _visible(mine: list[str], theirs: list[str]) -> None:
     show("another server, both of its actors", list(map(max, both)), MOST_REMOTE_MS)
 
 
-PARTS: Final[dict[str, Callable[[int], None]]] = {
+PARTS: Final[dict[str, Callable[[int, int], None]]] = {
     "resp": resp,
     "durable": durable,
     "lists": lists,
@@ -378,9 +378,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="all where none is named")
     parser.add_argument("--rounds", type=int, default=3, help="rounds of each workload")
+    parser.add_argument("--keys", type=int, default=MANY, help="of the lists and of the memory")
     arguments = parser.parse_args()
     for name in arguments.parts or PARTS:
-        PARTS[name](arguments.rounds)
+        PARTS[name](arguments.rounds, arguments.keys)
 
 
 if __name__ == "__main__":

@@ -267,6 +267,7 @@ MODULES = {
     "trio440.kv.packing": PURE,
     "trio440.kv.peers": PURE,
     "trio440.kv.positions": PURE,
+    "trio440.kv.questions": PURE,
     "trio440.kv.query_actor": SHELL,
     "trio440.kv.records": PURE,
     "trio440.kv.replica": PURE,

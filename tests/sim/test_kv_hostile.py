@@ -168,7 +168,7 @@ async def test_a_batch_that_is_far_too_long_is_refused_unread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read: list[object] = []
-    monkeypatch.setattr("trio440.kv.query_actor.read_operation", read.append)
+    monkeypatch.setattr("trio440.kv.server.unpack_operation", read.append)
     async with open_kv_world((1,), latency_ms=1) as world:
         results = await world.clients[0][0].execute([Get(b"k")] * 20_000)
         assert {getattr(result, "reason", None) for result in results} == {

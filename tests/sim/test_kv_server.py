@@ -16,10 +16,11 @@ from trio440.errors import (
     OperationRefused,
     StoreUnavailable,
 )
-from trio440.kv import Append, Change, Get, Increment, Put, Refused
+from trio440.kv import Append, Change, Get, Increment, Put, Refused, packing
 from trio440.kv.description import parse_description
 from trio440.kv.discovery import IDENTITY
 from trio440.kv.hlc import pack
+from trio440.kv.operations import Changed, Found
 from trio440.kv.replica import Replica
 from trio440.kv.service import Execute, Follow, Queries
 from trio440.sim.faults import Weather
@@ -373,25 +374,31 @@ async def listen(client: kv.EventualNamespace) -> None:
 # What strangers say
 
 
-async def test_rows_that_are_no_operations_are_refused_one_by_one() -> None:
+async def test_what_is_no_operation_is_refused_by_itself() -> None:
     async with open_kv_world((1,)) as world, raw_client(world) as client:
-        rows: Any = (
-            ("get", b"k", None, None, False, b""),
-            ("put", b"k", None, None, False, b""),
-            ("list", b"", None, None, False, b""),
-            ("explode", b"", None, None, True, b""),
-            ("put", b"k", b"v", None, False, b""),
+        nothing = (
+            b"",
+            b"\xc0",
+            b"\x91\x02",
+            b"\x92\x63\xc0",
+            packing.pack(Changed(1, existed=True)),
         )
-        answer = await Queries(client).execute(Execute(0, rows))
-        assert [row[0] for row in answer.results] == ["found", *["malformed"] * 3, "changed"]
+        said = (packing.pack(Get(b"k")), *nothing, packing.pack(Put(b"k", b"v")))
+        answer = await Queries(client).execute(Execute(0, said))
+        first, *refused, last = map(packing.unpack_result, answer.results)
+        assert first == Found(None)
+        assert {each.kind for each in refused if isinstance(each, Refused)} == {"malformed"}
+        assert len(refused) == len(nothing)
+        assert isinstance(last, Changed)
 
 
 async def test_a_stamp_from_the_future_is_not_believed() -> None:
     async with open_kv_world((1,)) as world, raw_client(world) as client:
-        put: Any = ("put", b"k", b"v", None, False, b"")
+        put = packing.pack(Put(b"k", b"v"))
         for stamp in (pack(1 << 46), -5, (1 << 63) - 1):
             answer = await Queries(client).execute(Execute(stamp, (put,)))
-            assert answer.results[0][0] == ("limit" if stamp > 0 else "changed")
+            kind = Refused if stamp > 0 else Changed
+            assert isinstance(packing.unpack_result(answer.results[0]), kind)
             assert answer.clock < pack(1 << 45)
 
 

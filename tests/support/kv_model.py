@@ -123,9 +123,7 @@ class Model:
         """Return the result, or the kind of its refusal."""
         try:
             method = getattr(self, type(operation).__name__.lower())
-            return method(
-                *(getattr(operation, name.name) for name in attrs.fields(type(operation)))
-            )
+            return method(*(getattr(operation, name) for name in operation.__struct_fields__))
         except No as no:
             return str(no)
 

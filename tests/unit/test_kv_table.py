@@ -3,7 +3,7 @@
 import random
 from typing import Any
 
-import attrs
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -101,7 +101,7 @@ def told(result: object) -> object:
         return result.kind
     if isinstance(result, Committed):
         parts: Any = tuple(map(told, result.results))
-        return attrs.evolve(result, results=parts)
+        return msgspec.structs.replace(result, results=parts)
     return result
 
 

@@ -43,10 +43,9 @@ from trio440.kv.service import (
     Executed,
     Follow,
     Followed,
-    OperationRow,
     Queries,
-    read_results,
-    write_operation,
+    pack_known,
+    unpack_results,
 )
 from trio440.kv.unanswered import explain, join_problems
 from trio440.rpc import BoundMethod
@@ -114,13 +113,13 @@ class EventualClient(EventualNamespace):
             InvalidParameter: an operation holds something of a wrong type; nothing was done.
         """
         check_types(operations)
-        rows = [write_operation(operation) for operation in operations]
-        known = tuple(row for row in rows if row is not None)
+        packed = list(map(pack_known, operations))
+        known = tuple([data for data in packed if data is not None])
         is_read = all(isinstance(operation, READS) for operation in operations)
 
         async def ask(address: str, until: float) -> Sequence[Result]:
             answer = await self._execute(address, known, until, is_read=is_read)
-            results = read_results(answer.results)
+            results = unpack_results(answer.results)
             if results is None or len(results) != len(known):
                 problem = f"{address}: its answer cannot be read"
                 raise StoreUnavailable(problem, may_have_happened=not is_read)
@@ -130,10 +129,10 @@ class EventualClient(EventualNamespace):
             rest = iter(await self._somewhere(ask))
         except MessageTooLarge as error:
             return [Refused(f"the batch takes too many bytes: {error}")] * len(operations)
-        return [UNSUPPORTED if row is None else next(rest) for row in rows]
+        return [UNSUPPORTED if data is None else next(rest) for data in packed]
 
     async def _execute(
-        self, address: str, known: tuple[OperationRow, ...], until: float, *, is_read: bool
+        self, address: str, known: tuple[bytes, ...], until: float, *, is_read: bool
     ) -> Executed:
         connection = await self._connect(address)
         try:

@@ -181,7 +181,7 @@ class LocalNamespace(EventualNamespace):
                 if not (calls := self._take()):
                     continue
                 self.messages += 1
-                question = Batches(tuple([batch for call in calls for batch in call.batches]))
+                question = Batches(tuple([(0, batch) for call in calls for batch in call.batches]))
                 try:
                     answer = await self._system.ask(
                         self._ref, question, timeout_seconds=TIMEOUT_SECONDS
@@ -212,7 +212,7 @@ class LocalNamespace(EventualNamespace):
         return calls
 
     async def _settle(
-        self, keeper: Keeper, calls: list[_Call], results: tuple[tuple[Result, ...], ...]
+        self, keeper: Keeper, calls: list[_Call], results: tuple[Sequence[Result], ...]
     ) -> None:
         with self._clock.move_on_after(TIMEOUT_SECONDS):
             try:

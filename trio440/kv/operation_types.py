@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from types import NoneType
 from typing import Any, Final, get_args, get_type_hints
 
-import attrs
-
 from trio440.errors import InvalidParameter
 from trio440.kv.operations import (
     Append,
@@ -23,6 +21,7 @@ from trio440.kv.operations import (
     GrantLease,
     Increment,
     List,
+    Packable,
     Put,
     PutSibling,
     RenewLease,
@@ -32,7 +31,7 @@ from trio440.kv.operations import (
 
 __all__ = ["check_types"]
 
-CLASSES: Final[tuple[type, ...]] = (
+CLASSES: Final[tuple[type[Packable], ...]] = (
     *(Append, CompareAndSet, Condition, Count, Delete, Expire, Get, GetSiblings, GrantLease),
     *(Increment, List, Put, PutSibling, RenewLease, RevokeLease),
 )
@@ -40,13 +39,13 @@ WORDS: Final = {bytes: "bytes", int: "a whole number", bool: "true or false", No
 MOST_SHOWN: Final = 50
 
 
-def _types_of(cls: type) -> tuple[tuple[str, tuple[type, ...]], ...]:
+def _types_of(cls: type[Packable]) -> tuple[tuple[str, tuple[type, ...]], ...]:
     hints = get_type_hints(cls)
-    names = [field.name for field in attrs.fields(cls)]
+    names = cls.__struct_fields__
     return tuple((name, get_args(hints[name]) or (hints[name],)) for name in names)
 
 
-_TYPES: Final = {cls: _types_of(cls) for cls in CLASSES}
+_TYPES: Final[dict[type, Any]] = {cls: _types_of(cls) for cls in CLASSES}
 
 
 def check_types(operations: Iterable[Any]) -> None:

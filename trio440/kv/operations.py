@@ -8,14 +8,11 @@ An operation that passes a limit, or that its engine cannot do, is answered by :
 and has changed nothing.
 """
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
-if TYPE_CHECKING:
-    from attrs import frozen
-else:  # checked by types and not at run time, where it would cost more than the operation itself
-    from attrs import define
+import msgspec
 
-    frozen = define(unsafe_hash=True)
+from trio440.wire.codec import INT64_MAX, INT64_MIN
 
 __all__ = [
     "Append",
@@ -53,19 +50,27 @@ __all__ = [
     "Transaction",
 ]
 
+Int64: TypeAlias = Annotated[int, msgspec.Meta(ge=INT64_MIN, le=INT64_MAX)]
+
+
+class Packable(msgspec.Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):
+    """Base of operations and results, see :mod:`trio440.kv.packing` for their bytes.
+
+    The tag of one that is in a log somewhere means its class for ever. None can refer to itself, so
+    the garbage collector need not look.
+    """
+
 
 # Operations of every engine
 
 
-@frozen
-class Get:
+class Get(Packable, frozen=True, tag=1):
     """Ask for one key; answered by :class:`Found`."""
 
     key: bytes
 
 
-@frozen
-class Put:
+class Put(Packable, frozen=True, tag=2):
     """Give a key a value; answered by :class:`Changed`."""
 
     key: bytes
@@ -78,15 +83,13 @@ class Put:
     """The key goes when this lease ends; 0: none. Atomic engines only."""
 
 
-@frozen
-class Delete:
+class Delete(Packable, frozen=True, tag=3):
     """Remove a key; answered by :class:`Changed`, ``existed`` says whether it was there."""
 
     key: bytes
 
 
-@frozen
-class Expire:
+class Expire(Packable, frozen=True, tag=4):
     """Change the time to live of a key that is there; answered by :class:`Changed`."""
 
     key: bytes
@@ -94,8 +97,7 @@ class Expire:
     """None: it stays for ever; 0 or less: it goes now."""
 
 
-@frozen
-class List:
+class List(Packable, frozen=True, tag=5):
     """Ask for the keys with a prefix, in their order; answered by :class:`Page`."""
 
     prefix: bytes = b""
@@ -105,8 +107,7 @@ class List:
     """The most entries, at least 1; each engine has a limit of its own."""
 
 
-@frozen
-class Count:
+class Count(Packable, frozen=True, tag=6):
     """Ask how many keys have a prefix; answered by :class:`Counted`."""
 
     prefix: bytes = b""
@@ -115,8 +116,7 @@ class Count:
 # Operations of the eventual engine
 
 
-@frozen
-class PutSibling:
+class PutSibling(Packable, frozen=True, tag=14):
     """Give a key a value beside those that others give it unseen; answered by :class:`Changed`.
 
     A Get sees the last one, as after a Put; :class:`GetSiblings` asks for all.
@@ -129,8 +129,7 @@ class PutSibling:
     ttl_ms: int | None = None
 
 
-@frozen
-class GetSiblings:
+class GetSiblings(Packable, frozen=True, tag=15):
     """Ask for all values of a key; answered by :class:`Siblings`."""
 
     key: bytes
@@ -139,8 +138,7 @@ class GetSiblings:
 # Operations of atomic engines
 
 
-@frozen
-class Increment:
+class Increment(Packable, frozen=True, tag=7):
     """Add to a value that is a decimal int64, 0 if the key is not there.
 
     The time to live stays. Answered by :class:`Changed`, whose ``number`` is the sum.
@@ -150,8 +148,7 @@ class Increment:
     by: int = 1
 
 
-@frozen
-class Append:
+class Append(Packable, frozen=True, tag=8):
     """Add bytes to the end of a value, empty if the key is not there.
 
     The time to live stays. Answered by :class:`Changed`, whose ``number`` is the new length.
@@ -161,8 +158,7 @@ class Append:
     suffix: bytes
 
 
-@frozen
-class CompareAndSet:
+class CompareAndSet(Packable, frozen=True, tag=9):
     """Give a key a value if it has the expected one; answered by :class:`Committed`."""
 
     key: bytes
@@ -173,8 +169,7 @@ class CompareAndSet:
     ttl_ms: int | None = None
 
 
-@frozen
-class Condition:
+class Condition(Packable, frozen=True):
     """What must hold of a key."""
 
     key: bytes
@@ -189,8 +184,7 @@ class Condition:
 SimpleOperation: TypeAlias = Get | Put | Delete | Expire | List | Count | Increment | Append
 
 
-@frozen
-class Transaction:
+class Transaction(Packable, frozen=True, tag=10):
     """Do one thing or another, at once; each operation sees those before it.
 
     Answered by :class:`Committed`. One operation that is refused undoes none of the others.
@@ -203,23 +197,20 @@ class Transaction:
     """Where not."""
 
 
-@frozen
-class GrantLease:
+class GrantLease(Packable, frozen=True, tag=11):
     """Begin a lease; answered by :class:`Changed`, whose ``number`` is the lease's."""
 
     ttl_ms: int
     """It ends so long after its beginning or its last renewal, at least 1."""
 
 
-@frozen
-class RenewLease:
+class RenewLease(Packable, frozen=True, tag=12):
     """Let a lease begin anew; answered by :class:`Changed`, ``existed`` says if it was there."""
 
     lease: int
 
 
-@frozen
-class RevokeLease:
+class RevokeLease(Packable, frozen=True, tag=13):
     """End a lease and remove its keys; answered like a renewal."""
 
     lease: int
@@ -235,37 +226,33 @@ Operation: TypeAlias = CommonOperation | AtomicOperation | EventualOperation
 # Results
 
 
-@frozen
-class Entry:
+class Entry(Packable, frozen=True):
     """A key that is there."""
 
     key: bytes
     value: bytes
-    version: int
-    ttl_ms: int | None = None
+    version: Int64
+    ttl_ms: Int64 | None = None
     """What is left of its time to live."""
 
 
-@frozen
-class Found:
+class Found(Packable, frozen=True, tag=32):
     """The answer to a Get."""
 
     entry: Entry | None
 
 
-@frozen
-class Changed:
+class Changed(Packable, frozen=True, tag=33):
     """The answer to an operation that changes one key, or a lease."""
 
-    version: int
+    version: Int64
     """Of the key after it; of the namespace, where nothing was changed."""
     existed: bool
     """Whether the key was there before."""
-    number: int = 0
+    number: Int64 = 0
 
 
-@frozen
-class Page:
+class Page(Packable, frozen=True, tag=34):
     """The answer to a List."""
 
     entries: tuple[Entry, ...] = ()
@@ -273,8 +260,7 @@ class Page:
     """Whether there are keys behind these."""
 
 
-@frozen
-class Siblings:
+class Siblings(Packable, frozen=True, tag=38):
     """The answer to a GetSiblings: values that were written without knowing of each other."""
 
     entries: tuple[Entry, ...] = ()
@@ -284,18 +270,16 @@ class Siblings:
     """Opaque: for the :class:`PutSibling` that replaces them."""
 
 
-@frozen
-class Counted:
+class Counted(Packable, frozen=True, tag=35):
     """The answer to a Count."""
 
-    number: int
+    number: Int64
 
 
-@frozen
-class Committed:
+class Committed(Packable, frozen=True, tag=36):
     """The answer to a CompareAndSet or a Transaction."""
 
-    version: int
+    version: Int64
     """Of the namespace after it."""
     succeeded: bool
     """Whether the conditions held."""
@@ -308,8 +292,7 @@ RefusalKind: TypeAlias = Literal[
 ]
 
 
-@frozen
-class Refused:
+class Refused(Packable, frozen=True, tag=37):
     """The answer to an operation that was not carried out."""
 
     reason: str
@@ -324,13 +307,12 @@ Result: TypeAlias = SimpleResult | Committed | Siblings
 # Watching
 
 
-@frozen
-class Change:
+class Change(Packable, frozen=True):
     """One change that a watch tells of."""
 
     key: bytes
     value: bytes | None
     """None: the key is gone: deleted, or its time to live is over."""
-    version: int
+    version: Int64
     position: bytes
     """Opaque; a watch that begins ``after`` it goes on behind this change."""

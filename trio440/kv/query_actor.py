@@ -1,7 +1,7 @@
 """The query actor: a replica with a mailbox. It answers clients, and keeps up with the others."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, final
+from typing import Any, Final, TypeAlias, final
 
 import attrs
 import trio
@@ -11,23 +11,17 @@ from trio440.core.host import Host
 from trio440.kv.hlc import HybridClock
 from trio440.kv.keeper import Keeper
 from trio440.kv.keeping import collect
-from trio440.kv.operations import Operation, Result
+from trio440.kv.operations import Operation, Refused, Result
+from trio440.kv.questions import SyncTimes
 from trio440.kv.records import Records
 from trio440.kv.replica import Replica
 from trio440.kv.replica_limits import ReplicaLimits, ReplicaStatistics
-from trio440.kv.service import (
-    MALFORMED,
-    Execute,
-    Executed,
-    Follow,
-    Followed,
-    read_operation,
-    write_result,
-)
-from trio440.kv.sync import Replication, SyncTimes
+from trio440.kv.service import Follow, Followed
+from trio440.kv.sync import Replication
 from trio440.kv.sync_messages import MOST_SERVERS, ServerInfo, Sync
 
 __all__ = [
+    "Batch",
     "BatchResults",
     "Batches",
     "Inspect",
@@ -87,7 +81,13 @@ class Inspect(actors.Question[Inspected]):
 class BatchResults:
     """The results of batches, in their order."""
 
-    results: tuple[tuple[Result, ...], ...]
+    clock: int
+    """The greatest stamp that the actor has seen."""
+    results: tuple[Sequence[Result], ...]
+
+
+Batch: TypeAlias = tuple[int, Sequence[Operation | Refused]]
+"""The greatest stamp that a client has seen, or 0, and its operations, or why something is none."""
 
 
 @actors.message("kv.Batches", shared=True)
@@ -95,10 +95,10 @@ class BatchResults:
 class Batches(actors.Question[BatchResults]):
     """Batches of callers in the actor's own process, which need no wire form.
 
-    Each is carried out by itself, as an :class:`Execute` is.
+    Each is carried out by itself.
     """
 
-    batches: tuple[tuple[Operation, ...], ...]
+    batches: tuple[Batch, ...]
 
 
 @attrs.define
@@ -150,7 +150,7 @@ class _Held:
 
 
 @final
-class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | Inspect]):
+class QueryActor(actors.Actor[Batches | Follow | Sync | Tick | Meet | Inspect]):
     """One of a server's actors, with a replica of the whole store.
 
     A life that fails begins anew with the writes of the one before.
@@ -202,38 +202,20 @@ class QueryActor(actors.Actor[Execute | Batches | Follow | Sync | Tick | Meet | 
             kept.append(records)
 
     @actors.handler
-    async def execute(self, message: Execute) -> Executed:
-        """Answer a client's batch at once."""
-        count = len(message.operations)
-        if (refused := self._replica.refuse(count)) is not None:
-            return Executed(self._replica.clock.last, (write_result(refused),) * count)
-        now_ms = self._now_ms()
-        operations = [read_operation(row) for row in message.operations]
-        known = [operation for operation in operations if operation is not None]
-        results, written = self._replica.execute(message.clock, known, now_ms)
-        if written:
-            self._replication.written(written)
-            await self._keep(written)
-        self._go_on()
-        rest = iter(results)
-        every = (MALFORMED if operation is None else next(rest) for operation in operations)
-        return Executed(self._replica.clock.last, tuple(map(write_result, every)))
-
-    @actors.handler
-    async def execute_batches(self, message: Batches) -> BatchResults:
+    async def execute(self, message: Batches) -> BatchResults:
         """Answer batches at once."""
         now_ms = self._now_ms()
-        answers: list[tuple[Result, ...]] = []
+        answers: list[list[Result]] = []
         every: list[bytes] = []
-        for operations in message.batches:
-            results, written = self._replica.execute(0, operations, now_ms)
-            answers.append(tuple(results))
+        for seen, operations in message.batches:
+            results, written = self._replica.execute(seen, operations, now_ms)
+            answers.append(results)
             every += written
         if every:
             self._replication.written(every)
             await self._keep(every)
         self._go_on()
-        return BatchResults(tuple(answers))
+        return BatchResults(self._replica.clock.last, tuple(answers))
 
     @actors.handler
     async def sync(self, message: Sync) -> None:

@@ -131,22 +131,22 @@ class Records:
         record = self.find(key)
         return record if record is not None and record.is_live(now_ms) else None
 
-    def keys(self, prefix: bytes, after: bytes | None) -> Iterator[bytes]:
-        """Give the keys with a prefix and behind a key, in order.
+    def listed(self, prefix: bytes, after: bytes | None) -> Iterator[Record]:
+        """Give the records of the keys with a prefix and behind a key, in order.
 
         They have a value, if :meth:`sweep` was called just before. No record may change meanwhile.
         """
+        end = prefix_end(prefix)
         if after is None or after < prefix:
-            places = self._keys.irange(prefix)
+            keys = self._keys.irange(prefix, end, (True, False))
+        elif end is not None and after >= end:
+            return iter(())
         else:
-            places = self._keys.irange(after, inclusive=(False, True))
-        for key in places:
-            if not key.startswith(prefix):
-                return
-            yield key
+            keys = self._keys.irange(after, end, (False, False))
+        return map(self._records.__getitem__, keys)
 
     def count(self, prefix: bytes) -> int:
-        """Return how many keys have a prefix, see :meth:`keys`."""
+        """Return how many keys have a prefix, see :meth:`listed`."""
         end = prefix_end(prefix)
         stop = len(self._keys) if end is None else self._keys.bisect_left(end)
         return stop - self._keys.bisect_left(prefix)
@@ -157,7 +157,7 @@ class Records:
         return len(self._hidden)
 
     def siblings_of(self, key: bytes) -> list[bytes]:
-        """Return the hidden keys of a key that have a value, see :meth:`keys`."""
+        """Return the hidden keys of a key that have a value, see :meth:`listed`."""
         if not self._hidden:
             return []
         prefix = hidden_prefix(key)

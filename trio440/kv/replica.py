@@ -93,6 +93,7 @@ class Replica:
             GetSiblings: self._siblings,
             List: self._list,
             Count: self._count,
+            Refused: lambda refused, _: refused,
         }
         self._written: list[bytes] = []
         self._answered = 0
@@ -101,19 +102,19 @@ class Replica:
         """Siblings that the present batch is to replace."""
 
     def execute(
-        self, seen: int, operations: Sequence[Operation], now_ms: int
+        self, seen: int, operations: Sequence[Operation | Refused], now_ms: int
     ) -> tuple[list[Result], list[bytes]]:
         """Carry out operations in their order.
 
         Args:
             seen: the greatest stamp that the client has seen; 0: none.
-            operations: of the client.
+            operations: of the client; what is none is answered by the refusal in its place.
             now_ms: the time of day.
 
         Returns:
             A result for each, and the keys that were written to.
         """
-        if (refused := self.refuse(len(operations))) is not None:
+        if (refused := self.limits.refuse_batch(len(operations))) is not None:
             return [refused] * len(operations), []
         is_ahead = not self.clock.observe(seen, now_ms) or self.clock.is_ahead(now_ms)
         self.sweep(now_ms)
@@ -129,11 +130,6 @@ class Replica:
                 results.append(UNSUPPORTED)
         self._writes += len(self._written)
         return results, self._written
-
-    def refuse(self, count: int) -> Refused | None:
-        """Say why a batch of so many operations is not looked at; None: it is."""
-        most = self.limits.operations
-        return Refused(f"a batch has at most {most} operations") if count > most else None
 
     def merge(self, rows: Iterable[Row], now_ms: int) -> tuple[list[bytes], list[Row]]:
         """Take the writes of another replica.
@@ -270,20 +266,21 @@ class Replica:
             return Refused("the limit of a list is at least 1", "malformed")
         if self._answered > self.limits.batch_bytes:
             return self._too_much()
-        most = min(operation.limit, self.limits.list_entries)
+        most, most_bytes = min(operation.limit, self.limits.list_entries), self.limits.list_bytes
         entries: list[Entry] = []
-        size = 0
-        for key in self.records.keys(operation.prefix, operation.after):
-            record = self.records.live(key, now_ms)
-            if record is None or record.value is None:
+        size, more = 0, False
+        for record in self.records.listed(operation.prefix, operation.after):
+            key, value, expires_ms = record.key, record.value, record.expires_ms
+            if value is None or (expires_ms and now_ms >= expires_ms):
                 continue
-            size += len(key) + len(record.value)
-            if len(entries) == most or (entries and size > self.limits.list_bytes):
-                self._answered += size + ENTRY_BYTES * len(entries)
-                return Page(tuple(entries), more=True)
-            entries.append(_entry(key, record.value, record, now_ms))
+            size += len(key) + len(value)
+            if len(entries) == most or (entries and size > most_bytes):
+                more = True
+                break
+            ttl_ms = expires_ms - now_ms if expires_ms else None
+            entries.append(Entry(key, value, record.stamp, ttl_ms))
         self._answered += size + ENTRY_BYTES * len(entries)
-        return Page(tuple(entries))
+        return Page(tuple(entries), more)
 
     def _count(self, operation: Count, now_ms: int) -> Result:
         self.sweep(now_ms, None)

@@ -7,6 +7,7 @@ import attrs
 from trio440.actors.messages import message
 from trio440.errors import InvalidParameter
 from trio440.kv.hlc import MAX_CLOCK_OFFSET_MS
+from trio440.kv.operations import Refused
 
 __all__ = ["ReplicaLimits", "ReplicaStatistics"]
 
@@ -60,6 +61,12 @@ class ReplicaLimits:
     grace_seconds: int = attrs.field(default=7 * DAY_SECONDS, validator=_positive)
     """How long a key that was deleted is remembered. What took longer to get here, to a key that is
     not known any more, is refused."""
+
+    def refuse_batch(self, count: int) -> Refused | None:
+        """Say why a batch of so many operations is not looked at; None: it is."""
+        if count <= self.operations:
+            return None
+        return Refused(f"a batch has at most {self.operations} operations")
 
 
 @message("kv.ReplicaStatistics")

@@ -36,11 +36,12 @@ from trio440.kv.discovery import CLUSTER, DEFAULT, IDENTITY, Discovery, Offer, O
 from trio440.kv.hlc import HybridClock
 from trio440.kv.keeper import MOST_DURABLE_BYTES, Durability, Keeper, open_keeper
 from trio440.kv.local import LocalNamespace, open_local
-from trio440.kv.query_actor import Inspect, Inspected, Meet, QueryActor, Role, Roster
+from trio440.kv.packing import pack, unpack_operation
+from trio440.kv.query_actor import Batches, Inspect, Inspected, Meet, QueryActor, Role, Roster
+from trio440.kv.questions import SyncTimes
 from trio440.kv.replica_limits import ReplicaLimits
 from trio440.kv.service import AskStatus, Execute, Executed, Follow, Followed, Queries, Seen
 from trio440.kv.strangers import FIRST, meet_strangers
-from trio440.kv.sync import SyncTimes
 from trio440.kv.sync_messages import ServerInfo
 
 __all__ = ["SERVERS", "Server", "open_server"]
@@ -204,7 +205,7 @@ async def open_server(
             server = await stack.enter_async_context(
                 rpc.open_server(
                     start_port + place if start_port else 0,
-                    _routes(system, ref, keeper, offers or mine),
+                    _routes(system, ref, keeper, limits, offers or mine),
                     host=host,
                     identity=IDENTITY,
                     limits=client_limits,
@@ -258,6 +259,7 @@ def _routes(
     system: actors.ActorSystem,
     ref: actors.Ref[Any],
     keeper: Keeper | None,
+    limits: ReplicaLimits,
     offers: Callable[[], Offered],
 ) -> rpc.Routes:
     """Let clients ask one query actor."""
@@ -266,13 +268,18 @@ def _routes(
 
     @routes.answers(Queries.execute)
     async def execute(request: Execute, _: rpc.Peer) -> Executed:
+        count = len(request.operations)
+        if (refused := limits.refuse_batch(count)) is not None:
+            return Executed(0, (pack(refused),) * count)
+        operations = [unpack_operation(data) for data in request.operations]
+        question = Batches(((request.clock, operations),))
         try:
-            answer = await system.ask(ref, request, timeout_seconds=ANSWER_SECONDS)
+            answer = await system.ask(ref, question, timeout_seconds=ANSWER_SECONDS)
             if keeper is not None:
                 await keeper.settle()
         except (ActorError, JournalFailed) as error:
             raise _failure(error) from None
-        return answer
+        return Executed(answer.clock, tuple(map(pack, answer.results[0])))
 
     @routes.answers(Queries.look)
     async def look(_: AskStatus, __: rpc.Peer) -> Seen:

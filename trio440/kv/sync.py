@@ -16,16 +16,15 @@ from types import MappingProxyType
 from typing import Any, Final, final
 from zlib import crc32
 
-import attrs
-
 from trio440.actors.ref import Ref
 from trio440.kv.digests import ROOT
 from trio440.kv.hlc import pack
 from trio440.kv.peers import GAP_US, Peer
+from trio440.kv.questions import Questions, SyncTimes, jitter
 from trio440.kv.replica import Replica
 from trio440.kv.sync_messages import MOST_SERVERS, NO_ROOT, ServerInfo, Sync
 
-__all__ = ["Replication", "SyncTimes", "gateway"]
+__all__ = ["Replication", "gateway"]
 
 MOST_UNHEARD: Final = 128
 """Servers that others have told of, and that were not heard of themselves: for one more, that of
@@ -35,48 +34,9 @@ RECENT_MS: Final = 5000
 told by others may be older than that."""
 
 
-@attrs.frozen(kw_only=True)
-class SyncTimes:
-    """When replicas compare what they have, in microseconds."""
-
-    settle_us: int = 1_000_000
-    """After the last write that was told to another server, it is asked whether it has all."""
-    settle_local_us: int = 5_000_000
-    """The same for a sibling, to which messages are seldom lost."""
-    second_us: int = 2_000_000
-    """Before a new server asks others than the first one: what that gives need not come twice."""
-    longest_us: int = 10_000_000
-    """Between two such questions, whatever is written; the same where nothing is."""
-    patience_us: int = 5_000_000
-    """Who has said nothing for so long after a question is away: told nothing but the question,
-    which is repeated, until heard of again."""
-    fruitless_us: int = 300_000_000
-    """The longest wait where asking changes nothing: the two disagree on what they may hold."""
-
-
 def gateway(server: ServerInfo, towards: str) -> Ref[Any]:
     """Return the actor of a server that has to do with the server at an address."""
     return server.ref(server.counters[crc32(towards.encode()) % len(server.counters)])
-
-
-@attrs.define
-class _Questions:
-    """When one peer is asked whether it has the same, and what came of it."""
-
-    due_us: int
-    is_asked: bool
-    """Whether it is asked at all: of its siblings an actor asks the next one alone."""
-    asked_us: int | None = None
-    """Of the question that has no answer yet."""
-    told_us: int | None = None
-    """When news were told for the first time since the last question."""
-    is_away: bool = False
-    differed: bool = False
-    """Whether the last comparison showed a difference."""
-    news: bool = False
-    """Whether something has come of it."""
-    fruitless: int = 0
-    """Comparisons in a row of which nothing came."""
 
 
 def _before(now_ms: int) -> int:
@@ -112,7 +72,7 @@ class Replication:
         self._sought = sought
         self._me: ServerInfo | None = None
         self._peers: dict[Ref[Any], Peer] = {}
-        self._questions: dict[Ref[Any], _Questions] = {}
+        self._questions: dict[Ref[Any], Questions] = {}
         self._siblings: list[Peer] = []
         self._remotes: list[Peer] = []
         self._servers: dict[str, ServerInfo] = {}
@@ -217,7 +177,7 @@ class Replication:
 
     def _add_peer(self, peer: Peer, due_us: int, *, is_asked: bool) -> None:
         self._peers[peer.ref] = peer
-        self._questions[peer.ref] = _Questions(due_us, is_asked)
+        self._questions[peer.ref] = Questions(self.times, self._rng, due_us, is_asked)
         (self._siblings if peer.is_sibling else self._remotes).append(peer)
 
     # What is new
@@ -244,7 +204,7 @@ class Replication:
         for server in strangers:
             # Of two that meet the newcomer asks, which has looked for the other one.
             is_sought = self._sought.get(server.address) == server.incarnation
-            due_us = now_us + (0 if is_sought else self._jitter(self.times.longest_us))
+            due_us = now_us + (0 if is_sought else jitter(self._rng, self.times.longest_us))
             is_own = (server.address, server.incarnation) == (sender.address, sender.incarnation)
             self._learn(server, due_us, recent, is_certain=is_own)
         replica.clock.observe(message.clock, now_ms)
@@ -285,19 +245,14 @@ class Replication:
                         peer.pending[key] = None
 
     def _postpone(self, source: Peer, now_us: int) -> None:
-        """Ask nobody else while news come: they may be what there is to learn."""
+        """Ask nobody else while news come."""
         for peer in self._remotes:
-            questions = self._questions[peer.ref]
-            if peer is not source and questions.asked_us is None and not questions.is_away:
-                if questions.told_us is None:
-                    questions.told_us = now_us
-                latest = questions.told_us + self.times.longest_us
-                settled = min(now_us + self.times.settle_us, latest)
-                questions.due_us = max(questions.due_us, settled)
+            if peer is not source:
+                self._questions[peer.ref].postpone(now_us)
 
     # Who has the same
 
-    def _hear(self, peer: Peer, questions: _Questions, message: Sync, now_us: int) -> None:
+    def _hear(self, peer: Peer, questions: Questions, message: Sync, now_us: int) -> None:
         """Note that a peer is there, and what it says of being the same."""
         address = peer.ref.address
         if not peer.is_sibling and address not in self._met:
@@ -305,44 +260,24 @@ class Replication:
             peer.servers.pop(address, None)
         self._met.add(address)
         self._unheard.pop(address, None)
-        if questions.is_away:
-            questions.is_away = False
-            questions.due_us = now_us
+        questions.hear(now_us)
         if message.root == NO_ROOT:
             if message.same:
-                self._settle(questions, now_us)
+                questions.settle(now_us)
             elif questions.asked_us is not None:
-                questions.asked_us = None
-                questions.differed = True
+                questions.differ()
             return
         if message.root == self.replica.records.tree.digest(ROOT):
             peer.agrees = True
-            self._settle(questions, now_us)
+            questions.settle(now_us)
         elif questions.asked_us is not None and self.replica.ref > peer.ref:
             pass  # both ask at once: the other one answers
         elif not peer.streams:
-            questions.asked_us = None
-            questions.differed = True
-            questions.due_us = now_us + self._wait_us(questions)
+            questions.differ_anew(now_us)
             if message.root:
                 peer.differs(ROOT, self.replica)
             else:
                 peer.streams[ROOT] = None
-
-    def _settle(self, questions: _Questions, now_us: int) -> None:
-        """Note that the two are the same."""
-        questions.asked_us = questions.told_us = None
-        questions.differed = questions.news = False
-        questions.fruitless = 0
-        questions.due_us = now_us + self._wait_us(questions)
-
-    def _wait_us(self, questions: _Questions) -> int:
-        """Return how long to wait until the next question, where nothing happens."""
-        longest_us = self.times.longest_us << min(questions.fruitless, 16)
-        return self._jitter(min(longest_us, self.times.fruitless_us))
-
-    def _jitter(self, wait_us: int) -> int:
-        return wait_us - self._rng.randrange(wait_us // 4 + 1)
 
     # What is told
 
@@ -360,38 +295,25 @@ class Replication:
             self._ask(peer, questions, now_us)
             if not peer.owes or now_us < peer.next_us:
                 continue
-            self._note_told(peer, questions, now_us)
+            if peer.asks:
+                questions.note_asked(now_us)
+            elif peer.pending:
+                questions.note_told(now_us, self._settle_us(peer))
             peer.next_us = now_us + GAP_US
             told.append((ref, peer.write(self.replica, self._me)))
         return told
 
-    def _ask(self, peer: Peer, questions: _Questions, now_us: int) -> None:
+    def _ask(self, peer: Peer, questions: Questions, now_us: int) -> None:
         """Ask a peer, if it is time, whether it has the same."""
-        if questions.asked_us is not None:
-            if now_us < questions.asked_us + self.times.patience_us:
-                return
-            questions.asked_us = None
-            questions.due_us = now_us + (self.times.longest_us if questions.is_away else 0)
-            questions.is_away = True
+        if questions.is_open(now_us):
+            return
         if questions.is_away:
             peer.forgive()
-        if questions.is_asked and now_us >= questions.due_us and not peer.streams:
+        if questions.is_due(now_us) and not peer.streams:
             peer.asks = True
 
-    def _note_told(self, peer: Peer, questions: _Questions, now_us: int) -> None:
-        times = self.times
-        if peer.asks:
-            is_fruitless = questions.differed and not questions.news
-            questions.fruitless = questions.fruitless + 1 if is_fruitless else 0
-            questions.differed = questions.news = False
-            questions.asked_us, questions.told_us = now_us, None
-            questions.due_us = now_us + self._wait_us(questions)
-        elif peer.pending and not questions.fruitless:
-            if questions.told_us is None:
-                questions.told_us = now_us
-            settle_us = times.settle_local_us if peer.is_sibling else times.settle_us
-            latest = questions.told_us + times.longest_us
-            questions.due_us = min(now_us + settle_us, latest)
+    def _settle_us(self, peer: Peer) -> int:
+        return self.times.settle_local_us if peer.is_sibling else self.times.settle_us
 
     def next_deadline(self) -> int | None:
         """Return when to call :meth:`messages_to_send` again, in us of the actor's clock."""

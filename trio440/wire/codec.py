@@ -113,16 +113,17 @@ class Codec(Generic[T]):
 
 def _within_int64(data: bytes) -> bool:
     """Look at each whole number of a message; raises what msgspec does for malformed bytes."""
-    todo: list[Any] = [_GENERIC.decode(data)]
+    todo: list[Any] = [[_GENERIC.decode(data)]]
     while todo:
-        match todo.pop():
-            case int(number) if number > INT64_MAX:
-                return False
-            case list(items):
-                todo += items
-            case dict(items):
-                todo += items.keys()
-                todo += items.values()
+        for item in todo.pop():
+            kind = type(item)
+            if kind is int:
+                if item > INT64_MAX:
+                    return False
+            elif kind is list or kind is tuple:  # a tuple where it is the key of a map
+                todo.append(item)
+            elif kind is dict:
+                todo += item.keys(), item.values()
     return True
 
 

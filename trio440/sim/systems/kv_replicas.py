@@ -12,9 +12,10 @@ from trio440.actors.messages import Vocabulary
 from trio440.actors.ref import Ref
 from trio440.kv.hlc import HybridClock, ms_of, pack
 from trio440.kv.operations import Operation, Result
+from trio440.kv.questions import SyncTimes
 from trio440.kv.replica import Replica
 from trio440.kv.replica_limits import ReplicaLimits
-from trio440.kv.sync import Replication, SyncTimes
+from trio440.kv.sync import Replication
 from trio440.kv.sync_messages import ServerInfo, Sync
 from trio440.sim.stage import Stage
 from trio440.sim.systems.kv_watch import Life, Truth, Version, require

@@ -13,8 +13,8 @@ from functools import partial
 from typing import Final, TypeAlias
 
 from trio440.actors.ref import Ref
+from trio440.kv.questions import SyncTimes
 from trio440.kv.replica_limits import ReplicaLimits
-from trio440.kv.sync import SyncTimes
 from trio440.sim.stage import Stage
 from trio440.sim.systems.kv_people import KEYS, Client
 from trio440.sim.systems.kv_replicas import Actor, Hub, Server
