@@ -45,7 +45,7 @@ from trio440.kv.siblings import (
     write_context,
 )
 
-__all__ = ["Replica", "Row"]
+__all__ = ["MOST_TTL_MS", "Replica", "Row"]
 
 Row: TypeAlias = tuple[bytes, bytes | None, int, Ref[Any], int]
 """One write: key, value or None, stamp, writer, and when it expires in ms, or 0."""

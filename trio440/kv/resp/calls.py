@@ -20,9 +20,11 @@ from trio440.kv.operations import (
     SimpleOperation,
     Transaction,
 )
+from trio440.kv.replica import MOST_TTL_MS
 from trio440.kv.resp.limits import Counters, Limits
 from trio440.kv.resp.parser import parse_integer
 from trio440.kv.resp.replies import RESP2, Encoding, error
+from trio440.kv.table_limits import MOST_MS
 
 __all__ = [
     "SYNTAX_ERROR",
@@ -37,6 +39,7 @@ __all__ = [
     "entry_of",
     "expect",
     "parts",
+    "shown",
     "to_integer",
     "together",
     "too_long",
@@ -66,6 +69,11 @@ def words(refused: Refused) -> str:
             return "ERR increment or decrement would overflow"
         case _:
             return f"ERR {refused.reason}"
+
+
+def shown(text: bytes, most: int = 128) -> str:
+    """Return what an error repeats of an argument: up to a zero byte, and so much, as in Redis."""
+    return text.partition(b"\0")[0][:most].decode(errors="surrogateescape")
 
 
 def expect(result: Result, kind: type[R]) -> R:
@@ -187,6 +195,11 @@ class Facts:
     wall_ms: Callable[[], int]
     """Milliseconds since the Unix epoch."""
     uptime_seconds: Callable[[], int]
+
+    @property
+    def longest_ms(self) -> int:
+        """The longest time to live that the engine knows."""
+        return MOST_MS if self.atomic else MOST_TTL_MS
 
 
 @attrs.define

@@ -23,6 +23,7 @@ from trio440.kv.resp.calls import (
     entry_of,
     expect,
     parts,
+    shown,
     to_integer,
     together,
     too_long,
@@ -184,16 +185,15 @@ def expire(request: Request, client: Client) -> Call:
     unit = 1 if name.startswith("p") else 1000
     amount = to_integer(request[2])
     if len(request) > 3:  # noqa: PLR2004 - the shape
-        option = request[3].decode(errors="replace")
-        raise CommandError(f"ERR Unsupported option {option}")
+        raise CommandError(f"ERR Unsupported option {shown(request[3])}")
     now = client.server.wall_ms()
     milliseconds = amount * unit
     moment = milliseconds + (0 if name.endswith("at") else now)
-    if not -INT64_MAX <= milliseconds <= INT64_MAX or moment > INT64_MAX:
+    if not -INT64_MAX - 1 <= milliseconds <= INT64_MAX or moment > INT64_MAX:
         raise CommandError(f"ERR invalid expire time in '{name}' command")
     return Call(
         lambda results: integer(expect(results[0], Changed).existed),
-        (Expire(request[1], moment - now),),
+        (Expire(request[1], max(0, min(moment - now, client.server.longest_ms))),),
     )
 
 

@@ -23,7 +23,7 @@ from trio440.kv.resp.batch import (
     next_changed,
     next_found,
 )
-from trio440.kv.resp.calls import Client, CommandError, Facts
+from trio440.kv.resp.calls import Client, CommandError, Facts, constant
 from trio440.kv.resp.limits import Counters, Limits
 from trio440.kv.resp.memory import Memory
 from trio440.kv.resp.notifications import Hub
@@ -40,7 +40,7 @@ from trio440.kv.resp.reactor import Member, Reactor
 from trio440.kv.resp.replies import OK, array, bulk, error, simple
 from trio440.kv.resp.subscriptions import Subscriptions
 from trio440.kv.resp.sweeping import list_keys, remove_all
-from trio440.kv.resp.table import make_call
+from trio440.kv.resp.table import find_command, make_call
 from trio440.kv.resp.transacting import Transacting
 
 __all__ = ["Session", "Shared"]
@@ -254,16 +254,21 @@ class Session:
     def _take(self, request: Request) -> Step | None:
         """Add a request to the batch, or return what is to be done once that is carried out."""
         try:
-            command = self._transacting.find(request)
-            self._subscriptions.check_allowed(command)
+            command = find_command(request)
+            self._subscriptions.check_allowed(command, request)
+        except CommandError as problem:
+            self._batch.answers.append(error(self._transacting.reject(request, problem)))
+            return None
+        try:
             if self._transacting.queue is not None and command.step not in NEVER_QUEUED:
                 self._transacting.add(command, request)
             elif command.step is not None:
                 return self._begin(command.step, request)
-            elif command.name == "ping" and self._subscriptions.confined:
-                self._batch.answers.append(array([bulk(b"pong"), bulk(b"".join(request[1:2]))]))
             else:
-                self._batch.call(make_call(command, request, self._client))
+                call = make_call(command, request, self._client)
+                if command.name == "ping" and self._subscriptions.confined:
+                    call = constant(array([bulk(b"pong"), bulk(b"".join(request[1:2]))]))
+                self._batch.call(call)
         except CommandError as problem:
             self._batch.answers.append(error(str(problem)))
         return None

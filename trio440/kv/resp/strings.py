@@ -120,7 +120,7 @@ def _set_options(request: Request, client: Client) -> _SetOptions:
     time: tuple[bytes, bytes] | None = None
     for word in words:
         name = word.upper()
-        if name in UNITS and time is None and not options.keep_ttl:
+        if name in UNITS and (time is None or time[0] == name) and not options.keep_ttl:
             argument = next(words, None)
             if argument is None:
                 raise CommandError(SYNTAX_ERROR)
@@ -147,7 +147,7 @@ def _time_to_live(text: bytes, unit: int, absolute: bool, name: str, client: Cli
     milliseconds = amount * unit
     if amount <= 0 or milliseconds + (0 if absolute else now) > INT64_MAX:
         raise CommandError(f"ERR invalid expire time in '{name}' command")
-    return milliseconds - now if absolute else milliseconds
+    return min(milliseconds - now if absolute else milliseconds, client.server.longest_ms)
 
 
 def _ok(results: Sequence[Result]) -> bytes:

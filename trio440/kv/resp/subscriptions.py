@@ -62,7 +62,7 @@ class Subscriptions:
         """Whether RESP2 allows only a few commands while there are subscriptions."""
         return self._client.encoding is RESP2 and self.count > 0
 
-    def check_allowed(self, command: Command) -> None:
+    def check_allowed(self, command: Command, request: Request) -> None:
         """Refuse what RESP2 does not allow while there are subscriptions.
 
         Raises:
@@ -70,7 +70,7 @@ class Subscriptions:
         """
         if self.confined and command.name not in ALLOWED:
             raise CommandError(
-                f"ERR Can't execute '{command.name}': only (P|S)SUBSCRIBE / "
+                f"ERR Can't execute '{command.full_name(request)}': only (P|S)SUBSCRIBE / "
                 "(P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context"
             )
 

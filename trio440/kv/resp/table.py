@@ -1,12 +1,12 @@
 """The commands that there are, and COMMAND, which tells of them. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Literal, TypeAlias
 
 import attrs
 
 from trio440.kv.resp import about, keys, strings
-from trio440.kv.resp.calls import Call, Client, CommandError, constant
+from trio440.kv.resp.calls import Call, Client, CommandError, constant, shown
 from trio440.kv.resp.parser import Request
 from trio440.kv.resp.replies import Encoding, array, bulk, integer, simple
 
@@ -51,14 +51,32 @@ class Command:
     keys: tuple[int, int, int] = (0, 0, 0)
     """The first and the last word that is a key, -1: the last of all, and the step."""
 
-    def check_arity(self, request: Request) -> None:
-        """Refuse another number of words.
+    subcommands: Mapping[bytes, int] = {}
+    """Their arities, where the second word is one."""
+
+    def check(self, request: Request) -> None:
+        """Refuse another number of words, or a subcommand that is not there.
 
         Raises:
-            CommandError: it has.
+            CommandError: it has, or is not.
         """
-        if len(request) != self.arity and (self.arity > 0 or len(request) < -self.arity):
-            raise CommandError(f"ERR wrong number of arguments for '{self.name}' command")
+        _check_arity(self.name, self.arity, request)
+        if self.subcommands and len(request) > 1:
+            arity = self.subcommands.get(request[1].upper())
+            if arity is None:
+                raise about.subcommand_problem(request)
+            _check_arity(self.full_name(request), arity, request)
+
+    def full_name(self, request: Request) -> str:
+        """Return its name with that of the subcommand."""
+        if self.subcommands and len(request) > 1:
+            return f"{self.name}|{request[1].decode().lower()}"
+        return self.name
+
+
+def _check_arity(name: str, arity: int, request: Request) -> None:
+    if len(request) != arity and (arity > 0 or len(request) < -arity):
+        raise CommandError(f"ERR wrong number of arguments for '{name}' command")
 
 
 def _command(request: Request, client: Client) -> Call:
@@ -68,10 +86,8 @@ def _command(request: Request, client: Client) -> Call:
     wanted = [_known(name) for name in request[2:]] or list(COMMANDS.values())
     match what:
         case b"COUNT":
-            about.check_arity(request, 2)
             return constant(integer(len(COMMANDS)))
         case b"LIST":
-            about.check_arity(request, 2)
             return constant(array([bulk(name) for name in COMMANDS]))
         case b"INFO":
             infos = [_info(each, encoding) if each else encoding.null for each in wanted]
@@ -155,12 +171,18 @@ _CONNECTION: Final = (
     Command("hello", -1, "connection", "Choose the protocol", about.hello, None, ("fast",)),
     Command("auth", -2, "connection", "There are no passwords", about.auth, None, ("fast",)),
     Command("select", 2, "connection", "Choose database 0", about.select, None, ("fast",)),
-    Command("client", -2, "connection", "Of this connection", about.client_command),
+    Command(
+        *("client", -2, "connection", "Of this connection", about.client_command),
+        subcommands={b"ID": 2, b"GETNAME": 2, b"SETNAME": 3, b"SETINFO": 4},
+    ),
     Command("quit", -1, "connection", "Close", None, "quit", ("fast",)),
     Command("reset", 1, "connection", "Begin anew", None, "reset", ("fast",)),
     Command("info", -1, "server", "Of this server", about.info),
-    Command("config", -2, "server", "Its limits", about.config),
-    Command("command", -1, "server", "Of the commands", _command),
+    Command("config", -2, "server", "Its limits", about.config, subcommands={b"GET": -3}),
+    Command(
+        *("command", -1, "server", "Of the commands", _command),
+        subcommands={b"COUNT": 2, b"LIST": 2, b"INFO": -2, b"DOCS": -2},
+    ),
 )
 _SESSION: Final = (
     Command("multi", 1, "transactions", "Begin to queue", None, "multi", ("fast",)),
@@ -190,19 +212,17 @@ def find_command(request: Request) -> Command:
     command = _BY_SPELLING.get(name) or _BY_SPELLING.get(name.lower())
     if command is None:
         raise _unknown(request)
-    command.check_arity(request)
+    command.check(request)
     return command
 
 
 def _unknown(request: Request) -> CommandError:
-    name = request[0][:UNKNOWN_SHOWN].decode(errors="surrogateescape")
-    shown = ""
+    name, arguments = shown(request[0], UNKNOWN_SHOWN), ""
     for argument in request[1:]:
-        if len(shown) >= UNKNOWN_SHOWN:
+        if len(arguments) >= UNKNOWN_SHOWN:
             break
-        text = argument[: UNKNOWN_SHOWN - len(shown)].decode(errors="surrogateescape")
-        shown += f"'{text}' "
-    return CommandError(f"ERR unknown command '{name}', with args beginning with: {shown}")
+        arguments += f"'{shown(argument, UNKNOWN_SHOWN - len(arguments))}' "
+    return CommandError(f"ERR unknown command '{name}', with args beginning with: {arguments}")
 
 
 def make_call(command: Command, request: Request, client: Client) -> Call:

@@ -10,12 +10,13 @@ from trio440.kv.resp.batch import Asking, Batch, Step
 from trio440.kv.resp.calls import Call, Client, CommandError, constant, expect, too_long
 from trio440.kv.resp.parser import ARGUMENT_BYTES, Request
 from trio440.kv.resp.replies import OK, QUEUED, error
-from trio440.kv.resp.table import Command, find_command, make_call
+from trio440.kv.resp.table import Command, make_call
 from trio440.kv.resp.transactions import ATTEMPTS, Execution, Plan, Queue
 
 __all__ = ["Transacting"]
 
-ABORTED = "EXECABORT Transaction discarded because of previous errors."
+DISCARDED = "EXECABORT Transaction discarded because of"
+ABORTED = f"{DISCARDED} previous errors."
 KEPT_BYTES = 128
 """What a watched key, or a queued command, is charged beside its bytes."""
 CALLS_AT_ONCE = 16
@@ -77,17 +78,16 @@ class Transacting:
             raise
         self._batch.answers.append(OK)
 
-    def find(self, request: Request) -> Command:
-        """Return the command that a request names; where there is none EXEC will do nothing.
+    def reject(self, request: Request, problem: CommandError) -> str:
+        """Return the answer to what is no command that can be carried out now.
 
-        Raises:
-            CommandError: there is none, or it has another number of words.
+        EXEC will do nothing then; where it is EXEC itself, the transaction has ended.
         """
-        try:
-            return find_command(request)
-        except CommandError:
-            self._spoil()
-            raise
+        if request[0].lower() == b"exec":
+            self.forget()
+            return f"{DISCARDED}: {str(problem).removeprefix('ERR ')}"
+        self._spoil()
+        return str(problem)
 
     def _spoil(self) -> None:
         if self.queue is not None:
