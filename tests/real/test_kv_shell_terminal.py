@@ -67,7 +67,7 @@ def test_a_pipe_goes_on_behind_what_fails_and_ends_with_its_status() -> None:
 def test_a_pipe_whose_store_is_away_or_has_no_such_namespace() -> None:
     command = [*KV, "shell", "--at", "127.0.0.1:1"]
     status, out, err = finished(command, stdin=b"help get\n")
-    assert (status, out.splitlines()[0]) == (1, "Usage: get KEY")
+    assert (status, out.splitlines()[0]) == (1, "Usage: get KEY [--siblings]")
     assert re.fullmatch("error: the store cannot be reached: .*\n", err)
     with server() as (_, command):
         status, out, err = finished([*command, "--namespace", "nix"], stdin=b"count\n")

@@ -19,7 +19,7 @@ from trio440.cli import kv_shell, stdin_lines
 from trio440.cli.completion import Completed
 from trio440.cli.kv_session import StoreSession, open_store_session
 from trio440.cli.kv_shell import COMPLETION_SECONDS, MAX_CHOICES, Completer, Shell
-from trio440.cli.kv_shell_commands import Printer
+from trio440.cli.kv_shell_base import Printer
 from trio440.errors import InvalidParameter
 
 Capture = pytest.CaptureFixture[str]
@@ -57,11 +57,92 @@ cas m 8 --absent       | ok
 cas m 8 --remove       | ok
 get m                  ! there is no key 'm'
 cas m 1                ! with --absent there is no EXPECTED, with --remove no VALUE. Usage: cas
+get n --siblings       ! namespace has no siblings, only an eventual one has
+put n 1 --sibling      ! namespace has no siblings, only an eventual one has
+grant 60               | 1
+put l v --lease 1      | ok
+put l v --lease 7      ! there is no lease 7
+put l v --lease 0      ! '--lease'
+renew 1                | ok
+keep-alive 1           | ok
+renew 7                ! there is no lease 7
+revoke 1               | ok
+get l                  ! there is no key 'l'
+revoke 1               ! there is no lease 1
+grant 0                ! 'SECONDS': 0.0 is not in the range
+"""
+TRANSACTIONS = """
+exec                   ! there is no transaction: multi begins one
+if k --absent          ! there is no transaction: multi begins one
+multi                  | ok
+put a/1 one            | queued
+put a/2 two            | queued
+increment n 2          | queued
+append n 5             | queued
+get n                  | queued
+list a/                | queued
+list a/ --limit 1      | queued
+count a/               | queued
+expire a/2 60          | queued
+delete a/2             | queued
+exec                   | ok|ok|2|2|25|a/1	one|a/2	two|a/1	one|2|ok|ok ! more keys than these 1
+multi                  | ok
+if a/1 one             | queued
+if a/2 --absent        | queued
+if a/1 --present       | queued
+if a/3 --version 0     | queued
+put a/1 uno            | queued
+else                   | ok
+get a/1                | queued
+else                   ! the transaction has an else already
+exec                   | ok
+multi                  | ok
+if a/1 one             | queued
+delete a/1             | queued
+else                   | ok
+get a/1                | queued
+exec                   | uno ! a condition does not hold
+multi                  | ok
+if a/1 --absent        | queued
+delete a/1             | queued
+exec                   ! nothing was done: a condition does not hold
+multi                  | ok
+delete x               | queued
+get a/1                | queued
+get y                  | queued
+increment a/1          | queued
+exec                   | uno ! no key 'x'; there is no key 'y'; the value is no decimal int64
+multi                  | ok
+if a/1                 ! it takes either a VALUE or one option. Usage: if KEY
+if a/1 v --absent      ! it takes either a VALUE or one option. Usage: if KEY
+watch                  ! 'watch' cannot be part of a transaction, which exec or discard ends
+cas a/1 1 2            ! 'cas' cannot be part of a transaction
+use other              ! 'use' cannot be part of a transaction
+multi                  ! 'multi' cannot be part of a transaction
+grant 5                ! this cannot be part of a transaction
+get a/1 --siblings     ! this cannot be part of a transaction
+what                   ! No such command 'what'
+put a/1 due            | queued
+discard                | ok
+discard                ! there is no transaction: multi begins one
+get a/1                | uno
+multi                  | ok
+exec                   | ok
 """
 EVENTUAL = """
 increment n            ! the namespace 'default' is eventual: it cannot do this
 append n 1             ! it cannot do this
 cas n 1 2              ! it cannot do this
+grant 5                ! it cannot do this
+put n 1 --lease 1      ! it cannot do this
+renew 1                ! it cannot do this
+multi                  ! it cannot do this
+put n 1 --sibling      | ok
+get n --siblings       | 1 ! context
+get x --siblings       ! there is no key 'x'
+put n 1 --sibling --replacing 00   ! --sibling and --replacing exclude each other
+put n 1 --sibling --lease 1        ! siblings have no --lease
+put n 1 --replacing zz             ! 'zz' is no context of get --siblings
 """
 
 
@@ -92,7 +173,8 @@ async def test_every_command_on_every_engine(name: str, capsys: Capture) -> None
         shell_at(world, store, name) as (shell, _),
     ):
         assert shell.prompt == f"{name} ({store.offers[name].engine})> "
-        for row in (EVERYWHERE + (EVENTUAL if name == "default" else ATOMIC)).strip().splitlines():
+        rest = EVENTUAL if name == "default" else ATOMIC + "delete n | ok" + TRANSACTIONS
+        for row in (EVERYWHERE + rest).strip().splitlines():
             line = row.partition("|")[0].partition("!")[0]
             said, _, problems = row[len(line) :].partition("!")
             out, err = await carried_out(shell, line, capsys)
@@ -131,7 +213,9 @@ async def test_namespaces_status_help_and_the_end(capsys: Capture) -> None:
         words = [line.split()[0] for line in out.splitlines()]
         assert words == [
             *("get", "put", "delete", "expire", "list", "count", "watch"),
-            *("increment", "append", "cas", "status", "use", "namespaces", "help", "quit"),
+            *("increment", "append", "cas", "grant", "renew", "revoke"),
+            *("multi", "if", "else", "exec", "discard"),
+            *("status", "use", "namespaces", "help", "quit"),
         ]
         out, err = await carried_out(shell, "help put", capsys)
         assert "--ttl SECONDS" in out
@@ -139,6 +223,66 @@ async def test_namespaces_status_help_and_the_end(capsys: Capture) -> None:
         assert not shell.is_over
         assert await carried_out(shell, "quit", capsys) == ("", "")
         assert shell.is_over
+
+
+async def test_siblings_are_replaced_by_their_context(capsys: Capture) -> None:
+    async with (
+        open_kv_world(latency_ms=10) as world,
+        store_on(world, namespaces=EVENTUAL_ALONE) as (store, _),
+        shell_at(world, store) as (shell, _),
+    ):
+        await carried_out(shell, "put cart milk --sibling", capsys)
+        await carried_out(shell, "put cart bread --sibling --ttl 900", capsys)
+        out, err = await carried_out(shell, "get cart --siblings", capsys)
+        assert out == "bread\nmilk\n"
+        word, context = err.split()
+        assert word == "context"
+        await carried_out(shell, "put cart eggs --sibling", capsys)
+        both = await carried_out(shell, f"put cart both --replacing {context}", capsys)
+        assert both == ("ok\n", "")
+        assert (await carried_out(shell, "get cart --siblings", capsys))[0] == "both\neggs\n"
+        assert await carried_out(shell, "get cart", capsys) == ("both\n", "")
+
+
+async def test_a_lease_ends_with_its_keys_unless_it_is_renewed(capsys: Capture) -> None:
+    async with (
+        open_kv_world(latency_ms=10) as world,
+        store_on(world, namespaces={"here": "memory"}) as (store, _),
+        shell_at(world, store, "here") as (shell, _),
+    ):
+        lease = (await carried_out(shell, "grant 2.5", capsys))[0].strip()
+        await carried_out(shell, f"put k v --lease {lease}", capsys)
+        for _ in range(3):
+            await trio.sleep(2)
+            assert await carried_out(shell, f"renew {lease}", capsys) == ("ok\n", "")
+        assert (await carried_out(shell, "get k", capsys))[0] == "v\n"
+        await trio.sleep(3)
+        assert (await carried_out(shell, "get k", capsys))[1] == "error: there is no key 'k'\n"
+
+
+async def test_a_transaction_that_is_written_is_seen_and_outlives_a_store_that_is_away(
+    capsys: Capture,
+) -> None:
+    async with (
+        open_kv_world(latency_ms=10) as world,
+        store_on(world, namespaces={"here": "memory"}) as (store, _),
+        shell_at(world, store, "here") as (shell, session),
+    ):
+        await carried_out(shell, "multi", capsys)
+        assert shell.prompt == "here (memory, multi)> "
+        await carried_out(shell, "put k v", capsys)
+        assert (await carried_out(shell, "get", capsys))[1].startswith("error: Missing argument")
+        session.drop()
+        assert (await carried_out(shell, "help exec", capsys))[1] == ""
+        assert await store.namespaces["here"].get(b"k") is None
+        assert await carried_out(shell, "exec", capsys) == ("ok\n", "")
+        assert shell.prompt == "here (memory)> "
+        world.network.weather(delay=10_000_000)
+        await carried_out(shell, "multi", capsys)
+        await carried_out(shell, "put k w", capsys)
+        out, err = await carried_out(shell, "exec", capsys)
+        assert (out, err.count("\n")) == ("", 1)
+        assert err.endswith("; it may have been carried out\n")
 
 
 async def test_what_was_written_is_there_at_once(capsys: Capture) -> None:
@@ -211,6 +355,55 @@ async def test_lines_of_a_pipe_say_which_of_them_failed(
         b"line 3: error: a line has at most 20 bytes\nline 5: error: there is no key 'x'\n"
     )
     assert pieces == [b""]
+
+
+@pytest.mark.parametrize(
+    ("lines", "said", "problems"),
+    [
+        ("multi|put k v|exec|get k", "ok|queued|ok|v", ""),
+        (
+            "multi|put k v|put k|put k w|exec|get k",
+            "ok|queued|queued",
+            """line 3: Missing argument 'VALUE'. Usage: put
+            line 5: nothing was done: a line of the transaction was wrong
+            line 6: there is no key 'k'""",
+        ),
+        ("multi|watch|discard|put k v", "ok|ok|ok", "line 2: 'watch' cannot be part of a"),
+        (
+            "multi|put k v",
+            "ok|queued",
+            "line 2: the transaction was not carried out: it has no exec",
+        ),
+        (
+            "multi|put k v|quit|exec",
+            "ok|queued",
+            "line 3: the transaction was not carried out: it has no exec",
+        ),
+    ],
+)
+async def test_a_transaction_from_a_pipe_is_carried_out_as_a_whole_or_not_at_all(
+    lines: str, said: str, problems: str, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    pieces = [lines.replace("|", "\n").encode(), b""]
+
+    async def read_stdin() -> bytes:
+        await trio.lowlevel.checkpoint()
+        return pieces.pop(0)
+
+    monkeypatch.setattr(stdin_lines, "read_stdin", read_stdin)
+    async with (
+        open_kv_world(latency_ms=10) as world,
+        store_on(world, namespaces={"here": "memory"}) as (store, _),
+        shell_at(world, store, "here") as (_, session),
+    ):
+        assert await kv_shell.carry_out_lines(session) == bool(problems)
+    out, err = capsys.readouterr()
+    assert out.splitlines() == said.split("|")
+    expected = [problem.strip() for problem in problems.splitlines()]
+    assert len(err.splitlines()) == len(expected)
+    for line, problem in zip(err.splitlines(), expected, strict=True):
+        place, _, what = problem.partition(": ")
+        assert line.startswith(f"{place}: error: {what}")
 
 
 async def test_a_namespace_that_is_not_there_ends_the_shell() -> None:

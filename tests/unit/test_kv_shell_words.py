@@ -3,18 +3,32 @@
 import click
 import pytest
 
-from trio440.cli.kv_shell_commands import VOCABULARY, Printer, visible
+from trio440.cli.kv_shell_base import Printer, visible
+from trio440.cli.kv_shell_commands import VOCABULARY
 
 named = pytest.mark.parametrize
+PUT: dict[str, object] = {
+    "key": "k",
+    "value": "v",
+    "ttl": None,
+    "beside": False,
+    "replacing": None,
+    "lease": None,
+}
 
 
 @named(
     ("line", "name", "given"),
     [
-        ("get k", "get", {"key": "k"}),
-        ("put 'a b' \"\"", "put", {"key": "a b", "value": "", "ttl": None}),
-        ("put --ttl 1.5 k v", "put", {"key": "k", "value": "v", "ttl": 1.5}),
-        ("put k -- -v", "put", {"key": "k", "value": "-v", "ttl": None}),
+        ("get k", "get", {"key": "k", "wants_siblings": False}),
+        ("get k --siblings", "get", {"key": "k", "wants_siblings": True}),
+        ("put 'a b' \"\"", "put", PUT | {"key": "a b", "value": ""}),
+        ("put --ttl 1.5 k v", "put", PUT | {"ttl": 1.5}),
+        ("put k -- -v", "put", PUT | {"value": "-v"}),
+        ("put k v --sibling", "put", PUT | {"beside": True}),
+        ("put k v --replacing 00ff", "put", PUT | {"replacing": b"\x00\xff"}),
+        ("put k v --lease 7", "put", PUT | {"lease": 7}),
+        ("keep-alive 7", "renew", {"lease": 7}),
         ("delete k\r", "delete", {"key": "k"}),
         ("expire k 60", "expire", {"key": "k", "seconds": 60.0}),
         ("expire k never", "expire", {"key": "k", "seconds": None}),

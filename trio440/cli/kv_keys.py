@@ -15,6 +15,7 @@ from trio440.errors import InvalidParameter, OperationRefused
 __all__ = [
     "TTL_SECONDS",
     "after_option",
+    "check_sibling",
     "delete",
     "fields_of",
     "get",
@@ -23,9 +24,13 @@ __all__ = [
     "put",
     "read_pages",
     "read_position",
+    "replacing_option",
+    "sibling_option",
+    "siblings_option",
     "to_ms",
     "ttl_option",
     "watch",
+    "with_siblings",
 ]
 
 PAGE: Final = 1000
@@ -64,22 +69,34 @@ class _Context(click.ParamType[bytes]):
             self.fail(f"{value!r} is no context of get --siblings --json", param, ctx)
 
 
-@click.command()
-@client_options
-@click.argument("key")
-@click.option(
+siblings_option: Final = click.option(
     "--siblings",
     "wants_siblings",
     is_flag=True,
-    help="All values that were written without knowing of each other, newest first, one a line; "
-    "with --json their context, too.",
+    help="All values that were written without knowing of each other, newest first, one a line, "
+    "and their context: with --json; a shell writes it to stderr.",
 )
+sibling_option: Final = click.option(
+    "--sibling", "beside", is_flag=True, help="Leave the values that are there beside it."
+)
+replacing_option: Final = click.option(
+    "--replacing",
+    type=_Context(),
+    metavar="CONTEXT",
+    help="Replace what get --siblings has shown with this context, and nothing else.",
+)
+
+
+@click.command()
+@client_options
+@click.argument("key")
+@siblings_option
 def get(key: str, *, wants_siblings: bool, **options: Any) -> int:
     """Print the value of KEY alone; the exit status is 1 where it is not there."""
 
     async def ask(space: kv.Namespace, *, as_json: bool) -> int:
         if wants_siblings:
-            found = await _with_siblings(space).siblings(as_bytes(key))
+            found = await with_siblings(space).siblings(as_bytes(key))
             _show_siblings(key, found, as_json=as_json)
             return 0 if found.entries else FALSE
         entry = await space.get(as_bytes(key))
@@ -96,15 +113,8 @@ def get(key: str, *, wants_siblings: bool, **options: Any) -> int:
 @click.argument("key")
 @click.argument("value")
 @ttl_option
-@click.option(
-    "--sibling", "beside", is_flag=True, help="Leave the values that are there beside it."
-)
-@click.option(
-    "--replacing",
-    type=_Context(),
-    metavar="CONTEXT",
-    help="Replace what get --siblings --json has shown with this context, and nothing else.",
-)
+@sibling_option
+@replacing_option
 def put(
     key: str,
     value: str,
@@ -115,14 +125,13 @@ def put(
     **options: Any,
 ) -> int:
     """Give KEY a VALUE."""
-    if beside and replacing is not None:
-        raise click.UsageError("--sibling and --replacing exclude each other")
+    check_sibling(beside=beside, replacing=replacing)
 
     async def ask(space: kv.Namespace, *, as_json: bool) -> None:
         what = as_bytes(key), as_bytes(value)
         ttl_ms = to_ms(ttl)
         if beside or replacing is not None:
-            shared = _with_siblings(space)
+            shared = with_siblings(space)
             version = await shared.put_sibling(*what, replacing or b"", ttl_ms=ttl_ms)
         else:
             version = await space.put(*what, ttl_ms=ttl_ms)
@@ -225,7 +234,22 @@ def to_ms(seconds: float | None) -> int | None:
     return None if seconds is None else round(seconds * 1000)
 
 
-def _with_siblings(space: kv.Namespace) -> kv.EventualNamespace:
+def check_sibling(*, beside: bool, replacing: bytes | None) -> None:
+    """Refuse options of put that exclude each other.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if beside and replacing is not None:
+        raise click.UsageError("--sibling and --replacing exclude each other")
+
+
+def with_siblings(space: kv.Namespace) -> kv.EventualNamespace:
+    """Return a namespace that has siblings.
+
+    Raises:
+        OperationRefused: it has none.
+    """
     if not isinstance(space, kv.EventualNamespace):
         reason = f"a {space.engine} namespace has no siblings, only an eventual one has"
         raise OperationRefused(reason)

@@ -12,8 +12,9 @@ from trio440.cli.kv_sticky import open_sticky
 from trio440.core.host import Host
 from trio440.core.lifetimes import open_service_nursery
 from trio440.core.real import REAL_HOST
+from trio440.kv.operations import SimpleOperation
 
-__all__ = ["StoreSession", "open_store_session"]
+__all__ = ["Draft", "StoreSession", "open_store_session"]
 
 
 @attrs.frozen
@@ -22,6 +23,22 @@ class _Held:
 
     space: kv.Namespace
     scope: trio.CancelScope
+
+
+@attrs.define
+class Draft:
+    """A transaction, as far as it is written."""
+
+    conditions: list[kv.Condition] = attrs.Factory(list)
+    then: list[SimpleOperation] = attrs.Factory(list)
+    otherwise: list[SimpleOperation] | None = None
+    """Done where a condition does not hold; None: this part has not begun."""
+    is_spoiled: bool = False
+    """Whether a line of it was wrong, so that it is not what its author meant."""
+
+    def add(self, operation: SimpleOperation) -> None:
+        """Add an operation to the part that is being written."""
+        (self.then if self.otherwise is None else self.otherwise).append(operation)
 
 
 @final
@@ -44,6 +61,8 @@ class StoreSession:
         """Of the namespace that is in use."""
         self.engine: kv.Engine | None = None
         """Its engine, as far as it is known."""
+        self.draft: Draft | None = None
+        """The transaction that is being written."""
         self.addresses: Final = addresses
         self.ports: Final = ports
         self._nursery = nursery

@@ -16,8 +16,9 @@ import trio
 from trio440 import kv
 from trio440.cli.completion import Completed, complete, split_typed
 from trio440.cli.kv_options import FALSE, as_bytes, namespace_options
-from trio440.cli.kv_session import StoreSession, open_store_session
-from trio440.cli.kv_shell_commands import VOCABULARY, Failed, Left, Printer, visible
+from trio440.cli.kv_session import Draft, StoreSession, open_store_session
+from trio440.cli.kv_shell_base import Failed, Left, Printer, visible
+from trio440.cli.kv_shell_commands import VOCABULARY
 from trio440.cli.kv_shell_words import Request
 from trio440.cli.line_history import LineHistory, state_path
 from trio440.cli.running import emit, leaves_of, note, run
@@ -25,6 +26,7 @@ from trio440.cli.stdin_lines import StdinLines, can_draw, is_person
 from trio440.cli.tables import is_terminal
 from trio440.core.lifetimes import open_service_nursery
 from trio440.errors import StoreUnavailable, Trio440Error
+from trio440.kv.operations import SimpleOperation
 
 __all__ = ["Completer", "Shell", "carry_out_lines", "shell"]
 
@@ -83,6 +85,7 @@ class Shell:
         """Name the namespace, its engine, and whether it answers."""
         said: list[str] = [self._session.engine] if self._session.engine else []
         said += [] if self._session.is_open else ["away"]
+        said += ["multi"] if self._session.draft is not None else []
         return f"{visible(as_bytes(self._session.name))} ({', '.join(said)})> "
 
     async def connect(self) -> None:
@@ -124,11 +127,16 @@ class Shell:
     def fail(self, problem: str) -> None:
         """Say what is wrong."""
         self.has_failed = True
+        if self.line is not None and self._session.draft is not None:
+            self._session.draft.is_spoiled = True  # nobody has read that one of its lines is wrong
         place = "" if self.line is None else f"line {self.line}: "
         note(f"{place}error: {visible(as_bytes(' '.join(problem.split())))}")
 
     async def _try(self, request: Request) -> None:
         try:
+            if self._session.draft is not None and not request.word.drafts:
+                _draft(self._session.draft, request)
+                return
             assert request.word.callback is not None  # noqa: S101 - each of them has a function
             await request.word.callback(self._session, self._printer, **request.given)
         except Left:
@@ -147,6 +155,21 @@ class Shell:
                 doubt = any(leaf.may_have_happened for leaf in away)
                 outcome = _outcome(request, may_have_happened=doubt)
             self.fail("; ".join(texts) + outcome)
+
+
+def _draft(draft: Draft, request: Request) -> None:
+    """Make a command part of the transaction that is being written.
+
+    Raises:
+        Failed: it cannot be.
+    """
+    word = request.word
+    operation = None if word.operation is None else word.operation(**request.given)
+    if not isinstance(operation, SimpleOperation):
+        reason = "cannot be part of a transaction, which exec or discard ends"
+        raise Failed(f"{word.name!r} {reason}" if operation is None else f"this {reason}")
+    draft.add(operation)
+    emit("queued")
 
 
 def _outcome(request: Request, *, may_have_happened: bool) -> str:
@@ -282,4 +305,6 @@ async def carry_out_lines(session: StoreSession) -> int:
             one.fail(f"a line has at most {MAX_LINE} bytes")
         else:
             await one.carry_out(line.decode(errors="surrogateescape"))
+    if session.draft is not None:
+        one.fail("the transaction was not carried out: it has no exec")
     return FALSE if one.has_failed else 0

@@ -29,6 +29,8 @@ class Word(click.Command):
         completes: Wanted | None = None,
         changes: bool = False,
         endless: bool = False,
+        operation: Callable[..., Any] | None = None,
+        drafts: bool = False,
         **rest: Any,
     ) -> None:
         """Begin.
@@ -37,12 +39,16 @@ class Word(click.Command):
             completes: what its first argument is.
             changes: whether it may change something in the store.
             endless: whether it goes on until it is cancelled.
+            operation: returns what it is in a transaction, from what it was given.
+            drafts: whether it may be used while a transaction is being written.
             rest: click's.
         """
         super().__init__(add_help_option=False, **rest)
         self.completes = completes
         self.changes = changes
         self.endless = endless
+        self.operation = operation
+        self.drafts = drafts
 
     @property
     def options(self) -> list[click.Option]:
