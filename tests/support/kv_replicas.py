@@ -27,16 +27,16 @@ START_MS: Final = 1_700_000_000_000
 class Actor:
     """One query actor."""
 
-    def __init__(self, ref: Ref[Any], limits: ReplicaLimits, seed: int) -> None:
+    def __init__(self, ref: Ref[Any], limits: ReplicaLimits, seed: int, now_ms: int) -> None:
         self.ref = ref
         self.limits = limits
         self.seed = seed
         self.clock = HybridClock(limits.max_clock_offset_ms)
-        self.restart()
+        self.restart(now_ms)
 
-    def restart(self) -> None:
+    def restart(self, now_ms: int) -> None:
         """Forget everything but the clock."""
-        self.replica = Replica(self.ref, self.clock, self.limits)
+        self.replica = Replica(self.ref, self.clock, self.limits, now_ms)
         self.replication = Replication(self.replica, random.Random(self.seed))
 
 
@@ -62,7 +62,8 @@ class Store:
         server = ServerInfo(address, 1 + len(self.servers), tuple(range(1, count + 1)))
         others = self.servers if knows is None else knows
         for counter in server.counters:
-            actor = Actor(server.ref(counter), self.limits, len(self.actors))
+            ref = server.ref(counter)
+            actor = Actor(ref, self.limits, len(self.actors), self.now_ms(ref))
             self.actors[actor.ref] = actor
             actor.replication.meet(server, others, self.now_us)
         self.servers.append(server)
@@ -72,7 +73,7 @@ class Store:
     def restart(self, ref: Ref[Any]) -> None:
         """Let an actor begin anew, with the servers that its server was told of at first."""
         actor = self.actors[ref]
-        actor.restart()
+        actor.restart(self.now_ms(ref))
         place = next(n for n, server in enumerate(self.servers) if server.address == ref.address)
         actor.replication.meet(self.servers[place], self.servers[:place], self.now_us)
         self._pump()

@@ -400,6 +400,25 @@ def test_who_was_away_for_longer_than_the_grace_period_brings_nothing_back() -> 
     assert store.is_equal()
 
 
+def test_what_is_late_for_one_goes_from_all_though_new_servers_would_take_it_again() -> None:
+    """Who refuses it does not meet who holds it; those between have not forgotten anything yet."""
+    store, actors = store_of(1, 1, limits=ReplicaLimits(grace_seconds=60))
+    refuses, holds = actors
+    away(store, holds.address)
+    store.put(holds, b"late", b"v")
+    store.delete(refuses, b"other")
+    store.run(100)
+    store.get(refuses, b"other")  # who is asked sweeps
+    store.lost = lambda *ends: {end.address for end in ends} == {refuses.address, holds.address}
+    between = refs(store.add_server(2), store.add_server(1))
+    for _ in range(40):
+        store.run(1)
+        for ref in store.actors:
+            store.get(ref, b"other")
+    assert [store.all(ref) for ref in (*actors, *between)] == [{}] * 5
+    assert store.is_equal()
+
+
 def test_a_time_to_live_ends_everywhere() -> None:
     store, actors = store_of(2, 2)
     store.put(actors[0], b"k", b"v", ttl_ms=5000)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, final
 
 from trio440.actors.ref import Ref
 from trio440.kv.feed import Feed
-from trio440.kv.hlc import HybridClock, pack
+from trio440.kv.hlc import HybridClock, ms_of, pack
 from trio440.kv.operations import (
     Changed,
     Count,
@@ -168,6 +168,14 @@ class Replica:
                 self._late += 1
                 late.append((key, None, stamp + 1, self.ref, 0))
         return news, late
+
+    def loses_late(self, row: Row, now_ms: int) -> bool:
+        """Whether a tombstone takes a value from here, and goes at once: it has had its time."""
+        key, _, stamp, writer, expires_ms = row
+        if max(expires_ms, ms_of(stamp)) + self.limits.grace_seconds * 1000 > now_ms:
+            return False
+        old = self.records.find(key)
+        return old is not None and old.value is not None and old.is_before(stamp, writer)
 
     def _is_allowed(self, key: bytes, value: bytes | None, stamp: int, writer: Ref[Any]) -> bool:
         """Whether some replica may have taken a write: none here keeps what nobody could read."""

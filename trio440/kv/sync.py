@@ -209,11 +209,15 @@ class Replication:
             self._learn(server, due_us, recent, is_certain=is_own)
         replica.clock.observe(message.clock, now_ms)
         rows = message.rows()
+        ended = [row for row in rows if row[1] is None and replica.loses_late(row, now_ms)]
         news, late = replica.merge(rows[: message.fresh], now_ms)
         self._pass_on(news, is_from_here=sender.address == me.address)
         gaps, more_late = replica.merge(rows[message.fresh :], now_ms)
         if sender.address != me.address:
             self._pass_on(gaps, is_from_here=False)
+        for row in ended:  # they are forgotten here before others compare
+            for each in self._peers.values():
+                each.kill(row)
         peer = self._peers.get(sender)
         if peer is None:
             self.unknown_senders += not message.servers
