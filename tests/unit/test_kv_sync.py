@@ -159,6 +159,35 @@ def test_a_new_server_gets_what_there_is_from_one_of_the_others() -> None:
     assert store.bytes_since(began, to=new.address) < 1.5 * state
 
 
+def test_who_is_filled_by_several_at_once_is_told_little_when_it_has_everything() -> None:
+    """Each owes it what was missing when they compared, and what it has of that by now is void."""
+    store, actors = store_of(3, limits=ReplicaLimits(sync_bytes=1_500))
+    store.do(actors[0], *(Put(b"%06d" % n, b"v" * 500) for n in range(400)))
+    store.run(10)
+    store.restart(actors[2])
+    while not store.is_equal():
+        store.run(0.25)
+    store.run(10)  # by then they have compared
+    began = store.now_us
+    store.run(20)
+    assert store.bytes_since(began) <= 5_000
+    assert store.is_equal()
+
+
+def test_a_write_behind_a_question_is_told_to_who_was_the_same_before() -> None:
+    """It is owed when the answer comes, for the question was the first message in 125 ms."""
+    store, _ = store_of(1, 1, latency_us=50_000)
+    before = len(store.sent)
+    while len(store.sent) == before:
+        store.run(0.01)
+    _, asker, other, _ = store.sent[before]
+    store.put(asker, b"k", b"v")
+    store.run(0.1)
+    assert len(store.sent) == before + 2  # the question and its answer
+    store.run(0.1)
+    assert store.get(other, b"k") == b"v"
+
+
 def test_a_put_while_two_servers_meet_is_not_lost() -> None:
     """Nor late: not one that was taken before the others had heard of the new server."""
     for pause in range(0, 1000, 90):

@@ -110,6 +110,8 @@ class Peer:
         """Below which it has nothing."""
         self.asks = False
         """Whether the digest of everything is to be compared."""
+        self.asked = NO_ROOT
+        """The digest that was sent with the last question."""
         self.agrees = False
         """Whether its question is to be answered: it is the same."""
         self.servers: dict[str, ServerInfo] = {}
@@ -243,7 +245,10 @@ class Peer:
         while self.streams and not writing.is_full:
             self._stream(next(iter(self.streams)), writing, replica)
         rows, tree = writing.rows, replica.records.tree
-        told = {me.address: me} if self.asks else {}
+        told, root = {}, NO_ROOT
+        if self.asks:
+            told[me.address] = me
+            root = self.asked = tree.digest(ROOT)
         for address in list(self.servers)[:SERVERS_AT_ONCE]:
             told[address] = self.servers.pop(address)
         places = tuple(writing.place(row[3]) for row in rows)
@@ -257,7 +262,7 @@ class Peer:
             expiries=tuple(row[4] for row in rows) if any(row[4] for row in rows) else (),
             fresh=fresh,
             wants=tuple(wants),
-            root=tree.digest(ROOT) if self.asks else NO_ROOT,
+            root=root,
             same=self.agrees,
             nodes=tuple(nodes),
             digests=tuple(tree.of_children(node) for node in nodes),

@@ -267,13 +267,13 @@ class Replication:
         questions.hear(now_us)
         if message.root == NO_ROOT:
             if message.same:
-                questions.settle(now_us)
+                self._settle(peer, questions, peer.asked, now_us)
             elif questions.asked_us is not None:
                 questions.differ()
             return
-        if message.root == self.replica.records.tree.digest(ROOT):
+        if message.root == self._digest():
             peer.agrees = True
-            questions.settle(now_us)
+            self._settle(peer, questions, message.root, now_us)
         elif questions.asked_us is not None and self.replica.ref > peer.ref:
             pass  # both ask at once: the other one answers
         elif not peer.streams:
@@ -282,6 +282,15 @@ class Replication:
                 peer.differs(ROOT, self.replica)
             else:
                 peer.streams[ROOT] = None
+
+    def _digest(self) -> int:
+        return self.replica.records.tree.digest(ROOT)
+
+    def _settle(self, peer: Peer, questions: Questions, digest: int, now_us: int) -> None:
+        """Note that a peer had all that this digest was of when it sent what says so."""
+        if digest == self._digest():
+            peer.forgive()  # that is all there is
+        questions.settle(now_us)
 
     # What is told
 
