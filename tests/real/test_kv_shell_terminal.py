@@ -98,6 +98,12 @@ def test_keys_tab_history_and_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
             terminal.wait_for(rf"^watching\n{PROMPT}\Z")
             terminal.type("\x1c\x1b[A\x1b[A")  # Ctrl-backslash is nothing
             terminal.wait_for(rf"{PROMPT}get greeting/en \Z")
+            terminal.type("\x12put")
+            terminal.wait_for(r"^\(looking for: put\) put greeting/de hallo\Z")
+            terminal.type("zz")
+            terminal.wait_for(r"^\(not found: putzz\) put greeting/de hallo\Z")
+            terminal.type("\x07\x1b[A\x1b[A")
+            terminal.wait_for(rf"{PROMPT}get greeting/en \Z")
             terminal.type("and so on")
             terminal.wait_for(r"and so on\Z")
             terminal.resize(36)

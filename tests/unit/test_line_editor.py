@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from trio440.cli.line_editor import Cleared, Completing, Ended, Entered, LineEditor
+from trio440.cli.line_editor import Cleared, Completing, Ended, Entered, LineEditor, Search
 
 named = pytest.mark.parametrize
 
@@ -76,6 +76,63 @@ def test_earlier_lines_come_back() -> None:
     assert typed(DOWN, "ft", DOWN, editor=editor).text == "draft"
     assert typed(UP, UP, editor=editor).text == "one"
     assert [*editor.feed(b"\r")] == [Entered("one")]
+
+
+LOOK, GIVE_UP, RUB_OUT = "\x12", "\x07", "\x7f"
+
+
+@named(
+    ("keys", "text", "search"),
+    [
+        ([LOOK], "draft", Search("")),
+        ([LOOK, "get"], "get two", Search("get")),
+        ([LOOK, "get", LOOK], "get one", Search("get")),
+        ([LOOK, "get", LOOK, LOOK], "get one", Search("get", is_found=False)),
+        ([LOOK, "get o"], "get one", Search("get o")),
+        ([LOOK, "get o", RUB_OUT], "get two", Search("get ")),
+        ([LOOK, "what"], "get two", Search("what", is_found=False)),
+        ([LOOK, "wh", RUB_OUT, RUB_OUT], "get two", Search("")),
+        ([LOOK, "xyz"], "draft", Search("xyz", is_found=False)),
+        ([LOOK, RUB_OUT, "n"], "get one", Search("n")),
+        ([LOOK, "get", GIVE_UP], "draft", None),
+        ([LOOK, "get", GIVE_UP, "!"], "draft!", None),
+        ([LOOK, GIVE_UP], "draft", None),
+        ([LOOK, "get", RIGHT, "!"], "g!et two", None),
+        ([LOOK, "two", LEFT, RUB_OUT], "ge two", None),
+        ([LOOK, "get", DOWN], "put three", None),
+        ([LOOK, "get", LOOK, UP, DOWN, DOWN], "put three", None),
+        ([LOOK, "get", DOWN, DOWN], "draft", None),
+        ([LOOK, "get", "\x0b"], "", None),
+        ([UP, LOOK, "get"], "get two", Search("get")),
+        ([UP, LOOK, "get", GIVE_UP], "draft", None),
+    ],
+)
+def test_earlier_lines_are_found_by_what_is_in_them(
+    keys: list[str], text: str, search: Search | None
+) -> None:
+    editor = LineEditor(["get one", "get two", "put three"])
+    typed("draft", *keys, editor=editor)
+    assert (editor.text, editor.search) == (text, search)
+
+
+def test_a_line_that_was_found_is_entered() -> None:
+    editor = LineEditor(["get one", "put two"])
+    assert [*editor.feed(b"\x12get\r")] == [Entered("get one")]
+    assert (editor.text, editor.search) == ("", None)
+    assert typed(UP, editor=editor).text == "get one"
+    assert [*editor.feed(b"\x12put\t")] == [Completing("")]
+    editor.clear()
+    assert [*editor.feed(b"\x12")] == []
+    editor.clear()
+    assert editor.search is None
+    assert [*editor.feed(b"\x12\x04")] == [Ended()]
+
+
+def test_looking_without_earlier_lines_finds_nothing() -> None:
+    editor = typed(LOOK, LOOK, "a", LOOK, RUB_OUT, RUB_OUT, "b", editor=LineEditor(max_line=1))
+    assert (editor.text, editor.search) == ("", Search("b", is_found=False))
+    assert typed("c", editor=editor).search == Search("b", is_found=False)
+    assert typed(GIVE_UP, "d", editor=editor).text == "d"
 
 
 def test_a_line_has_a_limit() -> None:

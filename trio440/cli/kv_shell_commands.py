@@ -3,7 +3,7 @@
 import click
 
 from trio440 import kv
-from trio440.cli import kv_shell_atomic
+from trio440.cli import kv_shell_atomic  # noqa: F401 - adds its commands, and those for keys
 from trio440.cli.kv_session import StoreSession
 from trio440.cli.kv_shell_base import VOCABULARY, Left, Printer
 from trio440.cli.kv_shell_words import usage_of
@@ -11,9 +11,6 @@ from trio440.cli.kv_status import show_status
 from trio440.cli.running import emit
 
 __all__ = ["VOCABULARY"]
-
-del kv_shell_atomic
-"""Its commands, and those for keys, are in the vocabulary once it is imported."""
 
 
 @VOCABULARY.add("status", drafts=True, short_help="Show every replica, and how far it is behind.")

@@ -2,8 +2,9 @@
 
 The keys are those of most shells: arrows, Home, End, Delete, and with Ctrl: A and E (to an end),
 B and F (a step), P and N (earlier and later lines), K and U (remove to an end), W (remove a word),
-L (clear the screen), D (remove, or end the input where the line is empty). Tab asks whoever reads
-the events to complete what stands before the cursor.
+L (clear the screen), D (remove, or end the input where the line is empty), R (look in earlier lines
+for what is typed then; R again: in those before, G: give it up, other keys edit what was found).
+Tab asks whoever reads the events to complete what stands before the cursor.
 """
 
 import codecs
@@ -14,13 +15,16 @@ from typing import Final, TypeAlias
 import attrs
 from rich.cells import cell_len
 
-__all__ = ["Cleared", "Completing", "Ended", "Entered", "Event", "LineEditor"]
+__all__ = ["Cleared", "Completing", "Ended", "Entered", "Event", "LineEditor", "Search"]
 
 MAX_LINE: Final = 1_000
 """Characters; more are not taken."""
 MAX_HISTORY: Final = 200
 """Lines."""
 ESCAPE: Final = "\x1b"
+LOOK: Final = "\x12"
+GIVE_UP: Final = "\x07"
+RUB_OUT: Final = ("\x7f", "\x08")
 SEQUENCE: Final = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|O.|[^\[O])", re.DOTALL)
 """What a special key sends."""
 UNFINISHED: Final = re.compile(r"\x1b(\[[0-?]{0,16}[ -/]{0,4}|O)?")
@@ -48,6 +52,15 @@ class Completing:
     """What stands before the cursor is to be completed, by :meth:`LineEditor.replace`."""
 
     before: str
+
+
+@attrs.frozen
+class Search:
+    """Looking for a text in earlier lines."""
+
+    wanted: str
+    is_found: bool = True
+    """Whether the line that is shown has it, or nothing is wanted so far."""
 
 
 Event: TypeAlias = Entered | Ended | Cleared | Completing
@@ -79,6 +92,7 @@ class LineEditor:
         """Which line of the history is edited; its length: a new one."""
         self._draft = ""
         """The new line, while an earlier one is looked at."""
+        self._search: Search | None = None
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._unread = ""
         self._edits = self._edits_by_key()
@@ -87,6 +101,11 @@ class LineEditor:
     def text(self) -> str:
         """The line so far."""
         return self._text
+
+    @property
+    def search(self) -> Search | None:
+        """What is looked for in earlier lines; None: nothing is."""
+        return self._search
 
     def feed(self, data: bytes) -> Iterator[Event]:
         """Take what a terminal has sent, and yield what comes of it, in order.
@@ -134,6 +153,10 @@ class LineEditor:
         self._unread = ""
 
     def _press(self, key: str) -> Event | None:
+        if key == LOOK or self._search is not None:
+            if self._press_looking(key):
+                return None
+            self._search = None
         if key in "\r\n":
             return self._enter()
         if key == "\x0c":
@@ -159,6 +182,7 @@ class LineEditor:
     def _begin(self) -> None:
         self._shown = len(self._history)
         self._text, self._cursor, self._draft = "", 0, ""
+        self._search = None
 
     def _go(self, place: int) -> None:
         self._cursor = max(0, min(place, len(self._text)))
@@ -176,13 +200,46 @@ class LineEditor:
     def _recall(self, step: int) -> None:
         """Go to an earlier or a later line."""
         wanted = self._shown + step
-        if not 0 <= wanted <= len(self._history):
-            return
+        if 0 <= wanted <= len(self._history):
+            self._show(wanted)
+
+    def _show(self, place: int) -> None:
+        """Show a line of the history, or the new one that is behind them."""
         if self._shown == len(self._history):
             self._draft = self._text
-        self._shown = wanted
-        self._text = self._draft if wanted == len(self._history) else self._history[wanted]
+        self._shown = place
+        self._text = self._draft if place == len(self._history) else self._history[place]
         self._cursor = len(self._text)
+
+    def _press_looking(self, key: str) -> bool:
+        """Take a key while a text is looked for; return whether it was one for that."""
+        search = self._search
+        if search is None:
+            self._search = Search("")
+        elif key == LOOK:
+            self._look(search.wanted, self._shown - 1)
+        elif key == GIVE_UP:
+            self._show(len(self._history))
+            self._search = None
+        elif key in RUB_OUT:
+            self._look(search.wanted[:-1], len(self._history) - 1)
+        elif key.isprintable():
+            if len(search.wanted) < self._max_line:
+                self._look(search.wanted + key, self._shown)
+        else:
+            return False
+        return True
+
+    def _look(self, wanted: str, last: int) -> None:
+        """Show the last line up to a place that has a text, and stay where none has."""
+        for place in range(min(last, len(self._history) - 1), -1, -1):
+            at = self._history[place].find(wanted)
+            if wanted and at >= 0:
+                self._show(place)
+                self._cursor = at
+                self._search = Search(wanted)
+                return
+        self._search = Search(wanted, is_found=not wanted)
 
     def _edits_by_key(self) -> dict[str, Callable[[], None]]:
         edits: list[tuple[Callable[[], None], tuple[str, ...]]] = [

@@ -206,6 +206,8 @@ class LineTerminal:
     def _edited(self, prompt: str) -> tuple[str, int]:
         """Return the line that is edited."""
         columns = self.columns
+        if (search := self._editor.search) is not None:
+            prompt = f"({'looking for' if search.is_found else 'not found'}: {search.wanted}) "
         shown_prompt = prompt[-(columns // 2) :]
         text, cursor = self._editor.view(max(columns - 1 - cell_len(shown_prompt), 2))
         return self.styled(shown_prompt, PROMPT_STYLE) + text, cell_len(shown_prompt) + cursor
