@@ -50,6 +50,15 @@ def test_each_failure_is_explained(
     assert str(found) == (said or f"n1:7000 did not answer: {reason}")
 
 
+def test_what_a_stranger_says_is_shown_and_not_obeyed() -> None:
+    said = "\x1b[2J\r\nsurprise " + "\x07" * 1000
+    found = explain(WHERE, BadMessage(said), None)
+    assert found.reason.startswith("it is no port for clients of a store: \\x1b[2J surprise \\x07")
+    for line in (found.reason, str(found), join_problems([found, said])):
+        assert line.isprintable()
+        assert len(line) < 10 * LONGEST_PROBLEM
+
+
 def test_problems_are_one_line_of_bounded_length() -> None:
     problems = [f"n{number}: it\nhas\r\nfailed {'x' * 500}" for number in range(MOST_NAMED + 3)]
     line = join_problems(problems)

@@ -16,14 +16,22 @@ LONGEST_PROBLEM: Final = 200
 """Characters of the problem of one server."""
 
 
+def _one_line(text: str) -> str:
+    """Return a text, which may be a stranger's, without what a terminal would obey."""
+    line = " ".join(text.split())[:LONGEST_PROBLEM]
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in line
+    )
+
+
 @attrs.frozen
 class Unanswered:
     """A server that was asked, and has not answered."""
 
     address: str
     """``HOST:PORT``."""
-    reason: str
-    """In words that stand by themselves behind a colon."""
+    reason: str = attrs.field(converter=_one_line)
+    """In words that stand by themselves behind a colon; one line of bounded length."""
 
     def __str__(self) -> str:
         if self.reason == NOBODY:
@@ -56,6 +64,6 @@ def explain(address: str, failure: Trio440Error | None, seconds: float | None) -
 
 def join_problems(problems: Iterable[object]) -> str:
     """Return one line, of bounded length, that tells the problems of several servers."""
-    said = [" ".join(str(problem).split())[:LONGEST_PROBLEM] for problem in problems]
+    said = [_one_line(str(problem)) for problem in problems]
     rest = len(said) - MOST_NAMED
     return "; ".join(said[:MOST_NAMED]) + (f"; and {rest} more" if rest > 0 else "")
