@@ -44,7 +44,9 @@ class Feed:
         changes.append(record)
         self._bytes += CHANGE_BYTES + len(record.key) + (0 if value is None else len(value))
         while len(changes) > self._most_changes or self._bytes > self._most_bytes:
-            self._bytes -= _cost(changes.popleft())
+            gone = changes.popleft()
+            value = gone.value
+            self._bytes -= CHANGE_BYTES + len(gone.key) + (0 if value is None else len(value))
 
     def recent(self, stamp: int) -> Iterator[bytes]:
         """Give the keys of changes that are remembered and have versions above a stamp."""

@@ -21,7 +21,7 @@ that were written since are noted, and added to the tree when somebody asks for 
 """
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, Literal, TypeAlias, final
 
 import msgspec
@@ -93,7 +93,11 @@ class Records:
         self.born = born
         """The stamp of the beginning: tombstones that are older move no horizon."""
         self._grace_ms = grace_ms
+        self.siblings = 0
+        """How many hidden keys have a value."""
         self._records: dict[bytes, Record] = {}
+        self.find: Final[Callable[[bytes], Record | None]] = self._records.get
+        """Returns the record of a key, a tombstone too."""
         self._tree = DigestTree()
         self._unhashed: dict[bytes, tuple[int, Ref[Any]] | None] = {}
         """Keys whose records have changed, with the versions that the tree has of them."""
@@ -122,10 +126,6 @@ class Records:
             self._hash_one()
         return self._tree
 
-    def find(self, key: bytes) -> Record | None:
-        """Return the record of a key, a tombstone too."""
-        return self._records.get(key)
-
     def live(self, key: bytes, now_ms: int) -> Record | None:
         """Return the record of a key that has a value."""
         record = self.find(key)
@@ -151,14 +151,9 @@ class Records:
         stop = len(self._keys) if end is None else self._keys.bisect_left(end)
         return stop - self._keys.bisect_left(prefix)
 
-    @property
-    def siblings(self) -> int:
-        """How many hidden keys have a value."""
-        return len(self._hidden)
-
     def siblings_of(self, key: bytes) -> list[bytes]:
         """Return the hidden keys of a key that have a value, see :meth:`listed`."""
-        if not self._hidden:
+        if not self.siblings:
             return []
         prefix = hidden_prefix(key)
         return list(self._hidden.irange(prefix, prefix_end(prefix), inclusive=(True, False)))
@@ -216,15 +211,19 @@ class Records:
             bucket[key] = None
             self.bytes += RECORD_BYTES + len(key) + len(value or b"")
             if value is not None:
-                self._list_of(key).add(key)
+                self._show(key)
         else:
             before = old.value
             self.bytes += len(value or b"") - len(before or b"")
-            if (value is None) is not (before is None):
-                keys = self._list_of(key)
-                keys.add(key) if value is not None else keys.remove(key)
-            if old.expires_ms or before is None:
+            if before is None:
+                if value is not None:
+                    self._show(key)
                 self._timed -= 1
+            else:
+                if value is None:
+                    self._hide(key)
+                if old.expires_ms:
+                    self._timed -= 1
         if value is None or record.expires_ms:
             self._schedule(key, record)
 
@@ -266,8 +265,21 @@ class Records:
         """Return when there is something to sweep, at the earliest; None: never."""
         return self._due[0][0] if self._due else None
 
-    def _list_of(self, key: bytes) -> "SortedList[bytes]":
-        return self._hidden if key.startswith(HIDDEN) else self._keys
+    def _show(self, key: bytes) -> None:
+        """Note that a key has a value."""
+        if key.startswith(HIDDEN):
+            self._hidden.add(key)
+            self.siblings += 1
+        else:
+            self._keys.add(key)
+
+    def _hide(self, key: bytes) -> None:
+        """Note that a key has no value."""
+        if key.startswith(HIDDEN):
+            self._hidden.remove(key)
+            self.siblings -= 1
+        else:
+            self._keys.remove(key)
 
     def _bury(self, key: bytes, record: Record) -> None:
         """Let a record lose its value, and nothing else."""
@@ -276,7 +288,7 @@ class Records:
             self._timed -= self._is_timed(record)
             buried = Record(record.key, None, record.stamp, record.writer, record.expires_ms)
             self._records[key] = buried
-            self._list_of(key).remove(key)
+            self._hide(key)
             self._schedule(key, buried)
 
     def _forget(self, key: bytes, record: Record) -> None:

@@ -59,6 +59,7 @@ AHEAD: Final = Refused("the clock of the client or of this server is too far ahe
 FULL: Final = Refused("the store is full", "limit")
 HIDDEN_KEY: Final = Refused(f"a key that begins with {HIDDEN!r} is the store's own", "malformed")
 NO_CONTEXT: Final = Refused("this is no context of siblings", "malformed")
+NO_LEASES: Final = Refused("the eventual engine has no leases", "unsupported")
 NEW_AND_OLD: Final = Refused("a new time to live cannot keep the old one", "malformed")
 UNSUPPORTED: Final = Refused("the eventual engine cannot do this", "unsupported")
 
@@ -302,22 +303,23 @@ class Replica:
     def _put(self, operation: Put, now_ms: int) -> Result:
         key, value, ttl_ms = operation.key, operation.value, operation.ttl_ms
         if operation.lease:
-            return Refused("the eventual engine has no leases", "unsupported")
-        old, refused = self.records.find(key), None
+            return NO_LEASES
+        records, expires_ms = self.records, 0
+        old = records.find(key)
         if old is None or len(value) > len(old.value or b"") or key.startswith(HIDDEN):
             refused = self._check(key, len(value), old)  # else it takes no more than what is there
-        expires_ms = 0
+            if refused is not None:
+                return refused
         if ttl_ms is not None:
-            refused = refused or _check_ttl(ttl_ms)
+            if (refused := _check_ttl(ttl_ms)) is not None:
+                return refused
             if operation.keep_ttl:
-                refused = refused or NEW_AND_OLD
+                return NEW_AND_OLD
             expires_ms = now_ms + ttl_ms
-        if refused is not None:
-            return refused
-        if operation.keep_ttl and old is not None and old.is_live(now_ms):
+        elif operation.keep_ttl and old is not None and old.is_live(now_ms):
             expires_ms = old.expires_ms
         changed = self._write(key, value, expires_ms, old, now_ms)
-        if siblings := self.records.siblings_of(key):
+        if records.siblings and (siblings := records.siblings_of(key)):
             self._replace(key, map(hidden_dot, siblings), now_ms)
         return changed
 
@@ -435,8 +437,10 @@ class Replica:
         """Let a key have a value, or none; ``old`` is its present record."""
         stamp, existed, is_change = self.clock.next(now_ms), False, value is not None
         if old is not None:
-            key, existed = old.key, old.is_live(now_ms)
-            is_change = is_change or old.value is not None  # what watchers take it to have
+            key = old.key
+            if old.value is not None:
+                existed = not old.expires_ms or now_ms < old.expires_ms
+                is_change = True  # of what watchers take it to have
         record = Record(key, value, stamp, self.ref, expires_ms)
         self.records.replace(old, record)
         self._written.append(key)
