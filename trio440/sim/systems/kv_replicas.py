@@ -64,14 +64,28 @@ class Hub:
     def expect(self, server: "Server", key: bytes, version: Version) -> None:
         """Require that a write is known soon to all who are there, and to siblings still sooner."""
         if self.is_prompt:
-            now = self.stage.now
             siblings = [actor.life for actor in server.actors]
-            every = [actor.life for each in self.servers.values() for actor in each.actors]
-            self.stage.at(now + LOCAL_US, partial(self._require_told, siblings, key, version))
-            self.stage.at(now + REMOTE_US, partial(self._require_told, every, key, version))
+            expect = partial(self._expect_elsewhere, siblings, self._lives(), key, version)
+            self.stage.at(self.stage.now + LOCAL_US, expect)
+
+    def _lives(self) -> list[Life]:
+        return [actor.life for each in self.servers.values() for actor in each.actors]
+
+    def _expect_elsewhere(
+        self, siblings: Sequence[Life], every: Sequence[Life], key: bytes, version: Version
+    ) -> None:
+        """Require that siblings know a write by now, and that all others are going to.
+
+        A server that has begun anew meanwhile may have lost the write before it told anybody.
+        """
+        self._require_told(siblings, key, version)
+        there = self._lives()
+        if any(life in there for life in siblings):
+            after_us = self.stage.now + REMOTE_US - LOCAL_US
+            self.stage.at(after_us, partial(self._require_told, every, key, version))
 
     def _require_told(self, lives: Sequence[Life], key: bytes, version: Version) -> None:
-        there = [actor.life for each in self.servers.values() for actor in each.actors]
+        there = self._lives()
         for life in lives:
             record = life.replica.records.find(key)
             is_told = record is not None and (record.stamp, record.writer) >= version
