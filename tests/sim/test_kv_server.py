@@ -366,6 +366,31 @@ async def test_watches_that_wait_are_bounded() -> None:
         assert inspected.watches == 0, "who has gone is forgotten when its time is over"
 
 
+async def test_watches_of_clients_that_have_gone_make_room() -> None:
+    limits = kv.ReplicaLimits(watches=2)
+    async with open_kv_world((1,), limits=limits) as world:
+        (client,) = world.every_client
+        address, ports = world.machine()
+        async with (
+            kv.open_client(world.servers[0].client_addresses, ports=ports) as leaving,
+            trio.open_nursery() as nursery,
+        ):
+            for _ in range(2):
+                nursery.start_soon(listen, leaving)
+            while (await world.servers[0].inspect())[0].watches < limits.watches:
+                await trio.sleep(1)
+            with pytest.raises(OperationRefused, match="watches"):
+                await listen(client)
+            nursery.cancel_scope.cancel()
+        await trio.sleep(2)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listen, client)
+            await trio.sleep(1)
+            (inspected,) = await world.servers[0].inspect()
+            assert inspected.watches == 1
+            nursery.cancel_scope.cancel()
+
+
 async def listen(client: kv.EventualNamespace) -> None:
     async with client.watch() as changes:
         await anext(changes)

@@ -38,6 +38,11 @@ class Reply(Generic[R]):
         self._vocabulary = vocabulary
         self._settled = settled
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the answer would still reach somebody, as far as one knows here."""
+        return self._shot.is_open
+
     def answer(self, value: R) -> None:
         """Give the answer; one that comes too late, or a second one, is a dead letter.
 

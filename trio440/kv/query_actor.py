@@ -242,11 +242,20 @@ class QueryActor(actors.Actor[Batches | Follow | Sync | Tick | Meet | Inspect]):
             now_us + wait_ms * 1000,
         )
         if len(self._held) >= self._role.limits.watches:
+            self._forget_who_has_gone()
+        if len(self._held) >= self._role.limits.watches:
             held.reply.answer(Followed(self._life, held.number, feed.forgotten, is_refused=True))
         elif not self._serve(held, now_us):
             self._held.append(held)
             self._go_on()
         return held.reply
+
+    def _forget_who_has_gone(self) -> None:
+        """Make room: of clients whose connections have ended, or who have given up."""
+        gone = [held for held in self._held if not held.reply.is_wanted]
+        self._held = [held for held in self._held if held.reply.is_wanted]
+        for held in gone:
+            held.reply.fail("nobody waits for this answer")
 
     @actors.handler
     async def inspect(self, _: Inspect) -> Inspected:
