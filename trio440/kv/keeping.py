@@ -114,7 +114,7 @@ def restore(snapshot: bytes | None, kept: Iterable[bytes], grace_ms: int) -> Rec
         whole = SNAPSHOT.decode_untrusted(snapshot)
         horizon, records.born = whole.horizon, whole.born
         kept = [*whole.chunks, *kept]
-    is_empty = True
+    is_empty = snapshot is None
     for data in kept:
         is_empty = False
         born, rows = decode_kept(data)
