@@ -391,7 +391,7 @@ def test_a_journal_knows_when_the_store_began_there() -> None:
     writer = Ref[Any]("h:1", 1, 1)
     birth, kept = encode_birth(500), encode_kept([(b"k", b"v", 900, writer, 0)])
     assert restore(None, [], 1000) is None
-    for snapshot, records, count in [
+    for snapshot, records, keys in [
         (None, [birth, *kept], 1),
         (encode_snapshot(800, 500, kept), [], 1),
         (encode_snapshot(800, 500, []), kept, 1),
@@ -399,7 +399,7 @@ def test_a_journal_knows_when_the_store_began_there() -> None:
     ]:
         restored = restore(snapshot, records, 1000)
         assert restored is not None
-        assert (restored.born, len(restored)) == (500, count)
+        assert (restored.born, len(restored)) == (500, keys)
         assert restored.horizon == (0 if snapshot is None else 800)
         if snapshot is not None:
             assert restored.merge(b"late", b"v", 800, writer) == "refused"

@@ -13,6 +13,7 @@ from trio440 import kv
 from trio440.errors import InvalidParameter, StoreUnavailable
 from trio440.kv import Operation, Put
 from trio440.kv.resp import Limits, serve_resp
+from trio440.kv.resp.replies import array, bulk
 
 
 @pytest.fixture
@@ -135,6 +136,27 @@ async def test_what_an_eventual_engine_can_do_works(world: RespWorld) -> None:
             ("dbsize", b":1\r\n"),
         ):
             assert await client.ask(line) == answer, line
+
+
+async def test_a_long_pipeline_over_the_eventual_engine_reads_all_that_is_there(
+    world: RespWorld,
+) -> None:
+    limits = kv.ReplicaLimits(value_bytes=1000, batch_bytes=16_000, operations=100)
+    async with (
+        kv.open_server(7000, host=SERVER, limits=limits, ports=world.server_ports) as store,
+        world.serve(namespace=store.namespace),
+        world.client() as client,
+    ):
+        value = b"v" * 1000
+        await client.stream.send_all(packed([b"SET", b"a", value]))
+        await client.answers(1)
+        await client.stream.send_all(packed([b"GET", b"a"]) * 100)
+        assert await client.answers(100) == [bulk(value)] * 100
+        await client.stream.send_all((b"get a\r\nset b x\r\n") * 40)
+        assert await client.answers(80) == [bulk(value), b"+OK\r\n"] * 40
+        await client.stream.send_all(packed([b"MGET", *[b"a"] * 1000]))
+        (answer,) = await client.answers(1)
+        assert answer == array([bulk(value)] * 1000)
 
 
 async def test_what_has_to_be_atomic_is_refused_there(world: RespWorld) -> None:

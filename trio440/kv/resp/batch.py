@@ -15,6 +15,7 @@ from trio440.kv.operations import (
     Get,
     Operation,
     Page,
+    Put,
     Refused,
     Result,
 )
@@ -35,6 +36,10 @@ __all__ = [
 
 SEND_BYTES: Final = 64 << 10
 """Answers are put together up to here, and handed to the network."""
+
+READS_AT_ONCE: Final = 16
+"""Of one batch, where several cost no more than one: so many of the longest values are no answer
+that the eventual engine takes for too long."""
 
 Answer: TypeAlias = bytes | Callable[[Iterator[Result]], bytes]
 """An answer, or what makes one of the next results."""
@@ -87,6 +92,9 @@ class Asking:
 
         A checkpoint only where the namespace has to be waited for.
         """
+        if self._execute_batches is not None:
+            (results,) = await self.ask_batches([operations])
+            return results
         self._count((operations,))
         try:
             if self.now is not None:
@@ -116,14 +124,29 @@ class Asking:
         if execute is None:
             return self.ask_now(batches)
         self._count(batches)
+        split = [_pieces(operations) for operations in batches]
         try:
-            return await execute(batches)
+            answered = iter(await execute([piece for pieces in split for piece in pieces]))
         except KvError as problem:
             return [_refusals(problem, operations) for operations in batches]
+        return [
+            [result for results in islice(answered, len(pieces)) for result in results]
+            for pieces in split
+        ]
 
     def _count(self, batches: Sequence[Sequence[Operation]]) -> None:
         self._counters.batches += len(batches)
         self._counters.operations += sum(map(len, batches))
+
+
+def _pieces(operations: Sequence[Operation]) -> list[Sequence[Operation]]:
+    """Cut what reads much: an engine refuses what is behind a long answer in the same batch."""
+    if (
+        len(operations) <= READS_AT_ONCE
+        or sum(type(each) is not Put for each in operations) <= READS_AT_ONCE
+    ):
+        return [operations]
+    return [operations[at : at + READS_AT_ONCE] for at in range(0, len(operations), READS_AT_ONCE)]
 
 
 def _refusals(problem: KvError, operations: Sequence[Operation]) -> list[Result]:
