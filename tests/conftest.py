@@ -30,7 +30,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Spare the collector the modules and test items, which live to the end anyway."""
-    del session
+    """Compile the hash kernel for those who mine, for no test's patience lasts that long.
+
+    Then spare the collector the modules and test items, which live to the end anyway.
+    """
+    if any(item.get_closest_marker("mines") for item in session.items):
+        from tests.support.kernel import compile_kernel  # noqa: PLC0415 - most runs do not mine
+
+        compile_kernel()
     gc.collect()
     gc.freeze()

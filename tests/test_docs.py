@@ -8,7 +8,7 @@ In ``README.md``, ``CONTRIBUTING.md`` and ``docs/*.md``:
   project's folder, with ``.venv/bin`` first in the path, and must succeed and print the lines
   below it; a line of ``...`` stands for any lines. ``trio440`` with plain words needs no bash. One
   that ends in ``&`` is a server: the next command waits for its first line. Port 9999 is replaced
-  by a free one;
+  by a free one, and ``/tmp`` by a folder of the test's own;
 - ``make TARGET`` in such a block is not run: the target must exist;
 - ``<!-- not run: REASON -->`` on the line before a block leaves it out; ``<!-- slow -->`` leaves it
   to the runs that take the slow tests, too.
@@ -35,6 +35,7 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>\w*)\n(?P<body>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
 DOCUMENTED_PORT = re.compile(r"\b9999\b")
+DOCUMENTED_FOLDER = re.compile(r"/tmp\b")  # noqa: S108 - it is never used
 
 
 @attrs.frozen
@@ -56,7 +57,9 @@ class Block:
 
     @property
     def marks(self) -> list[pytest.MarkDecorator]:
-        return [pytest.mark.slow] if re.search(r"<!-- slow -->\n*\Z", self.before) else []
+        is_slow = re.search(r"<!-- slow -->\n*\Z", self.before)
+        mines = re.search(r"\btrio440(\.mining| mine)\b", self.body)
+        return [pytest.mark.slow] * bool(is_slow) + [pytest.mark.mines] * bool(mines)
 
 
 def blocks_of(document: Path) -> Iterator[Block]:
@@ -96,11 +99,12 @@ def test_a_program_runs(block: Block, following: Block | None, tmp_path: Path) -
 @pytest.mark.parametrize(
     "block", [pytest.param(block, id=block.name, marks=block.marks) for block in DIALOGUES]
 )
-def test_a_dialogue_goes_as_shown(block: Block) -> None:
+def test_a_dialogue_goes_as_shown(block: Block, tmp_path: Path) -> None:
     if re.search(r"\bnc\b", block.body):
         require_tool("nc")
     port = str(free_port())
     body = DOCUMENTED_PORT.sub(port, block.body)
+    body = DOCUMENTED_FOLDER.sub(str(tmp_path), body)
     assert body.startswith("$ "), "a console block begins with a command"
     environment = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     with ExitStack() as servers:

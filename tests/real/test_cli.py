@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib.metadata import version
@@ -17,7 +16,7 @@ import click
 import pytest
 
 from tests.support.processes import (
-    AT_ONCE_SECONDS,
+    AN_HOUR_SECONDS,
     PATIENCE_SECONDS,
     TRIO440,
     Program,
@@ -35,6 +34,7 @@ SERVERS = [
     ["mine", "server"],
 ]
 TCP_SERVERS = [["linekv", "serve"]]
+WITH_AN_HOURS_GRACE = ["--grace", str(AN_HOUR_SECONDS)]
 NOT_A_HOST = "x" * 64
 """No host by its form alone: nobody is asked for it."""
 
@@ -186,12 +186,10 @@ def test_ipv6_is_shown_in_brackets(server: list[str]) -> None:
 
 @named("server", SERVERS, ids=" ".join)
 def test_sigterm_stops_a_server_with_status_0(server: list[str]) -> None:
-    with started([*TRIO440, *server, "--port", "0", "--grace", "60"]) as program:
+    with started([*TRIO440, *server, "--port", "0", *WITH_AN_HOURS_GRACE]) as program:
         program.port()
-        start = time.monotonic()
         program.signal(signal.SIGTERM)
         status, out, err = program.end()
-        assert time.monotonic() - start < AT_ONCE_SECONDS
     assert (status, out) == (0, "")
     assert err == "" or (server == ["mine", "server"] and err.startswith("jobs: 0 answered, "))
 
@@ -237,14 +235,14 @@ def mining_alone() -> Iterator[Program]:
 def raft_peer() -> Iterator[Program]:
     with TemporaryDirectory() as folder:
         words = ["--id", "n1", "--data", f"{folder}/n1", "--listen", "127.0.0.1:0"]
-        with started([*TRIO440, "raft", "serve", *words, "--grace", "60"]) as program:
+        with started([*TRIO440, "raft", "serve", *words, *WITH_AN_HOURS_GRACE]) as program:
             program.port()
             yield program
 
 
 @contextmanager
 def server(words: list[str]) -> Iterator[Program]:
-    with started([*TRIO440, *words, "--port", "0", "--grace", "60"]) as program:
+    with started([*TRIO440, *words, "--port", "0", *WITH_AN_HOURS_GRACE]) as program:
         program.port()
         yield program
 
@@ -285,18 +283,16 @@ BUSY: dict[str, Callable[[], AbstractContextManager[Program]]] = {
 
 
 @named("name", BUSY)
-def test_ctrl_c_ends_every_command_within_a_second(name: str) -> None:
+def test_ctrl_c_ends_every_command_at_once(name: str) -> None:
     with BUSY[name]() as program:
-        start = time.monotonic()
         program.signal(signal.SIGINT)
         status, out, err = program.end()
-        assert time.monotonic() - start < AT_ONCE_SECONDS
-    assert (status, out, without_engine(err)) == (130, "", "")
+    assert (status, out, without_reports(err)) == (130, "", "")
 
 
-def without_engine(err: str) -> str:
-    """What is on standard error beside a miner's introduction."""
-    return re.sub(r"^engine .*\n", "", err)
+def without_reports(err: str) -> str:
+    """What is on standard error beside a miner's introduction and how far its job is."""
+    return re.sub(r"^(engine |job 1 ).*\n", "", err, flags=re.MULTILINE)
 
 
 @pytest.mark.slow
@@ -305,7 +301,7 @@ def test_sigterm_ends_what_is_no_server(name: str) -> None:
     with BUSY[name]() as program:
         program.signal(signal.SIGTERM)
         status, out, err = program.end()
-    assert (status, out, without_engine(err)) == (143, "", "")
+    assert (status, out, without_reports(err)) == (143, "", "")
 
 
 def test_sigterm_stops_a_raft_peer_with_status_0() -> None:
@@ -332,15 +328,13 @@ def test_ctrl_c_while_a_command_loads_is_quiet(tmp_path: Path, module: str) -> N
 
 def test_ctrl_c_of_a_server_flushes_nothing() -> None:
     with (
-        started([*TRIO440, "linekv", "serve", "--port", "0", "--grace", "60"]) as program,
+        started([*TRIO440, "linekv", "serve", "--port", "0", *WITH_AN_HOURS_GRACE]) as program,
         socket.create_connection(("127.0.0.1", program.port())) as client,
     ):
         client.sendall(b"Put:k:%b\n" % (b"v" * 60_000) + b"Get:k\n" * 2000)
         client.recv(1)
-        start = time.monotonic()
         program.signal(signal.SIGINT)
         assert program.end() == (130, "", "")
-        assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
 def test_a_closed_stdout_ends_quietly() -> None:
@@ -410,11 +404,14 @@ def test_more_hash_processes_than_descriptors_is_one_line() -> None:
 # What follows runs small programs on the runner itself.
 
 
-def program_of(tmp_path: Path, text: str) -> list[str]:
+def program_of(tmp_path: Path, text: str, *, last_resort: float | None = None) -> list[str]:
+    """Write a program; with ``last_resort`` it has so many seconds to end by itself."""
     path = tmp_path / "program.py"
     head = (
         "import sys, time, trio\nfrom trio440.cli.running import *\nfrom trio440.errors import *\n"
     )
+    if last_resort is not None:
+        head += f"from trio440.cli import running\nrunning.LAST_RESORT_SECONDS = {last_resort}\n"
     path.write_text(f"{head}{text}\nsys.exit(guard(program))\n")
     return [sys.executable, str(path)]
 
@@ -463,14 +460,17 @@ def program(): return run(main)
     assert "ZeroDivisionError: bug" in err
 
 
+COMPUTES = "    while True: pass"
+
+
 @named(
     "stubborn",
     [
-        "    with trio.CancelScope(shield=True): await trio.sleep(60)",
-        "    time.sleep(60)",
-        "    while True: pass",
+        "    with trio.CancelScope(shield=True): await trio.sleep(3600)",
+        "    time.sleep(3600)",
+        COMPUTES,
         "    while True: emit('x' * 1000)",
-        "    await trio.to_thread.run_sync(time.sleep, 60)",
+        "    await trio.to_thread.run_sync(time.sleep, 3600)",
         "    sys.stdin.read()",
     ],
 )
@@ -478,12 +478,33 @@ def test_ctrl_c_ends_what_does_not_let_itself_be_cancelled(tmp_path: Path, stubb
     text = f"async def main():\n    emit('ready')\n{stubborn}\ndef program(): return run(main)\n"
     with started(program_of(tmp_path, text)) as program:
         assert program.line() == "ready"
-        start = time.monotonic()
+        if stubborn != COMPUTES:
+            # Python hears no signal between its last look for one and the call that blocks.
+            program.wait_blocked()
         program.signal(signal.SIGINT)
         program.close_stdout()
         status, _, err = program.end()
-        assert time.monotonic() - start < AT_ONCE_SECONDS
     assert (status, err) in [(130, ""), (141, "")]
+
+
+def test_an_alarm_that_interrupts_nothing_is_followed_by_others(tmp_path: Path) -> None:
+    """``qsort`` calls ``pause`` for each comparison: signals wake it, and Python sees none."""
+    text = """
+import ctypes
+async def main():
+    libc = ctypes.CDLL(None)
+    emit("ready")
+    libc.pause()
+    emit("interrupted")
+    libc.qsort(b"abc", ctypes.c_size_t(3), ctypes.c_size_t(1), libc.pause)
+    emit("not reached")
+def program(): return run(main)
+"""
+    with started(program_of(tmp_path, text)) as program:
+        assert program.line() == "ready"
+        program.wait_blocked()
+        program.signal(signal.SIGINT)
+        assert program.end() == (130, "interrupted\n", "")
 
 
 def test_ctrl_c_runs_the_cleaning_up_but_waits_for_none_of_it(tmp_path: Path) -> None:
@@ -491,14 +512,14 @@ def test_ctrl_c_runs_the_cleaning_up_but_waits_for_none_of_it(tmp_path: Path) ->
 async def main():
     try:
         emit("ready")
-        await trio.sleep(60)
+        await trio.sleep(3600)
     finally:
         emit("cleaning")
-        await trio.sleep(60)
+        await trio.sleep(3600)
         emit("not reached")
 def program(): return run(main)
 """
-    with started(program_of(tmp_path, text)) as program:
+    with started(program_of(tmp_path, text, last_resort=AN_HOUR_SECONDS)) as program:
         assert program.line() == "ready"
         program.signal(signal.SIGINT)
         assert program.end() == (130, "cleaning\n", "")
@@ -517,10 +538,10 @@ def program(): return run_server(main, grace_seconds=GRACE)
 
 def server_program(tmp_path: Path, *, seconds: float, grace: str) -> list[str]:
     text = SERVER.replace("SECONDS", str(seconds)).replace("GRACE", grace)
-    return program_of(tmp_path, text)
+    return program_of(tmp_path, text, last_resort=AN_HOUR_SECONDS)
 
 
-@named("grace", ["5.0", "float('inf')"])
+@named("grace", ["3600", "float('inf')"])
 def test_sigterm_leaves_time_to_finish(tmp_path: Path, grace: str) -> None:
     with started(server_program(tmp_path, seconds=0.2, grace=grace)) as program:
         assert program.line() == "ready"
@@ -529,25 +550,23 @@ def test_sigterm_leaves_time_to_finish(tmp_path: Path, grace: str) -> None:
 
 
 def test_sigterm_leaves_no_more_than_the_grace_period(tmp_path: Path) -> None:
-    with started(server_program(tmp_path, seconds=60, grace="0.2")) as program:
+    with started(server_program(tmp_path, seconds=AN_HOUR_SECONDS, grace="0.2")) as program:
         assert program.line() == "ready"
         program.signal(signal.SIGTERM)
         assert program.end() == (0, "stopping True\n", "")
 
 
 @named(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-@named("grace", ["60", "float('inf')"])
+@named("grace", ["3600", "float('inf')"])
 def test_a_second_signal_ends_the_grace_period(
     tmp_path: Path, number: signal.Signals, status: int, grace: str
 ) -> None:
-    with started(server_program(tmp_path, seconds=60, grace=grace)) as program:
+    with started(server_program(tmp_path, seconds=AN_HOUR_SECONDS, grace=grace)) as program:
         assert program.line() == "ready"
         program.signal(signal.SIGTERM)
         assert program.line() == "stopping True"
-        start = time.monotonic()
         program.signal(number)
         assert program.end() == (status, "", "")
-        assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
 @named("number", [signal.SIGTERM, signal.SIGINT])
@@ -577,17 +596,17 @@ def test_errors_of_a_command_that_was_cut_short_are_its_own_affair(tmp_path: Pat
     text = """
 async def work():
     try:
-        await trio.sleep(60)
+        await trio.sleep(3600)
     finally:
         raise SendBufferFull(3)
 async def main():
     emit("ready")
     async with trio.open_nursery() as nursery:
         nursery.start_soon(work)
-        await trio.sleep(60)
+        await trio.sleep(3600)
 def program(): return run(main)
 """
-    with started(program_of(tmp_path, text)) as program:
+    with started(program_of(tmp_path, text, last_resort=AN_HOUR_SECONDS)) as program:
         assert program.line() == "ready"
         program.signal(signal.SIGINT)
         assert program.end() == (130, "", "")
@@ -598,12 +617,12 @@ def test_a_bug_that_shows_while_cut_short_keeps_its_traceback(tmp_path: Path) ->
 async def main():
     emit("ready")
     try:
-        await trio.sleep(60)
+        await trio.sleep(3600)
     finally:
         raise ZeroDivisionError("bug")
 def program(): return run(main)
 """
-    with started(program_of(tmp_path, text)) as program:
+    with started(program_of(tmp_path, text, last_resort=AN_HOUR_SECONDS)) as program:
         assert program.line() == "ready"
         program.signal(signal.SIGINT)
         status, _, err = program.end()
@@ -616,14 +635,14 @@ def test_a_body_can_be_cut_short_by_the_stop(tmp_path: Path) -> None:
 async def main(stop):
     with stop.cuts_short() as scope:
         emit("ready")
-        await trio.sleep(60)
+        await trio.sleep(3600)
     emit(f"after {scope.cancelled_caught}")
     with stop.cuts_short():
-        await trio.sleep(60)
+        await trio.sleep(3600)
     emit("again")
 def program(): return run_server(main)
 """
-    with started(program_of(tmp_path, text)) as program:
+    with started(program_of(tmp_path, text, last_resort=AN_HOUR_SECONDS)) as program:
         assert program.line() == "ready"
         program.signal(signal.SIGTERM)
         assert program.end() == (0, "after True\nagain\n", "")

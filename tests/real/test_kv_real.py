@@ -2,11 +2,12 @@
 
 import trio
 
+from tests.support.processes import PATIENCE_SECONDS
 from trio440 import kv
 
 
 async def test_what_is_put_at_one_server_is_read_at_another() -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(PATIENCE_SECONDS):
         async with (
             kv.open_server(0, 2) as one,
             kv.open_server(0, 2, descriptions=[one.description]) as two,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import AT_ONCE_SECONDS, TRIO440, Program, finished, started
+from tests.support.processes import TRIO440, Program, finished, started
 from tests.support.terminals import Terminal, on_terminal
 
 pytestmark = pytest.mark.real
@@ -111,7 +111,7 @@ def test_keys_tab_history_and_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
             terminal.type("\x17\x17\x17\r")
             terminal.wait_for(rf"hello you\n{PROMPT}\Z")
             terminal.type("\x04")
-            assert terminal.end(seconds=AT_ONCE_SECONDS) == 0
+            assert terminal.end() == 0
             assert terminal.mode() == (True, True)
         file = tmp_path / "trio440" / "kv_shell_history"
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -124,7 +124,7 @@ def test_keys_tab_history_and_ctrl_c_on_a_terminal(tmp_path: Path) -> None:
             terminal.type("\x1b[A\x1b[A")
             terminal.wait_for(rf"{PROMPT}watch\Z")
             terminal.process.send_signal(signal.SIGTERM)
-            assert terminal.end(seconds=AT_ONCE_SECONDS) == 128 + signal.SIGTERM
+            assert terminal.end() == 128 + signal.SIGTERM
             assert terminal.mode() == (True, True)
             assert "Traceback" not in terminal.text
 
@@ -162,7 +162,7 @@ def test_what_is_pasted_is_carried_out_in_its_order(tmp_path: Path) -> None:
         terminal.type("".join(f"append k {digit}\r" for digit in digits) + "get k\r")
         terminal.wait_for(rf"^{digits}\n{PROMPT}\Z")
         terminal.type("\x04")
-        assert terminal.end(seconds=AT_ONCE_SECONDS) == 0
+        assert terminal.end() == 0
 
 
 @pytest.mark.slow
@@ -176,7 +176,7 @@ def test_a_dumb_terminal_edits_the_line_itself(tmp_path: Path) -> None:
         terminal.type("get k\n")
         terminal.wait_for(rf"^v\n{PROMPT}\Z")
         terminal.type("\x04")
-        assert terminal.end(seconds=AT_ONCE_SECONDS) == 0
+        assert terminal.end() == 0
     assert [*tmp_path.iterdir()] == []
 
 
@@ -186,5 +186,5 @@ def test_a_program_that_does_not_let_itself_be_ended_gives_the_terminal_back() -
         terminal.wait_for("stuck")
         assert terminal.mode() == (False, False)
         terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.end(seconds=AT_ONCE_SECONDS) == 128 + signal.SIGTERM
+        assert terminal.end() == 128 + signal.SIGTERM
         assert terminal.mode() == (True, True)

@@ -3,6 +3,7 @@
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from tests.support.net import until
 from tests.support.processes import PATIENCE_SECONDS, TRIO440, finished, started
 from tests.support.tools import require_tool
 from trio440 import linekv
+from trio440.linekv import session
 
 pytestmark = pytest.mark.real
 
@@ -29,14 +31,18 @@ async def test_netcat_gets_its_answers() -> None:
     async with linekv.open_server(0) as server:
         port = str(server.address[1])
         requests = b"Put:a:1\nPut:a:2\nGet:a\n"
-        assert await netcat(["-q1", "127.0.0.1", port], requests) == b"a:1\na:2\n"
+        assert await netcat(["-q60", "127.0.0.1", port], requests) == b"a:1\na:2\n"
         assert await netcat(["-N", "127.0.0.1", port], b"Get:a\r\nFly\n") == (
             b"a:1\na:2\nError: unknown command 'Fly'\n"
         )
 
 
-async def test_netcat_gets_a_long_answer_to_the_end_after_its_half_close() -> None:
-    async with linekv.open_server(0) as server:
+async def test_netcat_gets_a_long_answer_to_the_end_after_its_half_close(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(session, "STALL_SECONDS", PATIENCE_SECONDS)
+    limits = linekv.Limits(flush_seconds=PATIENCE_SECONDS)
+    async with linekv.open_server(0, limits=limits) as server:
         values = [b"%d" % number * 100 for number in range(2000)]
         requests = b"".join(b"Put:k:%b\n" % value for value in values) + b"Get:k\n"
         answer = await netcat(["-N", "127.0.0.1", str(server.address[1])], requests)
@@ -141,8 +147,21 @@ async def test_a_refused_client_that_has_sent_something_reads_the_refusal() -> N
                     assert await refused.receive_line() is None
 
 
+PATIENT = """if True:
+    import sys
+    from functools import partial
+    from trio440.cli import linekv
+    from trio440.cli.running import guard
+    linekv.Limits = partial(linekv.Limits, flush_seconds=3600)
+    [grace] = [each for each in linekv.serve.params if each.name == "grace"]
+    grace.default = 3600
+    sys.exit(guard(lambda: linekv.serve(sys.argv[1:], standalone_mode=False)))
+"""
+"""The command that serves, and waits for an hour where nothing else is said."""
+
+
 def test_stopping_flushes_what_a_reading_client_has_asked_for() -> None:
-    with started(SERVE) as server:
+    with started([sys.executable, "-c", PATIENT, "--port", "0"]) as server:
         with socket.create_connection(("127.0.0.1", server.port())) as client:
             client.settimeout(PATIENCE_SECONDS)
             client.sendall(b"Put:k:%b\n" % (b"v" * 60_000) + b"Get:k\n" * 400)
@@ -157,7 +176,7 @@ def test_stopping_flushes_what_a_reading_client_has_asked_for() -> None:
 
 def test_stopping_is_over_after_the_grace_period() -> None:
     with (
-        started([*SERVE, "--grace", "0.3"]) as server,
+        started([sys.executable, "-c", PATIENT, "--port", "0", "--grace", "0.3"]) as server,
         socket.create_connection(("127.0.0.1", server.port())) as client,
     ):
         client.sendall(b"Put:k:%b\n" % (b"v" * 60_000) + b"Get:k\n" * 2000)
@@ -165,7 +184,7 @@ def test_stopping_is_over_after_the_grace_period() -> None:
         start = time.monotonic()
         server.signal(signal.SIGTERM)
         assert server.end() == (0, "", "")
-        assert 0.25 < time.monotonic() - start < 4.5  # it is 5 where nothing is said
+        assert time.monotonic() - start > 0.25
 
 
 def test_the_tool_is_the_real_netcat() -> None:

@@ -111,7 +111,7 @@ def test_nobody_there_is_one_line() -> None:
 
 def test_a_lost_server_is_one_line(server: Program) -> None:
     port = server.port()
-    with started([*CRUNNER, f"-port={port}", "-ems=50", "-elim=5"]) as client:
+    with started([*CRUNNER, f"-port={port}", "-ems=50", "-elim=16"]) as client:
         client.write(b"hello\n")
         assert client.line() == "hello"
         server.signal(signal.SIGKILL)

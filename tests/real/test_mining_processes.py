@@ -6,22 +6,25 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import trio
 
+from tests.support.net import until
 from tests.support.processes import (
-    AT_ONCE_SECONDS,
     PATIENCE_SECONDS,
     ROOT,
     TRIO440,
+    children_of,
+    cpu_ticks,
     finished,
     finished_here,
+    is_running,
     started,
+    wait_until,
 )
 from trio440 import lsp
 from trio440.errors import EngineFailed
@@ -30,7 +33,7 @@ from trio440.mining.engines import open_engine
 from trio440.mining.engines.numba_engine import is_numba_installed
 from trio440.mining.ranges import MAX_NONCE
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.mines]
 
 MINE = (*TRIO440, "mine")
 CHILD = ROOT / "trio440" / "mining" / "engines" / "hashlib_child.py"
@@ -43,46 +46,6 @@ needs_numba = pytest.mark.skipif(not is_numba_installed(), reason="the extra fas
 
 def example(name: str) -> tuple[str, str]:
     return sys.executable, str(ROOT / "examples" / f"{name}.py")
-
-
-def children_of(pid: int) -> list[int]:
-    """The children of all threads of a process; trio starts processes on threads."""
-    children: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            children += map(int, task.read_text().split())
-    return children
-
-
-def is_running(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def wait_until(condition: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.005)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with trio.fail_after(PATIENCE_SECONDS):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens elsewhere
-            await trio.sleep(0.005)
-
-
-def cpu_ticks(pid: int) -> int:
-    """How long a process and its children have computed, in hundredths of a second."""
-    ticks = 0
-    for member in [pid, *children_of(pid)]:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            stat = Path(f"/proc/{member}/stat").read_text()
-            ticks += sum(map(int, stat.rpartition(")")[2].split()[11:13]))
-    return ticks
 
 
 # the whole
@@ -172,7 +135,7 @@ def test_the_commands_report_a_lost_server() -> None:
         status, out, err = worker.end()
         assert (status, out) == (1, "")
         assert err.splitlines()[-1] == "trio440: error: the mining server fell silent"
-        wait_until(lambda: not is_running(child), AT_ONCE_SECONDS)
+        wait_until(lambda: not is_running(child))
 
 
 def test_a_server_that_is_told_to_stop_says_what_happened() -> None:
@@ -204,11 +167,11 @@ def test_ctrl_c_stops_a_miner_in_the_middle_of_a_chunk(engine: str) -> None:
         children = children_of(worker.pid)
         assert bool(children) == (engine == "hashlib")
         worker.signal(signal.SIGINT)
-        wait_until(lambda: not is_running(worker.pid), AT_ONCE_SECONDS)
+        wait_until(lambda: not is_running(worker.pid))
         status, out, err = worker.end()
         assert (status, out) == (130, "")
         assert "Traceback" not in err
-        wait_until(lambda: not any(map(is_running, children)), AT_ONCE_SECONDS)
+        wait_until(lambda: not any(map(is_running, children)))
 
 
 @pytest.mark.parametrize(
@@ -262,7 +225,7 @@ def test_a_hash_process_ignores_ctrl_c_and_ends_with_its_input_amid_a_search() -
         child.stdin.flush()
         wait_until(lambda: cpu_ticks(child.pid) > 15)
         child.stdin.close()
-        assert child.wait(AT_ONCE_SECONDS) == 0
+        assert child.wait(PATIENCE_SECONDS) == 0
         assert child.stdout.read() == b""
 
 
@@ -297,7 +260,7 @@ def test_hash_processes_end_when_their_parent_is_killed_amid_a_search() -> None:
         wait_until(lambda: cpu_ticks(parent.pid) > 60)
         assert all(map(is_running, children))
         parent.signal(signal.SIGKILL)
-        wait_until(lambda: not any(map(is_running, children)), AT_ONCE_SECONDS)
+        wait_until(lambda: not any(map(is_running, children)))
 
 
 async def test_a_hash_process_that_dies_fails_the_engine() -> None:
@@ -341,8 +304,8 @@ def test_ctrl_c_ends_the_first_compilation_too(tmp_path: Path) -> None:
         (compiler,) = compilers(program.pid)
         wait_until(lambda: cpu_ticks(compiler) > 100)
         program.signal(signal.SIGINT)
-        wait_until(lambda: not is_running(program.pid), AT_ONCE_SECONDS)
+        wait_until(lambda: not is_running(program.pid))
         status, out, err = program.end()
         assert (status, out) == (130, "")
         assert "Traceback" not in err
-        wait_until(lambda: not is_running(compiler), AT_ONCE_SECONDS)
+        wait_until(lambda: not is_running(compiler))

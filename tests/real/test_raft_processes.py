@@ -4,19 +4,17 @@ import json
 import os
 import signal
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.processes import (
-    AT_ONCE_SECONDS,
-    PATIENCE_SECONDS,
     TRIO440,
     Program,
     finished_here,
     started,
+    wait_until,
 )
 from tests.support.raft_processes import NAMES, Cluster, cluster_in
 
@@ -118,11 +116,9 @@ def test_a_watch_goes_on_where_its_peer_is_killed(tmp_path: Path) -> None:
 
 
 def assert_ctrl_c_ends(program: Program) -> None:
-    start = time.monotonic()
     program.signal(signal.SIGINT)
     status, _, err = program.end()
     assert (status, err) == (128 + signal.SIGINT, "")
-    assert time.monotonic() - start < AT_ONCE_SECONDS
 
 
 @pytest.mark.slow
@@ -177,7 +173,7 @@ def test_every_command_has_help_and_says_in_one_line_what_is_wrong(tmp_path: Pat
 
 @pytest.mark.parametrize("words", [("put", "k", "v"), ("watch",), ("transfer", "n1")])
 def test_ctrl_c_ends_what_waits_for_a_cluster(words: tuple[str, ...]) -> None:
-    command = [*TRIO440, "raft", *words, "--at", "127.0.0.1:1", "--timeout", "600"]
+    command = [*TRIO440, "raft", *words, "--at", "127.0.0.1:1", "--timeout", "3600"]
     with started(command) as program:
         await_handler(program)
         assert_ctrl_c_ends(program)
@@ -185,14 +181,13 @@ def test_ctrl_c_ends_what_waits_for_a_cluster(words: tuple[str, ...]) -> None:
 
 def await_handler(program: Program) -> None:
     """Wait until a program handles Ctrl-C by itself."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    caught = 0
-    while not caught & 1 << (signal.SIGTERM - 1):
-        assert time.monotonic() < deadline
+
+    def is_there() -> int:
         status = Path(f"/proc/{program.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("SigCgt")]
-        caught = int(line.split()[1], 16)
-        time.sleep(0.01)
+        return int(line.split()[1], 16) & 1 << (signal.SIGTERM - 1)
+
+    wait_until(is_there)
 
 
 def test_a_start_with_what_is_not_its_own_is_refused(tmp_path: Path) -> None:

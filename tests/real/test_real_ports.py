@@ -18,7 +18,8 @@ import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.support.processes import AT_ONCE_SECONDS, PATIENCE_SECONDS, finished, started
+from tests.support.net import until
+from tests.support.processes import PATIENCE_SECONDS, finished, started
 from tests.support.tools import require_tool
 from trio440.core.host import ByteStream
 from trio440.core.real import REAL_HOST
@@ -180,7 +181,7 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
         f"""
         with REAL_HOST.disk({str(tmp_path)!r}).lock("LOCK"):
             print("held", flush=True)
-            time.sleep(60)
+            time.sleep(3600)
         """
     )
     with started(holder) as process:
@@ -284,7 +285,7 @@ async def test_a_cancelled_wait_returns_at_once_and_the_work_goes_on() -> None:
     order: list[str] = []
 
     def slow() -> None:
-        go.wait(5)
+        go.wait(PATIENCE_SECONDS)
         order.append("slow")
 
     async with REAL_HOST.blocking.open_worker("test") as worker:
@@ -307,7 +308,7 @@ async def test_leaving_waits_for_the_running_call_and_drops_the_others() -> None
 
     def slow() -> None:
         running.set()
-        go.wait(5)
+        go.wait(PATIENCE_SECONDS)
         order.append("slow")
 
     async def drop(name: str) -> None:
@@ -319,7 +320,7 @@ async def test_leaving_waits_for_the_running_call_and_drops_the_others() -> None
     async with trio.open_nursery() as nursery:
         async with REAL_HOST.blocking.open_worker("test") as worker:
             nursery.start_soon(worker.run, slow)
-            await trio.to_thread.run_sync(running.wait, 5)
+            await trio.to_thread.run_sync(running.wait, PATIENCE_SECONDS)
             nursery.start_soon(drop, "first")
             nursery.start_soon(drop, "second")
             await wait_all_tasks_blocked()
@@ -340,7 +341,7 @@ async def test_leaving_by_cancellation_waits_for_the_running_call_too() -> None:
     with trio.CancelScope() as scope:
         async with REAL_HOST.blocking.open_worker("test") as worker, trio.open_nursery() as nursery:
             nursery.start_soon(worker.run, slow)
-            await trio.to_thread.run_sync(running.wait, 5)
+            await trio.to_thread.run_sync(running.wait, PATIENCE_SECONDS)
             scope.cancel()
     assert scope.cancelled_caught
     assert done.is_set()
@@ -352,11 +353,7 @@ async def test_a_resting_worker_keeps_nothing_alive() -> None:
         watched = weakref.ref(argument)
         result = weakref.ref(await worker.run(lambda given: given, argument))
         del argument
-        for _ in range(1000):
-            if watched() is None and result() is None:
-                return
-            await trio.sleep(0.001)  # the thread is about to rest
-        pytest.fail("the thread holds on to its last call")
+        await until(lambda: watched() is None and result() is None)  # the thread is about to rest
 
 
 @pytest.mark.parametrize("holder", ["the main task", "a child task"])
@@ -385,10 +382,8 @@ def test_ctrl_c_ends_a_process_whose_worker_is_busy(holder: str) -> None:
     )
     with started(program) as process:
         assert process.line() == "running"
-        before = time.monotonic()
         process.signal(signal.SIGINT)
         status, out, err = process.end()
-        assert time.monotonic() - before < AT_ONCE_SECONDS
     assert (status, out.split()[:1], err) == (0, ["interrupted"], "")
 
 

@@ -222,9 +222,9 @@ def use_redis_py(port: int, protocol: int) -> None:
         assert sum(1 for _ in client.scan_iter("k*", count=7)) == 100
         with client.pubsub() as heard:
             heard.psubscribe("__keyspace@0__:k*")
-            assert heard.get_message(timeout=10)
+            assert heard.get_message(timeout=PATIENCE_SECONDS)
             client.delete("k1")
-            message = heard.get_message(timeout=10)
+            message = heard.get_message(timeout=PATIENCE_SECONDS)
             assert message is not None
             assert message["channel"] == b"__keyspace@0__:k1"
             assert message["data"] == b"del"

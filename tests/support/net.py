@@ -7,6 +7,8 @@ from contextlib import suppress
 
 import trio
 
+from tests.support.processes import PATIENCE_SECONDS
+
 RARE_PORTS = range(10_000, 32_000)
 """Below those that the kernel gives to whoever connects, or binds port 0: so nobody else takes one
 while the process that had it is down."""
@@ -24,7 +26,7 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
             return port
 
 
-async def until(condition: Callable[[], bool], *, seconds: float = 30.0) -> None:
+async def until(condition: Callable[[], object], *, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait for something that only the kernel or another process knows the moment of.
 
     Raises:

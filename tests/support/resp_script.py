@@ -15,6 +15,8 @@ from pathlib import Path
 
 import attrs
 
+from tests.support.processes import PATIENCE_SECONDS
+
 RECORD = Path(__file__).resolve().parents[1] / "vectors" / "resp" / "redis-7.0.txt"
 QUIET_SECONDS = 0.1
 """Redis has said everything, when it is recorded, once it is silent for so long."""
@@ -83,7 +85,7 @@ class Connection:
     def say(self, data: bytes, count: int | None = None) -> list[bytes]:
         """Send bytes and return so many answers, or those that come until it is quiet."""
         self._socket.sendall(data)
-        self._socket.settimeout(QUIET_SECONDS if count is None else 10.0)
+        self._socket.settimeout(QUIET_SECONDS if count is None else PATIENCE_SECONDS)
         found: list[bytes] = []
         with suppress(TimeoutError):
             while count is None or len(found) < count:

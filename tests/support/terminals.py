@@ -14,7 +14,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from tests.support.processes import PATIENCE_SECONDS, ROOT
@@ -29,6 +29,8 @@ class Screen:
         self.columns = columns
         self.rows = [""]
         self.column = 0
+        self.erased: list[str] = []
+        """The last rows that were drawn over, in their order, however briefly they were seen."""
         self.styles: set[str] = set()
         self._unread = ""
 
@@ -49,6 +51,7 @@ class Screen:
         elif final == "C":
             self.column += int(parameters)
         elif final == "J" and parameters == "":
+            self.erased.append(self.rows[-1])
             self.rows[-1] = self.rows[-1][: self.column]
         elif final in "HJ":
             self.rows, self.column = [""], 0
@@ -91,14 +94,18 @@ class Terminal:
         self.screen.columns = columns
 
     def wait_for(self, pattern: str) -> None:
-        """Wait until what is to be seen has something in it."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while not re.search(pattern, self.text, re.MULTILINE):
-            assert self._read(deadline - time.monotonic()), f"no {pattern!r} in:\n{self.text}"
+        """Wait until what is to be seen has something in it that stays there."""
+        self.wait_until(lambda: re.search(pattern, self.text, re.MULTILINE), repr(pattern))
 
-    def end(self, *, seconds: float = PATIENCE_SECONDS) -> int:
-        """Wait so long for the end; return the status."""
-        deadline = time.monotonic() + seconds
+    def wait_until(self, condition: Callable[[], object], name: str) -> None:
+        """Wait until the screen is as wanted."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not condition():
+            assert self._read(deadline - time.monotonic()), f"no {name} in:\n{self.text}"
+
+    def end(self) -> int:
+        """Wait for the end; return the status."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while self.process.poll() is None and time.monotonic() < deadline:
             self._read(0.02)
         while self._read(0.0):

@@ -32,7 +32,8 @@ other exceptions   a bug: the traceback is shown                               1
 
 A command that does not let itself be cancelled in time (it is blocked in a write, or shields
 itself) is ended by an alarm: :data:`LAST_RESORT_SECONDS` after SIGINT, as long after the end of
-the grace period. A second SIGTERM ends the grace period at once.
+the grace period. The alarm goes on until it has been heard. A second SIGTERM ends the grace period
+at once.
 
 Beside the signals this module owns standard output and input: :func:`emit`, :func:`announce`,
 :func:`note` and :func:`read_stdin`.
@@ -79,6 +80,9 @@ STATUS_OUTPUT_CLOSED: Final = 128 + signal.SIGPIPE
 
 LAST_RESORT_SECONDS: Final = 0.5
 """How long a cancelled command may take before its process is ended regardless."""
+_AGAIN_SECONDS: Final = 0.1
+"""How long after an alarm the next one is due. One that comes between the interpreter's last look
+for signals and a call that blocks does not interrupt the call, and is heard behind it only."""
 
 Args = TypeVarTuple("Args")
 
@@ -186,8 +190,8 @@ class _Life:
         """
         self._token = trio.lowlevel.current_trio_token()
         signals = (signal.SIGINT, signal.SIGTERM)
+        signal.signal(signal.SIGALRM, self._on_alarm)  # first: the others set the alarm
         before = {number: signal.signal(number, self._on_signal) for number in signals}
-        signal.signal(signal.SIGALRM, self._on_alarm)
         try:
             with self._scope:
                 yield
@@ -227,7 +231,7 @@ class _Life:
 
     def _set_alarm(self, seconds: float) -> None:
         if math.isfinite(seconds):
-            signal.setitimer(signal.ITIMER_REAL, seconds + LAST_RESORT_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, seconds + LAST_RESORT_SECONDS, _AGAIN_SECONDS)
 
     def _on_alarm(self, _number: int, _frame: FrameType | None) -> None:
         os._exit(self.ended or os.EX_OK)
