@@ -31,7 +31,7 @@ async def test_netcat_gets_its_answers() -> None:
     async with linekv.open_server(0) as server:
         port = str(server.address[1])
         requests = b"Put:a:1\nPut:a:2\nGet:a\n"
-        assert await netcat(["-q60", "127.0.0.1", port], requests) == b"a:1\na:2\n"
+        assert await netcat(["-q0", "127.0.0.1", port], requests) == b"a:1\na:2\n"
         assert await netcat(["-N", "127.0.0.1", port], b"Get:a\r\nFly\n") == (
             b"a:1\na:2\nError: unknown command 'Fly'\n"
         )

@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import pytest
 
+from tests.support.processes import PATIENCE_SECONDS
 from trio440.sim.checking.explanation import Attempt, Explanation, Shown
 from trio440.sim.checking.history import Call, Operation
 from trio440.sim.outcome import Failure, Outcome, Setup
@@ -289,7 +290,12 @@ def drive(page: str, *actions: list[Any]) -> list[dict[str, Any]]:
     data, script = read(page).text["script"]
     task = json.dumps({"data": data, "script": script, "actions": actions})
     done = subprocess.run(
-        [NODE, DOM], input=task, capture_output=True, text=True, timeout=60, check=False
+        [NODE, DOM],
+        input=task,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -305,7 +311,12 @@ def model_of(events: Sequence[Event]) -> Any:
     data = data_of(render_page(outcome_of(events), events))
     source = f"{MODEL.read_text()}\nconsole.log(JSON.stringify(buildModel({json.dumps(data)})))"
     done = subprocess.run(
-        [NODE, "-"], input=source, capture_output=True, text=True, timeout=60, check=True
+        [NODE, "-"],
+        input=source,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=True,
     )
     return json.loads(done.stdout)
 
