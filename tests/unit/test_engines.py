@@ -17,6 +17,7 @@ import trio.testing
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.processes import PATIENCE_SECONDS
 from trio440.core.real import REAL_HOST
 from trio440.errors import EngineFailed, EngineUnavailable, InvalidParameter
 from trio440.mining.engines import ENGINES, cores, measure_rate, numba_engine, open_engine
@@ -176,7 +177,9 @@ async def test_the_event_loop_runs_on_while_an_engine_works(name: Any) -> None:
 @pytest.mark.parametrize("name", INSTALLED)
 async def test_the_rate_is_measured(name: Any) -> None:
     async with open_engine(name, lanes=1) as engine:
-        assert await measure_rate(engine, seconds=0.05) > 10_000
+        with trio.fail_after(PATIENCE_SECONDS):
+            while await measure_rate(engine, seconds=0.05) < 10_000:
+                pass  # another program has held it up
 
 
 async def test_auto_takes_the_fastest_that_is_installed() -> None:
