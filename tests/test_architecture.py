@@ -271,6 +271,7 @@ MODULES = {
     "trio440.kv.query_actor": SHELL,
     "trio440.kv.records": PURE,
     "trio440.kv.replica": PURE,
+    "trio440.kv.replica_core": PURE,
     "trio440.kv.replica_limits": PURE,
     "trio440.kv.siblings": PURE,
     "trio440.kv.router": PURE,

@@ -25,7 +25,7 @@ from trio440.kv.keeping import (
     restore,
 )
 from trio440.kv.records import Records
-from trio440.kv.replica import Row
+from trio440.kv.replica_core import Row
 from trio440.kv.replica_limits import ReplicaLimits
 
 __all__ = ["MOST_DURABLE_BYTES", "Durability", "Keeper", "open_keeper"]

@@ -13,7 +13,7 @@ from trio440.actors.ref import Ref
 from trio440.errors import BadMessage
 from trio440.kv.digests import FIRST_LEAF, NODES
 from trio440.kv.records import Record, Records
-from trio440.kv.replica import Row
+from trio440.kv.replica_core import Row
 from trio440.kv.sync_messages import Writer
 from trio440.wire.codec import Codec
 

@@ -6,7 +6,8 @@ from typing import Any, Final, final
 from trio440.actors.ref import Ref
 from trio440.kv.digests import FIRST_LEAF, ROOT, children
 from trio440.kv.records import Record
-from trio440.kv.replica import Replica, Row
+from trio440.kv.replica import Replica
+from trio440.kv.replica_core import Row
 from trio440.kv.sync_messages import NO_ROOT, Listing, ServerInfo, Sync, Writer
 
 __all__ = ["GAP_US", "LISTED_AT_ONCE", "Peer", "Writing"]
