@@ -178,6 +178,17 @@ async def test_snapshots_take_the_place_of_the_log(world: World) -> None:
     }
 
 
+async def test_short_lives_leave_no_log_without_end(world: World) -> None:
+    for life in range(12):
+        async with world.server(limits=SMALL) as server, world.client(server) as client:
+            await client.execute([kv.Put(b"k%d" % (at % 5), b"v" * 100) for at in range(20)])
+            await client.put(b"life", b"%d" % life)
+            await trio.sleep(1)
+    tree = world.disk.tree(DIRECTORY)
+    assert sum(tree.size(name) for name in tree.list_directory(".")) < 14_000
+    assert (await world.kept(limits=SMALL))[b"life"] == b"11"
+
+
 @pytest.mark.slow
 async def test_what_is_behind_the_horizon_does_not_come_back_after_a_restart(world: World) -> None:
     limits = attrs.evolve(SMALL, grace_seconds=60)

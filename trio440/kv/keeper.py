@@ -46,7 +46,13 @@ class Keeper:
     """The journal of one server; :func:`open_keeper` opens it."""
 
     def __init__(
-        self, journal: Journal, nursery: trio.Nursery, *, is_synced: bool, log_bytes: int
+        self,
+        journal: Journal,
+        nursery: trio.Nursery,
+        *,
+        is_synced: bool,
+        log_bytes: int,
+        logged: int = 0,
     ) -> None:
         self.replicas: list[Records] = []
         """Of the server's actors, for snapshots."""
@@ -54,7 +60,8 @@ class Keeper:
         self._nursery = nursery
         self._is_synced = is_synced
         self._log_bytes = log_bytes
-        self._logged = 0
+        self._logged = logged
+        """Bytes behind the last snapshot, those of earlier lives too."""
         self._is_compacting = False
         self._has_failed = trio.Event()
 
@@ -160,5 +167,8 @@ async def open_keeper(
             records = Records(limits.grace_seconds * 1000, born)
         async with open_service_nursery() as nursery:
             is_synced = durability == "synced"
-            keeper = Keeper(journal, nursery, is_synced=is_synced, log_bytes=limits.log_bytes)
+            logged = sum(map(len, recovered.records))
+            keeper = Keeper(
+                journal, nursery, is_synced=is_synced, log_bytes=limits.log_bytes, logged=logged
+            )
             yield keeper, records
