@@ -37,6 +37,7 @@ __all__ = [
     "LeaseOperation",
     "List",
     "Operation",
+    "Packable",
     "Page",
     "Put",
     "PutSibling",
