@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from tests.support.kv_replicas import CODEC, START_MS, Store
 from trio440.actors.ref import Ref
 from trio440.errors import BadMessage
-from trio440.kv.hlc import pack
+from trio440.kv.hlc import HybridClock, pack
 from trio440.kv.operations import Delete, Put
+from trio440.kv.peers import GAP_US
+from trio440.kv.replica import Replica
 from trio440.kv.replica_limits import ReplicaLimits
-from trio440.kv.sync import gateway
+from trio440.kv.sync import Replication, gateway
 from trio440.kv.sync_messages import Listing, ServerInfo, Sync
 
 SECOND = 1_000_000
@@ -50,7 +52,7 @@ def test_other_servers_see_a_put_within_two_seconds(counts: Sequence[int]) -> No
     store, actors = store_of(*counts, latency_us=250_000)
     for number, ref in enumerate(actors):
         store.put(ref, b"k%d" % number, b"v")
-    store.run(0.875)  # to the gateway, over, and to the siblings: 125 + 125 + 250 + 125 ms
+    store.run(0.83)  # to the gateway, over, and to the siblings: 110 + 110 + 250 + 110 ms
     assert [len(store.all(ref)) for ref in actors] == [len(actors)] * len(actors)
 
 
@@ -134,6 +136,33 @@ def test_a_doubled_tick_says_nothing_twice() -> None:
     assert len(store.sent) == before
 
 
+def test_all_who_are_owed_something_are_told_in_one_turn() -> None:
+    """An actor has few turns a second: those at different times would wait for each other's."""
+    me, other = ServerInfo("10.0.0.1:7000", 1, (1, 2)), ServerInfo("10.0.0.2:7000", 1, (1,))
+    replica = Replica(me.ref(gateway(me, other.address).counter), HybridClock(), ReplicaLimits())
+    (sibling,) = (me.ref(counter) for counter in me.counters if me.ref(counter) != replica.ref)
+    replication = Replication(replica, random.Random(1))
+    replication.meet(me, [other], 0)
+    replication.messages_to_send(0)
+
+    def put(now_us: int) -> set[Ref[Any]]:
+        _, written = replica.execute(0, [Put(b"k", b"v")], START_MS)
+        replication.written(written)
+        return {ref for ref, _ in replication.messages_to_send(now_us)}
+
+    assert put(900_000) == {sibling, other.ref(1)}
+    question = Sync(
+        ((sibling.address, sibling.counter, 1),), 0, root=replica.records.tree.digest(0)
+    )
+    replication.receive(question, 1_050_000, START_MS)
+    assert [ref for ref, _ in replication.messages_to_send(1_050_000)] == [sibling]
+    assert put(1_100_000) == {other.ref(1)}
+    assert put(1_120_000) == set()
+    due_us = replication.next_deadline()
+    assert due_us == 1_100_000 + GAP_US
+    assert {ref for ref, _ in replication.messages_to_send(due_us)} == {sibling, other.ref(1)}
+
+
 def test_an_idle_store_says_little() -> None:
     store, _ = store_of(4, 4)
     before, began = len(store.sent), store.now_us
@@ -175,7 +204,7 @@ def test_who_is_filled_by_several_at_once_is_told_little_when_it_has_everything(
 
 
 def test_a_write_behind_a_question_is_told_to_who_was_the_same_before() -> None:
-    """It is owed when the answer comes, for the question was the first message in 125 ms."""
+    """It is owed when the answer comes, for the question was the first message in 110 ms."""
     store, _ = store_of(1, 1, latency_us=50_000)
     before = len(store.sent)
     while len(store.sent) == before:
