@@ -1,5 +1,6 @@
 """RPC at its limits, each driven to it, and peers that keep no rules."""
 
+import contextlib
 from functools import partial
 
 import pytest
@@ -174,6 +175,35 @@ async def test_who_holds_most_memory_in_handlers_that_wait_is_closed(world: Worl
             for _ in range(5):
                 await Shop(client).slow(Number(1, bytes(900_000)))
         assert pair.server.statistics().evictions == 1
+
+
+@pytest.mark.parametrize("method", [Shop.double, Shop.slow], ids=["double", "slow"])
+@simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)
+async def test_who_takes_none_of_its_answers_is_closed(
+    world: World, method: rpc.Method[Number, Number]
+) -> None:
+    limits = rpc.ServerLimits(held_bytes=1 << 20, silence_seconds=60)
+    async with open_pair(world, limits=limits) as pair:
+        reader = await pair.greeted()
+        deaf = await pair.greeted()
+        for number in range(1, 5):
+            await reader.send_all(call(number, method, 1, 50_000))
+        with contextlib.suppress(trio.BrokenResourceError):
+            for number in range(1, 11):
+                await deaf.send_all(call(number, method, 1, 150_000))
+                await trio.sleep(1)
+        counts = pair.server.statistics()
+        assert (counts.evictions, counts.connections_active) == (1, 1)
+        received = b""
+        with trio.fail_after(10):
+            while len(received) < 200_000:
+                received += await reader.receive_some()
+        for number in range(5, 9):
+            await reader.send_all(call(number, method, 1, 50_000))
+        await works(pair)
+        assert pair.server.statistics().evictions == 1
+        await reader.aclose()
+        await deaf.aclose()
 
 
 @simulated(seeds=SEEDS, profile="calm", hosts=HOSTS)

@@ -1,12 +1,13 @@
-"""How much memory the requests of a server's connections take, and who goes where it is too much.
+"""How much memory a server's connections take together, and who goes where it is too much. Pure.
 
-Pure. Each connection is bounded by itself, but a thousand of them together are not: whoever opens
-many and sends half of a long request on each, or calls what waits, would fill the memory.
+Each connection is bounded by itself, but a thousand of them together are not, nor are a thousand
+handlers of one: whoever opens many and sends half of a long request on each, calls what waits, or
+takes none of the long answers that he asks for, would fill the memory.
 """
 
 from typing import Final, Generic, TypeVar
 
-__all__ = ["Holdings"]
+__all__ = ["SMALL_BYTES", "Holdings"]
 
 SMALL_BYTES: Final = 65_536
 """So much of a connection does not count: it is what one read may bring."""
@@ -36,6 +37,10 @@ class Holdings(Generic[HolderT]):
         if self._total <= self._limit:
             return None
         return max(reversed(self._held), key=self._held.__getitem__)
+
+    def of(self, holder: HolderT) -> int:
+        """Return what somebody said last, 0 where that does not count."""
+        return self._held.get(holder, 0)
 
     def drop(self, holder: HolderT) -> None:
         """Somebody holds nothing any more; idempotent."""

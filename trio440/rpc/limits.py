@@ -87,8 +87,8 @@ class ServerLimits:
     handlers still answer comes on top."""
     held_bytes: int = attrs.field(default=256 << 20, validator=_count)
     """Requests of all connections, those that have come in part and those whose async handlers
-    are active: the connection that holds most of them is closed. What is up to 64 KiB of a
-    connection does not count."""
+    are active, and the answers that wait for their clients to read: the connection that holds most
+    is closed. What is up to 64 KiB of a connection does not count."""
     handshake_seconds: float = attrs.field(default=5.0, validator=_seconds)
     """For a client's hello: then it is closed."""
     silence_seconds: float = attrs.field(default=5.0, validator=_silence)

@@ -40,7 +40,7 @@ from trio440.rpc.hello import (
 from trio440.rpc.hello import (
     encode_answer as encode_hello_answer,
 )
-from trio440.rpc.holding import Holdings
+from trio440.rpc.holding import SMALL_BYTES, Holdings
 from trio440.rpc.limits import ServerCounters, ServerLimits
 from trio440.rpc.outbox import Outbox, Stalled
 from trio440.rpc.pulse import Pulse, tick_us
@@ -68,7 +68,7 @@ class Shared:
     limits: ServerLimits
     counters: ServerCounters
     holdings: Holdings[Any]
-    """By each, a :class:`Serving`, what its requests take."""
+    """By each, a :class:`Serving`, what its requests and answers take."""
     ports: Host
     report: Report
 
@@ -107,7 +107,6 @@ class Serving:
         self._room = trio.lowlevel.ParkingLot()
         self._asked_at = self._clock.now()
         self._handled_bytes = 0
-        self._held_bytes = 0
         self._outbox = Outbox(
             stream,
             self._clock,
@@ -132,6 +131,7 @@ class Serving:
         self._counters.evictions += 1
         self._greeting.cancel()
         self._scope.cancel()
+        self._outbox.give_up()
 
     async def run(self) -> None:
         """Serve to the end; closes the connection."""
@@ -301,17 +301,27 @@ class Serving:
         return True
 
     def _hold(self) -> None:
-        """Account for the memory that requests take; the one that takes most goes at the limit."""
-        held = self._frames.pending_bytes + self._handled_bytes
-        if held == self._held_bytes:
+        """Account for what requests and answers take; the one that takes most goes at the limit."""
+        held, holdings = self.weigh(), self._shared.holdings
+        if held == holdings.of(self):
             return
-        self._held_bytes = held
-        holdings = self._shared.holdings
         while (most := holdings.hold(self, held)) is not None:
+            now = most.weigh()
+            if now < holdings.of(most):  # its client has read answers meanwhile
+                holdings.hold(most, now)
+                continue
             holdings.drop(most)
             most.evict()
             if most is self:
                 break
+
+    def weigh(self) -> int:
+        """Return how much memory requests and answers take by now; 0 where it is little."""
+        requests = self._frames.pending_bytes + self._handled_bytes
+        held = requests if requests > SMALL_BYTES else 0
+        if (answers := self._outbox.queued_bytes) > SMALL_BYTES:
+            held += answers
+        return held
 
     def _has_room(self) -> bool:
         return (
@@ -329,6 +339,7 @@ class Serving:
             return False
         self._counters.pauses += 1
         self._answering.flush()
+        self._hold()
         self._pulse.is_deaf = True
         while not self._has_room():
             if self._session.has_room:
@@ -409,7 +420,6 @@ class Serving:
         self._session.finish(job.key)
         self._counters.handlers_active -= 1
         self._handled_bytes -= len(job.message.body)
-        self._hold()
         if self._room:
             self._room.unpark()
         if frame is not None and not job.scope.cancel_called:
@@ -417,3 +427,4 @@ class Serving:
                 self._outbox.put(frame)
             else:
                 self._outbox.put_alone(frame)
+        self._hold()
