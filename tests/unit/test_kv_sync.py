@@ -52,7 +52,7 @@ def test_other_servers_see_a_put_within_two_seconds(counts: Sequence[int]) -> No
     store, actors = store_of(*counts, latency_us=250_000)
     for number, ref in enumerate(actors):
         store.put(ref, b"k%d" % number, b"v")
-    store.run(0.83)  # to the gateway, over, and to the siblings: 110 + 110 + 250 + 110 ms
+    store.run(0.875)  # to the gateway, over, and to the siblings: 125 + 125 + 250 + 125 ms
     assert [len(store.all(ref)) for ref in actors] == [len(actors)] * len(actors)
 
 
@@ -204,7 +204,7 @@ def test_who_is_filled_by_several_at_once_is_told_little_when_it_has_everything(
 
 
 def test_a_write_behind_a_question_is_told_to_who_was_the_same_before() -> None:
-    """It is owed when the answer comes, for the question was the first message in 110 ms."""
+    """It is owed when the answer comes, for the question was the first message in 125 ms."""
     store, _ = store_of(1, 1, latency_us=50_000)
     before = len(store.sent)
     while len(store.sent) == before:

@@ -12,8 +12,9 @@ from trio440.kv.sync_messages import NO_ROOT, Listing, ServerInfo, Sync, Writer
 
 __all__ = ["GAP_US", "LISTED_AT_ONCE", "Peer", "Writing"]
 
-GAP_US: Final = 110_000
-"""Between two messages to one actor: nine a second, from the first one on."""
+GAP_US: Final = 125_000
+"""Between two messages to one actor: eight a second, from the first one on, so that one that begins
+anew twice in a second does not say more than ten things in it."""
 LISTED_AT_ONCE: Final = 64
 """A part of the tree with at most so many writes is compared version by version."""
 MUCH_MORE: Final = 4

@@ -12,7 +12,6 @@ from trio440.kv.hlc import HybridClock
 from trio440.kv.keeper import Keeper
 from trio440.kv.keeping import collect
 from trio440.kv.operations import Operation, Refused, Result
-from trio440.kv.peers import GAP_US
 from trio440.kv.questions import SyncTimes
 from trio440.kv.records import Records
 from trio440.kv.replica import Replica
@@ -34,7 +33,7 @@ __all__ = [
     "Tick",
 ]
 
-TICK_GAP_US: Final = GAP_US
+TICK_GAP_US: Final = 110_000
 """At least so long between two ticks: an actor counts what it tells itself, too."""
 SWEEP_US: Final = 1_000_000
 """Between looks at what is over, where no client comes by."""

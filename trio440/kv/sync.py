@@ -5,7 +5,7 @@ The rules, and the argument for them, are in ``docs/kv-sync.md``:
 1. A write goes from the actor that took it to its siblings.
 2. For each other server, one actor of a server is its *gateway*: it sends what the actors of its
    own server took, and nothing else, to one actor there, which tells its own siblings.
-3. Between two actors there is at most one message in 110 ms, the first at once.
+3. Between two actors there is at most one message in 125 ms, the first at once.
 4. What gets lost is found by comparing digests, a while after each burst, and now and then: those
    of a server in a ring, and each gateway with the one at the other end.
 """
