@@ -10,8 +10,9 @@ from trio440.sim.outcome import Level
 
 __all__ = ["Bugs", "ablations_of", "replaced", "together"]
 
-Bugs = dict[Callable[[], Any], tuple[str, str, int]]
-"""By what applies a bug: its description, the profile and the number of seeds."""
+Bugs = dict[Callable[[], Any], tuple[str, str, int] | tuple[str, str, int, int]]
+"""By what applies a bug: its description, the profile and the number of seeds, and the first one
+where that is not 0."""
 
 
 @contextmanager
@@ -41,6 +42,7 @@ def ablations_of(system: str, level: Level, bugs: Bugs) -> list[Ablation]:
             description=description,
             apply=bug,
             within=within,
+            first=first[0] if first else 0,
         )
-        for bug, (description, profile, within) in bugs.items()
+        for bug, (description, profile, within, *first) in bugs.items()
     ]

@@ -227,7 +227,7 @@ BUGS: Final[Bugs] = {
     terms_are_raised_without_a_pre_vote: ("stands for election unasked", "hostile", 10),
     pre_votes_for_everybody: ("would vote against a leader that it hears", "hostile", 20),
     nobody_checks_the_quorum: ("leads on when nobody answers", "hostile", 40),
-    one_answer_is_a_quorum: ("leads on when one other answers", "hostile", 60),
+    one_answer_is_a_quorum: ("leads on when one other answers", "hostile", 60, 45),
     refused_candidates_start_the_timer_again: ("waits again for each request", "hostile", 20),
     every_message_starts_the_timer_again: ("waits again for each message", "hostile", 20),
     every_vote_counts: ("counts answers, not voters", "hostile", 20),

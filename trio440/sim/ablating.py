@@ -34,7 +34,9 @@ class Ablation:
     apply: Callable[[], AbstractContextManager[object]]
     """Patches the system while the context lasts, and leaves it as it was."""
     within: int = attrs.field(default=WITHIN, validator=attrs.validators.ge(1))
-    """Seeds, from 0, within which it is found."""
+    """Seeds within which it is found."""
+    first: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    """The first of these: for a bug that few worlds show, one shortly before a world that does."""
 
     def setup(self, seed: int) -> Setup:
         """Return the history of one seed; the bug itself is not part of it."""

@@ -95,14 +95,15 @@ async def _find(ablation: Ablation, job: Job, search: Search) -> _Result:
     """Run seeds until one fails."""
     patch = Patch(str(search.folder), ablation.name)
     bound = search.bound(ablation)
-    seed = 0
+    count = 0
     while True:
+        setup = ablation.setup(ablation.first + count)
         outcome = await job.run_one(
-            Request(setup=ablation.setup(seed), limit_seconds=search.limit_seconds, patch=patch)
+            Request(setup=setup, limit_seconds=search.limit_seconds, patch=patch)
         )
-        seed += 1
-        if outcome.failure is not None or seed == bound:
-            return _Result(ablation, seed, outcome)
+        count += 1
+        if outcome.failure is not None or count == bound:
+            return _Result(ablation, count, outcome)
 
 
 def _widths(ablations: Iterable[Ablation]) -> tuple[int, int, int]:
@@ -116,6 +117,8 @@ def _row(result: _Result, widths: tuple[int, int, int]) -> str:
     """Write a line of the table."""
     ablation, failure = result.ablation, result.outcome.failure
     seeds = f"{result.seeds} seed{'' if result.seeds == 1 else 's'}"
+    if ablation.first:
+        seeds += f" from {ablation.first} on"
     if result.found and failure is not None:
         came = f"found in {seeds}: {failure.invariant}"
     elif failure is not None:
