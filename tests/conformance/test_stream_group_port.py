@@ -9,6 +9,7 @@ from trio.testing import assert_checkpoints, wait_all_tasks_blocked
 
 from tests.support.processes import PATIENCE_SECONDS
 from trio440.core.host import ByteStream, Host, StreamGroup
+from trio440.errors import InvalidParameter
 
 
 @asynccontextmanager
@@ -172,6 +173,15 @@ async def test_one_task_waits(ports: Host) -> None:
             with pytest.raises(trio.BusyResourceError):
                 await group.receive(1)
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("wrong", [{"max_bytes": 0}, {"max_bytes": 1, "limit": 0}])
+async def test_nothing_cannot_be_asked_for(ports: Host, wrong: dict[str, int]) -> None:
+    with (
+        closing(ports.net.open_stream_group()) as group,
+        pytest.raises(InvalidParameter, match="at least 1"),
+    ):
+        await group.receive(**wrong)
 
 
 async def test_what_is_closed_cannot_be_added(ports: Host) -> None:

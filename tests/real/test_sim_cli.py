@@ -412,13 +412,15 @@ from trio440.sim.ablating import Ablation
 def patch(value):
     return lambda: mock.patch.object(toys, "WRONG", value)
 
-def bug(name, value, within=20):
+def bug(name, value, within=20, first=0):
     return Ablation(
         name=name, system="toys:SYSTEM", level="B", profile="calm",
-        description="d", apply=patch(value), within=within,
+        description="d", apply=patch(value), within=within, first=first,
     )
 
-ABLATIONS = [bug("from-4-on", 4), bug("never-seen", 99), bug("at-once", 0)]
+ABLATIONS = [
+    bug("from-4-on", 4), bug("never-seen", 99), bug("at-once", 0), bug("later", 4, first=3),
+]
 """
 TOY = """
 from trio440.sim.systems import System
@@ -445,12 +447,13 @@ def test_each_deliberate_bug_is_looked_for(clone: Path) -> None:
     inside = clone / "tests"
     status, out, err = sim("ablations", "--jobs", "1", cwd=inside)
     assert (status, err) == (1, "")
-    assert out[:3] == [
+    assert out[:4] == [
         "level B: from-4-on   toys:SYSTEM  calm  found in 5 seeds: small seeds",
         "level B: never-seen  toys:SYSTEM  calm  NOT FOUND in 20 seeds",
         "level B: at-once     toys:SYSTEM  calm  found in 1 seed: small seeds",
+        "level B: later       toys:SYSTEM  calm  found in 2 seeds from 3 on: small seeds",
     ]
-    assert re.fullmatch(r"level B: 1 of 3 NOT FOUND; 26 seeds in \d+\.\d s", out[3])
+    assert re.fullmatch(r"level B: 1 of 4 NOT FOUND; 28 seeds in \d+\.\d s", out[4])
 
 
 @pytest.mark.slow
@@ -488,7 +491,7 @@ def test_an_unknown_bug_is_one_line(clone: Path) -> None:
     assert (status, out) == (2, [])
     assert err == (
         "trio440 sim ablations: error: Invalid value for 'NAME': 'x' is not one of"
-        " from-4-on, never-seen, at-once\n"
+        " from-4-on, never-seen, at-once, later\n"
     )
 
 

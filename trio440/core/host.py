@@ -259,6 +259,7 @@ class StreamGroup(Protocol):
 
         Raises:
             trio.BusyResourceError: another task is already waiting.
+            InvalidParameter: ``max_bytes`` or ``limit`` is not positive.
         """
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import trio
 
 from trio440.core.host import ByteStream, StreamGroup
+from trio440.errors import InvalidParameter
 from trio440.sim.tcp import SimByteStream
 
 __all__ = ["SimStreamGroup"]
@@ -36,6 +37,9 @@ class SimStreamGroup(StreamGroup):
 
     async def receive(self, max_bytes: int, limit: int = 64) -> list[tuple[ByteStream, bytes]]:
         """Receive from those that have something; see the port."""
+        for name, value in (("max_bytes", max_bytes), ("limit", limit)):
+            if value < 1:
+                raise InvalidParameter(name, value, "at least 1")
         while True:
             self._check_power()
             await trio.lowlevel.checkpoint_if_cancelled()

@@ -8,6 +8,7 @@ from typing import Final
 import trio
 
 from trio440.core.host import ByteStream, StreamGroup
+from trio440.errors import InvalidParameter
 
 __all__ = ["KernelStreamGroup"]
 
@@ -35,6 +36,10 @@ class KernelStreamGroup(StreamGroup):
 
     async def receive(self, max_bytes: int, limit: int = 64) -> list[tuple[ByteStream, bytes]]:
         """Receive from those that have something; see the port."""
+        if max_bytes < 1:
+            raise InvalidParameter("max_bytes", max_bytes, "at least 1")
+        if limit < 1:
+            raise InvalidParameter("limit", limit, "at least 1")
         while True:
             if self._ready:
                 await trio.lowlevel.checkpoint()

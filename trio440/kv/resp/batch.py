@@ -84,7 +84,7 @@ class Asking:
 
     @property
     def takes_batches(self) -> bool:
-        """Whether :meth:`ask_batches` is open: not where others would pay for one batch."""
+        """Whether several batches may be asked for: not where others would pay for one."""
         return self.now is not None or self._execute_batches is not None
 
     async def ask(self, operations: Sequence[Operation]) -> Sequence[Result]:
@@ -119,10 +119,9 @@ class Asking:
     async def ask_batches(
         self, batches: Sequence[Sequence[Operation]]
     ) -> Sequence[Sequence[Result]]:
-        """Return the results of several batches, each as :meth:`ask` does."""
+        """Return the results of several batches, where :attr:`now` does not do it."""
         execute = self._execute_batches
-        if execute is None:
-            return self.ask_now(batches)
+        assert execute is not None  # noqa: S101 - what the caller has looked at
         self._count(batches)
         split = [_pieces(operations) for operations in batches]
         try:
